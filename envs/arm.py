@@ -1,0 +1,126 @@
+"""What an arm is, and the gymnasium environment over any arm."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float
+
+from envs.pose import compose
+from envs.spec import ActionSpec, Observation
+
+
+class Arm(Protocol):
+    """A driver: the one file to write for another robot.
+
+    Attributes:
+        action_spec: What an action on this arm means and how far one may go.
+        image_shape: (height, width, 3) of its observations.
+    """
+
+    action_spec: ActionSpec
+    image_shape: tuple[int, int, int]
+
+    def connect(self) -> None:
+        """Makes the arm ready to observe and to move. Connecting twice does no harm."""
+        ...
+
+    def observe(self) -> Observation:
+        """Returns the newest image with the pose measured at the same time."""
+        ...
+
+    def command(self, target_pose: Float[np.ndarray, "6"], gripper: float, duration: float) -> Float[np.ndarray, "7"]:
+        """Moves towards a pose for a duration and returns the pose (7,) that was really sent.
+
+        Args:
+            target_pose: Position [m] and extrinsic-xyz Euler angles [rad] in the base frame.
+            gripper: Closedness to move to [0 open .. 1 closed].
+            duration: Time until the arm should be there [s]; the call returns when it is over.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Holds the arm where it is, at once."""
+        ...
+
+    def close(self) -> None:
+        """Stops and releases the device. Closing twice does no harm."""
+        ...
+
+
+class ArmEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
+    """A gymnasium environment over any `Arm`.
+
+    An action is a pose difference (A,) in physical units. A step composes it onto the *measured* pose, sends the
+    target for one control period and observes. Tasks subclass it and override `_reset_task` and `_report`.
+
+    Observations are ``{"image": (h, w, 3) uint8, "pose": (7,) float64}``; ``info["time"]`` is the arm's clock [s].
+    """
+
+    def __init__(self, arm: Arm, action_spec: ActionSpec | None = None) -> None:
+        """Connects the arm.
+
+        Args:
+            arm: The arm, normally inside a `envs.safety.SafeArm`.
+            action_spec: A task's own, narrower bounds; the arm's if None.
+        """
+        self.arm = arm
+        self.action_spec = action_spec or arm.action_spec
+        self.action_spec.check_same_meaning(arm.action_spec)
+        low, high = (np.array(bound, dtype=np.float64) for bound in (self.action_spec.low, self.action_spec.high))
+        self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float64)
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                "image": gymnasium.spaces.Box(0, 255, arm.image_shape, np.uint8),
+                "pose": gymnasium.spaces.Box(-np.inf, np.inf, (7,), np.float64),
+            }
+        )
+        self._observation: Observation | None = None
+        arm.connect()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Returns the first observation and what the task tells about it (such as ``info["goal"]``)."""
+        super().reset(seed=seed)
+        info = self._reset_task(options or {})
+        self._observation = self.arm.observe()
+        return as_dict(self._observation), {"time": self._observation.time, **info, **self._report(self._observation)}
+
+    def step(self, action: Float[np.ndarray, "A"]) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Returns the observation one control period later; reward and termination are the task's to give.
+
+        Raises:
+            ValueError: If the action has the wrong shape, is not finite or the environment was not reset.
+        """
+        if self._observation is None:
+            raise ValueError("step() before reset(): call reset() first, it observes the pose an action starts from")
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (self.action_spec.size,) or not np.all(np.isfinite(action)):
+            raise ValueError(
+                f"an action here is {self.action_spec.size} finite numbers {self.action_spec.names}, got {action!r}"
+            )
+        target = compose(self._observation.pose, np.clip(action, self.action_spec.low, self.action_spec.high))
+        sent = self.arm.command(target[:6], float(target[6]), self.action_spec.period)
+        self._observation = self.arm.observe()
+        info = {"time": self._observation.time, "sent": sent, **self._report(self._observation)}
+        return as_dict(self._observation), float(info.get("success", False)), False, False, info
+
+    def close(self) -> None:
+        """Stops and releases the arm."""
+        self.arm.close()
+
+    def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Prepares an episode and returns what to add to reset's info. A bare arm has nothing to prepare."""
+        return {}
+
+    def _report(self, observation: Observation) -> dict[str, Any]:
+        """Returns privileged facts, such as ``success``: for people, never for the planner."""
+        return {}
+
+
+def as_dict(observation: Observation) -> dict[str, np.ndarray]:
+    """Returns the observation as gymnasium's Dict space wants it."""
+    return {"image": observation.image, "pose": observation.pose}

@@ -1,0 +1,83 @@
+"""THE pose and delta convention: every room composes and differences poses here and nowhere else.
+
+A pose is (..., 7): position [m], extrinsic-xyz Euler angles [rad], gripper closedness [0 open .. 1 closed], in the
+arm's base frame. An action is the difference of two poses::
+
+    position' = position + dp          R' = R(drot) R(rot)          gripper' = clip(gripper + dg, 0, 1)
+
+Both functions take NumPy arrays or torch tensors and return the same kind; they broadcast over leading axes and, in
+torch, are differentiable. Source: V-JEPA 2 (arXiv 2506.09985), section 3; SciPy's ``Rotation.from_euler("xyz")``.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+
+Array = TypeVar("Array", np.ndarray, Any)
+
+_GIMBAL_LOCK = 1.0 - 1e-12
+
+
+def _library(array: Any) -> ModuleType:
+    """Returns the array's own module, numpy or torch; torch is never imported for NumPy's sake."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(array, torch.Tensor) else np
+
+
+def _stack(library: ModuleType, parts: list[Any]) -> Any:
+    return np.stack(parts, axis=-1) if library is np else library.stack(parts, dim=-1)
+
+
+def _concatenate(library: ModuleType, parts: list[Any]) -> Any:
+    return np.concatenate(parts, axis=-1) if library is np else library.cat(parts, dim=-1)
+
+
+def matrix_from_euler(euler: Array) -> Array:
+    """Returns rotation matrices (..., 3, 3) of extrinsic-xyz Euler angles (..., 3) [rad]: Rz(yaw) Ry(pitch) Rx(roll)."""
+    xp = _library(euler)
+    cr, cp, cy = (xp.cos(euler[..., i]) for i in range(3))
+    sr, sp, sy = (xp.sin(euler[..., i]) for i in range(3))
+    rows = [
+        _stack(xp, [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr]),
+        _stack(xp, [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr]),
+        _stack(xp, [-sp, cp * sr, cp * cr]),
+    ]
+    return np.stack(rows, axis=-2) if xp is np else xp.stack(rows, dim=-2)
+
+
+def euler_from_matrix(matrix: Array) -> Array:
+    """Returns extrinsic-xyz Euler angles (..., 3) [rad] of rotation matrices (..., 3, 3).
+
+    At gimbal lock (pitch = +-90 degrees) only roll -+ yaw is defined; yaw is then 0, as in SciPy.
+    """
+    xp = _library(matrix)
+    arctan2 = np.arctan2 if xp is np else xp.atan2
+    sine = -matrix[..., 2, 0]
+    locked = abs(sine) >= _GIMBAL_LOCK
+    cosine = (matrix[..., 0, 0] ** 2 + matrix[..., 1, 0] ** 2) ** 0.5
+    pitch = arctan2(sine, cosine)
+    roll = arctan2(matrix[..., 2, 1], matrix[..., 2, 2])
+    yaw = arctan2(matrix[..., 1, 0], matrix[..., 0, 0])
+    locked_roll = arctan2(-matrix[..., 1, 2], matrix[..., 1, 1])
+    return _stack(xp, [xp.where(locked, locked_roll, roll), pitch, xp.where(locked, 0.0 * yaw, yaw)])
+
+
+def compose(pose: Array, action: Array) -> Array:
+    """Returns the pose (..., 7) that an action (..., 7) leads to from a pose (..., 7)."""
+    xp = _library(pose)
+    position = pose[..., :3] + action[..., :3]
+    rotation = matrix_from_euler(action[..., 3:6]) @ matrix_from_euler(pose[..., 3:6])
+    gripper = (pose[..., 6:7] + action[..., 6:7]).clip(0.0, 1.0)
+    return _concatenate(xp, [position, euler_from_matrix(rotation), gripper])
+
+
+def difference(start: Array, end: Array) -> Array:
+    """Returns the action (..., 7) that leads from one measured pose (..., 7) to another."""
+    xp = _library(start)
+    rotation = matrix_from_euler(end[..., 3:6]) @ matrix_from_euler(start[..., 3:6]).swapaxes(-1, -2)
+    parts = [end[..., :3] - start[..., :3], euler_from_matrix(rotation), end[..., 6:7] - start[..., 6:7]]
+    return _concatenate(xp, parts)

@@ -1,0 +1,123 @@
+"""What is seen and what may be done: the vocabulary every room shares. NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+POSE_UNITS = ("m", "m", "m", "rad", "rad", "rad", "1")
+
+
+class SpecError(ValueError):
+    """Two sides do not mean the same thing by an action or an observation."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One look at the world.
+
+    Attributes:
+        image: RGB camera image, (h, w, 3) uint8.
+        pose: End effector in the arm's base frame, (P,): position [m], extrinsic-xyz Euler angles [rad],
+            gripper closedness [0 open .. 1 closed].
+        time: When the image was taken, monotonic clock of the arm [s].
+
+    Raises:
+        SpecError: If the image is not (h, w, 3) uint8 or the pose is not a finite vector.
+    """
+
+    image: UInt8[np.ndarray, "h w 3"]
+    pose: Float[np.ndarray, "P"]
+    time: float
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[-1] != 3 or self.image.dtype != np.uint8:
+            raise SpecError(
+                f"an observation's image must be (height, width, 3) uint8 RGB, got {self.image.shape} "
+                f"{self.image.dtype}"
+            )
+        if self.pose.ndim != 1 or not np.all(np.isfinite(self.pose)):
+            raise SpecError(f"an observation's pose must be a vector of finite numbers, got {self.pose!r}")
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """What an action vector means and how far it may go.
+
+    Attributes:
+        names: One name a dimension, such as ("x", ..., "gripper").
+        units: One unit a dimension, such as ("m", ..., "1").
+        low: Lower bounds a control period. ``low == high`` fixes a dimension.
+        high: Upper bounds a control period.
+        frame: The frame that translations and rotations are expressed in, such as "base".
+        rate: Control rate [Hz]; one action lasts 1 / rate seconds.
+
+    Raises:
+        SpecError: If the lengths differ, a bound is not finite or low exceeds high.
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    frame: str
+    rate: float
+
+    def __post_init__(self) -> None:
+        for field in ("names", "units", "low", "high"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        lengths = {field: len(getattr(self, field)) for field in ("names", "units", "low", "high")}
+        if len(set(lengths.values())) != 1:
+            raise SpecError(f"an ActionSpec's names, units, low and high must be equally long, got {lengths}")
+        for name, low, high in zip(self.names, self.low, self.high, strict=True):
+            if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+                raise SpecError(f"bounds of action dimension {name!r} must be finite with low <= high: {low}, {high}")
+        if not (np.isfinite(self.rate) and self.rate > 0):
+            raise SpecError(f"an ActionSpec's rate must be a positive number of Hz, got {self.rate}")
+
+    @property
+    def size(self) -> int:
+        """Number of action dimensions, A."""
+        return len(self.names)
+
+    @property
+    def period(self) -> float:
+        """Duration of one action [s]."""
+        return 1.0 / self.rate
+
+    def check_same_meaning(self, other: ActionSpec) -> None:
+        """Returns if both specs mean the same by a vector; bounds are limits, not meaning, and may differ.
+
+        Raises:
+            SpecError: Naming every field that differs.
+        """
+        differing = [
+            f"{field}: {getattr(self, field)!r} here, {getattr(other, field)!r} there"
+            for field in ("names", "units", "frame", "rate")
+            if getattr(self, field) != getattr(other, field)
+        ]
+        if differing:
+            raise SpecError(
+                "the two action specs do not mean the same: " + "; ".join(differing) + ". Use a checkpoint trained "
+                "for this arm, or convert the actions at the arm (envs/arm.py)."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain lists, strings and numbers for YAML or JSON."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ActionSpec:
+        """Returns the spec that `to_dict` wrote.
+
+        Raises:
+            SpecError: If a field is missing or unknown.
+        """
+        expected = set(cls.__dataclass_fields__)
+        if set(values) != expected:
+            raise SpecError(f"an ActionSpec has exactly the fields {sorted(expected)}, got {sorted(values)}")
+        return cls(**values)

@@ -1,0 +1,65 @@
+"""What a planner is: it minimises a function of actions and knows nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from envs.spec import ActionSpec
+from world_model.base import LatentState
+
+Score = Callable[[Float[Tensor, "S H A"]], Float[Tensor, "S"]]
+"""Cost of each of S action sequences in physical units; lower is better."""
+
+Objective = Callable[[LatentState, Float[Tensor, "S H A"]], Float[Tensor, "S"]]
+"""Cost of S predicted rollouts and the actions that lead to them; lower is better."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a planner found.
+
+    Attributes:
+        actions: The plan, (H, A), physical units.
+        cost: The plan's own cost.
+        costs: Best cost after each iteration, (iterations,).
+        evaluations: Action sequences scored in all.
+    """
+
+    actions: Float[Tensor, "H A"]
+    cost: float
+    costs: Float[Tensor, "iterations"]
+    evaluations: int
+
+
+class Planner(Protocol):
+    """Finds actions of low cost."""
+
+    horizon: int
+
+    def plan(
+        self,
+        score: Score,
+        spec: ActionSpec,
+        guesses: Float[Tensor, "G H A"],
+        generator: torch.Generator,
+        deadline: float | None = None,
+    ) -> Plan:
+        """Returns the best plan found within the spec's bounds.
+
+        Args:
+            score: The function to minimise.
+            spec: Bounds of each action; a dimension with low == high stays at that value.
+            guesses: At least one starting sequence: the shifted last plan first, then anyone's proposals.
+            generator: Source of all randomness; it lives across replans.
+            deadline: `time.monotonic()` value [s] to return by with the best plan so far; None for no limit.
+
+        Raises:
+            ValueError: If the guesses do not fit the horizon and the spec.
+        """
+        ...

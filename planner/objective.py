@@ -1,0 +1,85 @@
+"""Costs on latents: how far a predicted future is from what is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from envs.pose import difference
+from world_model.base import LatentState
+
+
+@dataclass(frozen=True)
+class GoalDistanceConfig:
+    """Settings of `GoalDistance`.
+
+    Attributes:
+        norm: "l1" for the mean absolute difference, "l2" for the mean squared one.
+        frames: "all" for the mean over all predicted frames, "last" for the last one alone (as the official planner
+            does; a receding horizon can then postpone for ever).
+        pose_weight: Weight of the same distance between the predicted poses and the goal's pose. 0 ignores the goal's
+            pose, and so does every figure that says "goal image".
+
+    Raises:
+        ValueError: If a setting is unknown or negative.
+    """
+
+    norm: Literal["l1", "l2"] = "l1"
+    frames: Literal["all", "last"] = "all"
+    pose_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.norm not in {"l1", "l2"}:
+            raise ValueError(f"the norm of a goal distance is 'l1' or 'l2', got {self.norm!r}")
+        if self.frames not in {"all", "last"}:
+            raise ValueError(f"the frames of a goal distance are 'all' or 'last', got {self.frames!r}")
+        if not 0 <= self.pose_weight < float("inf"):
+            raise ValueError(f"the pose weight of a goal distance must be a number from 0 up, got {self.pose_weight}")
+
+
+class GoalDistance:
+    """Distance between predicted frames and one goal frame, an `Objective`.
+
+    The cost of sample s is::
+
+        cost_s = mean_{h,n,d} |z_{s,h,n,d} - g_{n,d}|^q  +  w mean_{h,p} |difference(s_{s,h}, s_goal)_p|^q
+
+    q is 1 for "l1" and 2 for "l2"; h runs over all predicted frames or is the last; n over tokens and d over
+    channels. The pose difference is in [m, rad, 1] as it stands, and w is 0 unless asked for.
+
+    Source: V-JEPA 2 (arXiv 2506.09985), section 3.2 (l1, last frame).
+    """
+
+    def __init__(
+        self,
+        goal: LatentState,
+        norm: Literal["l1", "l2"] = "l1",
+        frames: Literal["all", "last"] = "all",
+        pose_weight: float = 0.0,
+    ) -> None:
+        """Takes the goal and the settings of `GoalDistanceConfig`.
+
+        Raises:
+            ValueError: If the goal is not one frame or a setting is out of range.
+        """
+        if goal.tokens.ndim != 4 or tuple(goal.tokens.shape[:2]) != (1, 1):
+            raise ValueError(f"a goal is the latent of one frame, (1, 1, N, D), got {tuple(goal.tokens.shape)}")
+        self.goal = goal
+        self.config = GoalDistanceConfig(norm, frames, pose_weight)
+
+    def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
+        """Returns the cost of each of S rollouts; the actions do not matter here."""
+        first = -1 if self.config.frames == "last" else 0
+        cost = self._mean_power(predicted.tokens[:, first:] - self.goal.tokens)
+        if self.config.pose_weight:
+            poses = difference(predicted.poses[:, first:], self.goal.poses)
+            cost = cost + self.config.pose_weight * self._mean_power(poses)
+        return cost
+
+    def _mean_power(self, residual: Float[Tensor, "S ..."]) -> Float[Tensor, "S"]:
+        """Returns the mean absolute or squared residual of each sample. Overwrites the residual: half the time."""
+        power = residual.abs_() if self.config.norm == "l1" else residual.square_()
+        return power.flatten(1).mean(dim=1)  # (S, ...) -> (S,)

@@ -1,0 +1,242 @@
+"""Checkpoints: saved and loaded without a bit of difference, every kind of damage its own error; official files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from transformers import VJEPA2Model
+
+from tests.small_models import (
+    ACTIONS,
+    GOLDEN,
+    STATISTICS,
+    golden_model,
+    golden_outputs,
+    random_actions,
+    random_state,
+    small_model,
+)
+from world_model import checkpoint
+from world_model.checkpoint import (
+    CheckpointError,
+    Manifest,
+    load_checkpoint,
+    load_weights,
+    read_manifest,
+    save_checkpoint,
+)
+from world_model.official import load_official, read_official
+
+TRAINING = {"command": "python scripts/train.py", "git_commit": "0" * 40, "metrics": {"held_out": 0.04}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "small", small_model(residual=True), training=TRAINING, parent="none", licence="MIT")
+    return tmp_path / "small"
+
+
+def edit_manifest(folder: Path, change: Callable[[dict], object]) -> None:
+    path = folder / "manifest.yaml"
+    values = yaml.safe_load(path.read_text())
+    change(values)
+    path.write_text(yaml.safe_dump(values))
+
+
+def edit_weights(folder: Path, name: str, change: Callable[[dict], object]) -> None:
+    """Changes a file's tensors and writes the manifest as if they were meant so."""
+    tensors = load_file(folder / name)
+    change(tensors)
+    save_file(tensors, folder / name)
+    digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    edit_manifest(folder, lambda values: values["files"].update({name: digest}))
+
+
+@torch.no_grad()
+def test_a_loaded_checkpoint_gives_bit_identical_outputs(folder: Path) -> None:
+    model, loaded = small_model(residual=True), load_checkpoint(folder)
+    pixels, state, actions = torch.randn(2, 3, 16, 16), random_state(2), random_actions(3, 2)
+    assert torch.equal(loaded.encoder(pixels), model.encoder(pixels))
+    before, after = model.rollout(state, actions), loaded.rollout(state, actions)
+    assert torch.equal(after.tokens, before.tokens) and torch.equal(after.poses, before.poses)
+    assert (loaded.action_spec, loaded.statistics, loaded.context) == (ACTIONS, STATISTICS, 2)
+    assert not loaded.training and all(parameter.requires_grad for parameter in loaded.predictor.parameters())
+
+
+def test_the_manifest_says_what_was_saved(folder: Path) -> None:
+    manifest, model = read_manifest(folder), small_model(residual=True)
+    assert isinstance(manifest, Manifest) and manifest.name == "small" and manifest.parent == "none"
+    assert manifest.encoder == model.encoder.config and manifest.predictor == model.predictor.config
+    assert manifest.training == TRAINING and manifest.fps == ACTIONS.rate and manifest.licence == "MIT"
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert names == sorted([*manifest.files, "manifest.yaml"])
+
+
+@torch.no_grad()
+def test_transformers_reads_the_encoder_folder(folder: Path) -> None:
+    loaded, pixels = VJEPA2Model.from_pretrained(folder / "encoder").eval(), torch.randn(2, 1, 3, 16, 16)
+    expected = load_checkpoint(folder).encoder.model.encoder(pixels).last_hidden_state
+    torch.testing.assert_close(loaded(pixels, skip_predictor=True).last_hidden_state, expected, atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_weights_may_be_stored_in_bfloat16(tmp_path: Path) -> None:
+    model = small_model()
+    save_checkpoint(tmp_path / "half", model, training={}, weights="bfloat16")
+    loaded = load_checkpoint(tmp_path / "half")
+    for before, after in zip(model.predictor.parameters(), loaded.predictor.parameters(), strict=True):
+        assert after.dtype == torch.float32 and torch.equal(before.bfloat16().float(), after)
+
+
+def test_saving_replaces_a_checkpoint_and_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(folder, small_model(), training={"command": "again"})
+    assert read_manifest(folder).training == {"command": "again"}
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint, "dump_config", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(folder, small_model(), training={"command": "third"})
+    assert read_manifest(folder).training == {"command": "again"}
+    assert [path.name for path in folder.parent.iterdir()] == ["small"]
+    (folder.parent / "notes").mkdir()
+    (folder.parent / "notes" / "thoughts.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="holds something that is no checkpoint"):
+        save_checkpoint(folder.parent / "notes", small_model(), training={})
+
+
+@pytest.mark.parametrize("name", ["encoder/config.json", "encoder/model.safetensors", "predictor.safetensors"])
+def test_a_flipped_byte_is_found(folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{name} is damaged or was replaced"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["encoder/config.json", "encoder/model.safetensors", "predictor.safetensors"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        load_checkpoint(folder)
+
+
+def test_missing_and_unexpected_tensors_are_named(folder: Path) -> None:
+    edit_weights(folder, "predictor.safetensors", lambda t: t.update(prediktor_norm=t.pop("predictor_norm.weight")))
+    with pytest.raises(CheckpointError, match=r"predictor_norm\.weight missing, prediktor_norm unexpected"):
+        load_checkpoint(folder)
+
+
+def test_a_tensor_of_the_wrong_shape_is_named(folder: Path) -> None:
+    name = "encoder.layernorm.weight"
+    edit_weights(folder, "encoder/model.safetensors", lambda t: t.update({name: torch.ones(13)}))
+    with pytest.raises(CheckpointError, match=r"encoder\.layernorm\.weight is \(13,\), must be \(12,\)"):
+        load_checkpoint(folder)
+
+
+def test_a_tensor_of_the_wrong_precision_is_named(folder: Path) -> None:
+    name = "predictor_proj.bias"
+    edit_weights(folder, "predictor.safetensors", lambda t: t.update({name: t[name].half()}))
+    with pytest.raises(CheckpointError, match=r"says torch\.float32, but predictor_proj\.bias is torch\.float16"):
+        load_checkpoint(folder)
+
+
+def test_a_file_that_is_no_safetensors_is_named(folder: Path) -> None:
+    (folder / "predictor.safetensors").write_bytes(b"nonsense")
+    digest = hashlib.sha256(b"nonsense").hexdigest()
+    edit_manifest(folder, lambda values: values["files"].update({"predictor.safetensors": digest}))
+    with pytest.raises(CheckpointError, match="not a valid safetensors file"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(contxt=m.pop("context")), "unknown key 'contxt'.*did you mean 'context'"),
+        (lambda m: m["predictor"].update(head=3), r"unknown key 'predictor\.head'.*did you mean 'predictor\.heads'"),
+        (lambda m: m.pop("statistics"), "lacks 'statistics'"),
+        (lambda m: m.update(format=7), "must be of format 1, got 7"),
+        (lambda m: m["action_spec"].update(low=[1.0] * 7), "low <= high"),
+        (lambda m: m["action_spec"].update(names=["x"]), "equally long"),
+        (lambda m: m["files"].update({"../../etc/passwd": "0"}), "files must be exactly"),
+        (lambda m: m.update(context="many"), "'context'.*must be int"),
+        (lambda m: m.update(context=99), r"context must be 1 \.\. 6"),
+        (lambda m: m["encoder"].update(image_size=24), "crop_size is 16, the manifest's encoder has 24"),
+        (lambda m: m["predictor"].update(grid_width=3), "tokens a frame differ: 4 and 6"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_manifest_at_fault_is_explained(folder: Path, change: Callable[[dict], object], message: str) -> None:
+    edit_manifest(folder, change)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder)
+
+
+def test_a_manifest_that_is_no_yaml_is_named(folder: Path) -> None:
+    (folder / "manifest.yaml").write_text("format: [1")
+    with pytest.raises(CheckpointError, match=r"manifest\.yaml is not valid YAML"):
+        read_manifest(folder)
+
+
+def test_an_unknown_name_lists_the_checkpoints_there_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "CHECKPOINTS", folder.parent)
+    assert read_manifest("small").name == "small"
+    with pytest.raises(CheckpointError, match=r"no checkpoint 'smal'.*\['small'\]"):
+        load_checkpoint("smal")
+    with pytest.raises(CheckpointError, match=r"is no checkpoint: it has no manifest\.yaml"):
+        load_checkpoint(folder / "encoder")
+
+
+@torch.no_grad()
+def test_official_weights_survive_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
+    model, golden = golden_model(), golden_outputs()
+    save_checkpoint(tmp_path / "official", model, training={}, licence="MIT")
+    loaded, frames = load_checkpoint(tmp_path / "official"), golden["clip"][:, :, 0]
+    parts = (golden["latents"], golden["actions"], golden["states"])
+    assert torch.equal(loaded.encoder(frames), model.encoder(frames))
+    assert torch.equal(loaded.predictor(*parts), model.predictor(*parts))
+
+
+def test_an_official_file_at_fault_is_explained(tmp_path: Path) -> None:
+    load = partial(load_official, image_size=64, encoder_heads=3, predictor_heads=4)
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(CheckpointError, match="can't be read as a torch file of tensors"):
+        load(tmp_path / "text.pt")
+    torch.save({"predictor": {}, "opt": None}, tmp_path / "part.pt")
+    with pytest.raises(CheckpointError, match=r"must hold encoder and predictor, it has \['opt', 'predictor'\]"):
+        load(tmp_path / "part.pt")
+    content = torch.load(GOLDEN / "vjepa2_ac_tiny.pt", weights_only=True)
+    del content["predictor"]["module.predictor_embed.weight"]
+    torch.save(content, tmp_path / "lacking.pt")
+    with pytest.raises(CheckpointError, match=r"lacks predictor_embed\.weight"):
+        load(tmp_path / "lacking.pt")
+    content["predictor"]["module.predictor_embed.weight"] = torch.zeros(128, 96)
+    content["encoder"]["module.pos_embed"] = torch.zeros(1, 16, 96)
+    torch.save(content, tmp_path / "more.pt")
+    with pytest.raises(CheckpointError, match="nothing missing, pos_embed unexpected"):
+        load(tmp_path / "more.pt")
+
+
+def test_pretraining_prefixes_are_taken_off(tmp_path: Path) -> None:
+    content = torch.load(GOLDEN / "vjepa2_ac_tiny.pt", weights_only=True)
+    longer = {name.replace("module.", "module.backbone."): tensor for name, tensor in content["encoder"].items()}
+    torch.save({**content, "encoder": longer}, tmp_path / "longer.pt")
+    expected = read_official(GOLDEN / "vjepa2_ac_tiny.pt")
+    found = read_official(tmp_path / "longer.pt")
+    assert found["encoder"].keys() == expected["encoder"].keys()
+
+
+def test_weights_load_into_any_module_strictly() -> None:
+    module = torch.nn.Linear(2, 1)
+    load_weights(module, {"weight": torch.ones(1, 2, dtype=torch.bfloat16), "bias": torch.zeros(1)}, "here")
+    assert module.weight.dtype == torch.float32 and module.weight.requires_grad
+    with pytest.raises(CheckpointError, match="here: bias missing, nothing unexpected"):
+        load_weights(module, {"weight": torch.ones(1, 2)}, "here")

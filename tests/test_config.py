@@ -1,0 +1,88 @@
+"""YAML and command lines into dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from envs.config import ConfigError, config_from_command_line, dump_config, load_config
+
+
+@dataclass(frozen=True)
+class Inner:
+    width: int = 8
+    kind: Literal["plain", "wavy"] = "plain"
+
+    def __post_init__(self) -> None:
+        if self.width <= 0:
+            raise ValueError(f"width must be positive, got {self.width}")
+
+
+@dataclass(frozen=True)
+class Outer:
+    data: Path
+    rate: float = 1.0
+    flag: bool = False
+    seeds: tuple[int, ...] = (1, 2)
+    size: tuple[int, float] = (1, 2.0)
+    limit: float | None = None
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_a_file_fills_nested_fields_and_overrides_win(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("data: somewhere\nrate: 1e-3\nseeds: [4, 5, 6]\ninner: {width: 3}\n")
+    config = load_config(Outer, path, {"inner.kind": "wavy", "limit": 2})
+    assert config == Outer(Path("somewhere"), 1e-3, seeds=(4, 5, 6), limit=2.0, inner=Inner(3, "wavy"))
+
+
+def test_a_dumped_config_loads_to_an_equal_one(tmp_path: Path) -> None:
+    config = Outer(Path("x/y"), limit=0.5, inner=Inner(5, "wavy"))
+    dump_config(config, tmp_path / "resolved.yaml")
+    assert load_config(Outer, tmp_path / "resolved.yaml") == config
+    assert load_config(Outer, dump_config(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data": "d", "raet": 2}, "did you mean 'rate'"),
+        ({"data": "d", "inner": {"widht": 2}}, "did you mean 'inner.width'"),
+        ({}, "lacks 'data'"),
+        ({"data": "d", "rate": "fast"}, "'rate' in the configuration must be float"),
+        ({"data": "d", "seeds": 3}, "'seeds'"),
+        ({"data": "d", "seeds": [1, "two"]}, r"'seeds\[1\]'"),
+        ({"data": "d", "size": [1]}, "'size'"),
+        ({"data": "d", "flag": 1}, "'flag' in the configuration must be bool"),
+        ({"data": "d", "inner": {"kind": "round"}}, "'inner.kind'"),
+        ({"data": "d", "inner": {"width": -1}}, "width must be positive"),
+        ({"data": "d", "inner": {"width": 1.5}}, "must be int"),
+    ],
+)
+def test_what_is_wrong_is_named(values: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(Outer, values)
+
+
+def test_a_missing_file_names_the_files_there(tmp_path: Path) -> None:
+    (tmp_path / "real.yaml").write_text("data: d\n")
+    with pytest.raises(ConfigError, match=r"real\.yaml"):
+        load_config(Outer, tmp_path / "reel.yaml")
+
+
+def test_flags_override_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("data: somewhere\nrate: 2.0\n")
+    config = config_from_command_line(Outer, "Test.", ["--config", str(path), "--inner.width", "4", "--limit", "0.5"])
+    assert config == Outer(Path("somewhere"), 2.0, limit=0.5, inner=Inner(4))
+
+
+def test_a_wrong_file_ends_the_program_with_the_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("data: somewhere\nraet: 2.0\n")
+    with pytest.raises(SystemExit):
+        config_from_command_line(Outer, "Test.", ["--config", str(path)])
+    assert "did you mean 'rate'" in capsys.readouterr().err

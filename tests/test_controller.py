@@ -1,0 +1,200 @@
+"""The receding horizon over the exact toy model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from envs.pose import compose
+from envs.spec import ActionSpec, Observation, SpecError
+from planner.base import Plan, Score
+from planner.cem import CEM, CEMConfig
+from planner.controller import Controller, ControllerConfig, RandomActions, ZeroActions
+from world_model.base import LatentState
+from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
+
+START = np.array([0.4, 0.0, 0.3, np.pi, 0.0, 0.0, 0.0])
+GOAL = np.array([0.55, -0.12, 0.2, np.pi, 0.0, 0.0, 0.3])
+
+
+def look(pose: np.ndarray, time: float = 0.0) -> Observation:
+    return Observation(np.zeros((4, 4, 3), np.uint8), pose, time)
+
+
+class Recorder:
+    """A planner that keeps what it is asked and returns a plan made up beforehand."""
+
+    horizon = 3
+
+    def __init__(self, actions: Tensor | None = None) -> None:
+        self.actions = torch.linspace(-0.04, 0.04, 21).reshape(3, 7) if actions is None else actions
+        self.guesses: list[Tensor] = []
+        self.costs: list[Tensor] = []
+
+    def plan(self, score: Score, spec: ActionSpec, guesses: Tensor, generator: torch.Generator, deadline=None) -> Plan:
+        self.guesses.append(guesses)
+        self.costs.append(score(guesses))
+        cost = float(score(self.actions[None]))
+        return Plan(self.actions, cost, torch.tensor([cost]), len(guesses) + 1)
+
+
+class WatchedModel(ToyWorldModel):
+    """The toy model, keeping what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded: list[int] = []
+        self.rolled: list[tuple[int, int]] = []
+
+    def encode(self, observations: Sequence[Observation]) -> LatentState:
+        self.encoded.append(len(observations))
+        return super().encode(observations)
+
+    def rollout(self, state: LatentState, actions: Tensor) -> LatentState:
+        self.rolled.append((state.tokens.shape[1], len(actions)))
+        return super().rollout(state, actions)
+
+
+def ready(model: ToyWorldModel, planner, config: ControllerConfig | None = None, goal: np.ndarray = GOAL) -> Controller:
+    controller = Controller(model, planner, TOY_ACTION_SPEC, config)
+    controller.reset([look(goal)], seed=0)
+    return controller
+
+
+def test_controller_reaches_the_goal_in_an_exact_model() -> None:
+    controller = ready(ToyWorldModel(), CEM(CEMConfig(horizon=2, samples=64)))
+    pose = START
+    for _ in range(6):
+        action, _ = controller.step(look(pose))
+        pose = compose(pose, action)
+    assert np.linalg.norm(pose[:3] - GOAL[:3]) < 0.01
+    np.testing.assert_array_equal(pose[3:6], START[3:6])
+
+
+def test_first_guess_is_the_last_plan_shifted_and_staying_is_always_proposed() -> None:
+    planner = Recorder()
+    controller = ready(ToyWorldModel(), planner)
+    controller.step(look(START))
+    controller.step(look(START))
+    assert torch.equal(planner.guesses[0], torch.zeros(1, 3, 7))
+    shifted = torch.cat([planner.actions[1:], torch.zeros(1, 7)])
+    assert torch.equal(planner.guesses[1], torch.stack([shifted, torch.zeros(3, 7)]))
+    controller.reset([look(GOAL)], seed=0)
+    controller.step(look(START))
+    assert torch.equal(planner.guesses[2], torch.zeros(1, 3, 7))
+
+
+def test_without_warm_start_only_staying_is_proposed() -> None:
+    planner = Recorder()
+    controller = ready(ToyWorldModel(), planner, ControllerConfig(warm_start=False))
+    for _ in range(2):
+        controller.step(look(START))
+    assert torch.equal(planner.guesses[1], torch.zeros(1, 3, 7))
+
+
+def test_each_frame_is_encoded_once_and_the_context_is_bounded() -> None:
+    model = WatchedModel()
+    controller = ready(model, Recorder())
+    poses = [START + 0.01 * i * np.eye(7)[0] for i in range(4)]
+    for pose in poses:
+        controller.step(look(pose))
+    assert model.encoded == [1] * 5  # the goal and four frames
+    assert [frames for frames, _ in model.rolled] == [1, 1, 2, 2, 2, 2, 2, 2]
+    expected = model.tokens(torch.tensor(np.stack(poses[-2:]), dtype=torch.float32)[None])
+    torch.testing.assert_close(controller.state().tokens, expected)
+
+
+def test_chunks_change_no_cost() -> None:
+    model = WatchedModel()
+    actions = 0.03 * torch.randn(10, 3, 7, generator=torch.Generator().manual_seed(0))
+    costs = []
+    for chunk in (3, 128):
+        controller = ready(model, Recorder(), ControllerConfig(chunk=chunk))
+        controller.step(look(START))
+        model.rolled.clear()
+        costs.append(controller.score(controller.state(), actions))
+        assert [samples for _, samples in model.rolled] == ([3, 3, 3, 1] if chunk == 3 else [10])
+    torch.testing.assert_close(costs[0], costs[1])
+
+
+def test_score_has_a_gradient_only_where_the_actions_ask_for_one() -> None:
+    controller = ready(ToyWorldModel(), Recorder())
+    controller.step(look(START))
+    actions = torch.zeros(2, 3, 7)
+    assert not controller.score(controller.state(), actions).requires_grad
+    cost = controller.score(controller.state(), actions.requires_grad_())
+    (gradient,) = torch.autograd.grad(cost.sum(), actions)
+    assert torch.all(gradient[..., :3].abs().sum(dim=-1) > 0)
+
+
+def test_same_seed_same_actions_and_fresh_noise_at_each_step() -> None:
+    controller = ready(ToyWorldModel(), CEM(CEMConfig(samples=16, elites=4)), ControllerConfig(warm_start=False))
+    first = [controller.step(look(START))[0] for _ in range(2)]
+    controller.reset([look(GOAL)], seed=0)
+    again = [controller.step(look(START))[0] for _ in range(2)]
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[0], first[1])
+
+
+@pytest.mark.parametrize(("improvement", "holds"), [(0.0, False), (0.99, True)])
+def test_controller_holds_when_the_plan_is_not_better_by_the_share_asked_for(improvement: float, holds: bool) -> None:
+    towards = torch.zeros(3, 7)
+    towards[:, 0] = 0.05
+    config = ControllerConfig(hold_if_no_better=True, min_improvement=improvement)
+    action, plan = ready(ToyWorldModel(), Recorder(towards), config).step(look(START))
+    assert np.array_equal(action, np.zeros(7)) == holds
+    assert torch.equal(plan.actions, torch.zeros(3, 7)) == holds
+
+
+def test_controller_holds_at_the_goal_rather_than_follow_a_plan_away() -> None:
+    away = torch.full((3, 7), 0.02) * torch.tensor([1.0, 1, 1, 0, 0, 0, 0])
+    config = ControllerConfig(hold_if_no_better=True)
+    action, plan = ready(ToyWorldModel(), Recorder(away), config, goal=START).step(look(START))
+    np.testing.assert_array_equal(action, np.zeros(7))
+    assert plan.cost == pytest.approx(0.0, abs=1e-6)
+
+
+def test_actions_stay_within_the_bounds_in_double_precision() -> None:
+    action, _ = ready(ToyWorldModel(), Recorder(torch.full((3, 7), -0.05))).step(look(START))
+    assert action.dtype == np.float64
+    assert np.all(action >= TOY_ACTION_SPEC.low) and np.all(action <= TOY_ACTION_SPEC.high)
+
+
+def test_a_model_of_other_actions_is_an_error() -> None:
+    other = dataclasses.replace(TOY_ACTION_SPEC, rate=10.0)
+    with pytest.raises(SpecError, match=r"rate: 4\.0 here, 10\.0 there"):
+        Controller(ToyWorldModel(), Recorder(), other)
+
+
+def test_more_context_than_the_model_uses_is_an_error() -> None:
+    with pytest.raises(ValueError, match="makes use of 2 past frames, 3 were asked for"):
+        Controller(ToyWorldModel(), Recorder(), TOY_ACTION_SPEC, ControllerConfig(context=3))
+
+
+def test_step_before_reset_and_several_goals_are_errors() -> None:
+    controller = Controller(ToyWorldModel(), Recorder(), TOY_ACTION_SPEC)
+    with pytest.raises(ValueError, match="before reset"):
+        controller.step(look(START))
+    with pytest.raises(ValueError, match="exactly one goal"):
+        controller.reset([look(GOAL)] * 2, seed=0)
+
+
+def test_planning_time_stops_the_planner() -> None:
+    planner = CEM(CEMConfig(samples=16, elites=4, iterations=100_000))
+    _, plan = ready(ToyWorldModel(), planner, ControllerConfig(planning_time=0.05)).step(look(START))
+    assert 1 <= len(plan.costs) < 100_000
+
+
+def test_baselines_stay_or_draw_within_the_bounds() -> None:
+    zero, random = ZeroActions(TOY_ACTION_SPEC), RandomActions(TOY_ACTION_SPEC)
+    np.testing.assert_array_equal(zero.step(look(START))[0], np.zeros(7))
+    random.reset([], seed=3)
+    drawn = np.stack([random.step(look(START))[0] for _ in range(50)])
+    assert np.all(drawn >= TOY_ACTION_SPEC.low) and np.all(drawn <= TOY_ACTION_SPEC.high)
+    random.reset([], seed=3)
+    np.testing.assert_array_equal(random.step(look(START))[0], drawn[0])

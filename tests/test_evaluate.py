@@ -1,0 +1,94 @@
+"""The evaluation from its command line to its pictures, with the toy model in a toy task; and its arithmetic."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+TOY = ["--checkpoint", "toy", "--task", "toy_reach:envs/ToyReach-v0"]
+PICTURES = {"video.mp4", "video.gif", "poster.png", "landscape.png"}
+
+
+@pytest.fixture
+def evaluate(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("evaluate")
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("_report")
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(0, 20, 0.0, 0.1611), (8, 10, 0.4902, 0.9433), (95, 100, 0.8882, 0.9785), (20, 20, 0.8389, 1.0)],
+)
+def test_wilson_interval_has_the_known_values(report: ModuleType, successes, n, low, high) -> None:
+    assert report.wilson_interval(successes, n) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_evaluation_writes_results_and_pictures(evaluate: ModuleType, tmp_path: Path, capsys) -> None:
+    flags = ["--episodes", "3", "--seed", "5", "--max-steps", "10", "--video-episodes", "2", "--output", str(tmp_path)]
+    evaluate.main([*TOY, *flags, "--planner.samples", "48"])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {path.name for path in tmp_path.iterdir()} == PICTURES | {"results.json", "results.md"}
+    assert results["config"]["planner"]["samples"] == 48
+    assert [episode["seed"] for episode in results["episodes"]["planner"]] == [5, 6, 7]
+    assert results["summaries"]["planner"]["at_the_end"] == 3
+    assert results["summaries"]["zero"]["at_the_end"] == results["summaries"]["zero"]["at_the_start"] == 0
+    for name in ("poster.png", "landscape.png"):
+        assert np.asarray(Image.open(tmp_path / name).convert("L")).std() > 5
+    printed = capsys.readouterr().out
+    assert "3/3 = 100%" in printed and "44% to 100%" in printed and "seeds 5..7" in printed
+    assert "reads poses, not images" in printed
+
+
+def test_same_seeds_give_the_same_episodes(evaluate: ModuleType, tmp_path: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        flags = ["--episodes", "2", "--max-steps", "3", "--video-episodes", "0", "--output", str(tmp_path / name)]
+        evaluate.main([*TOY, *flags])
+        found.append(json.loads((tmp_path / name / "results.json").read_text())["episodes"])
+        assert not PICTURES & {path.name for path in (tmp_path / name).iterdir()}
+    for actor in ("planner", "zero", "random"):
+        assert [e["poses"] for e in found[0][actor]] == [e["poses"] for e in found[1][actor]]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts/configs/plan").glob("*.yaml")), ids=lambda path: path.stem)
+def test_plan_configs_load_and_use_no_goal_pose(evaluate: ModuleType, path: Path) -> None:
+    from envs.config import load_config
+
+    assert load_config(evaluate.EvaluateConfig, path).objective.pose_weight == 0
+
+
+def test_an_unknown_key_names_the_nearest_known_one(evaluate: ModuleType, tmp_path: Path, capsys) -> None:
+    (tmp_path / "plan.yaml").write_text("planner: {sampels: 3}\n")
+    with pytest.raises(SystemExit):
+        evaluate.main(["--config", str(tmp_path / "plan.yaml")])
+    assert "planner.samples" in capsys.readouterr().err
+
+
+def test_an_unknown_task_lists_the_tasks(evaluate: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"error: there is no task 'FrankaRech-v0'; there are: .*FrankaReach-v0"):
+        evaluate.main(["--checkpoint", "toy", "--task", "FrankaRech-v0"])
+
+
+def test_an_unknown_task_module_or_device_is_one_line(evaluate: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"error: .*No module named 'no_such_module'"):
+        evaluate.main(["--checkpoint", "toy", "--task", "no_such_module:envs/Reach-v0"])
+    with pytest.raises(SystemExit, match=r"error: there is no device 'cuda:99' here; there are: cpu"):
+        evaluate.main([*TOY[2:], "--checkpoint", "any", "--device", "cuda:99"])
+
+
+def test_an_unknown_checkpoint_is_one_line(evaluate: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"error: .*no-such-checkpoint"):
+        evaluate.main([*TOY[2:], "--checkpoint", "no-such-checkpoint"])

@@ -1,0 +1,63 @@
+"""Goal distances against the formula, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from planner.objective import GoalDistance
+from world_model.base import LatentState
+
+
+def state(samples: int, frames: int, seed: int = 0) -> LatentState:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(samples, frames, 4, 5, generator=generator, dtype=torch.float64)
+    poses = 0.3 * torch.randn(samples, frames, 7, generator=generator, dtype=torch.float64)
+    return LatentState(tokens, poses)
+
+
+GOAL = state(1, 1, seed=1)
+PREDICTED = state(3, 2)
+ACTIONS = torch.zeros(3, 2, 7, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("norm", "power"), [("l1", 1), ("l2", 2)])
+@pytest.mark.parametrize(("frames", "used"), [("all", slice(None)), ("last", slice(1, None))])
+def test_distance_is_the_mean_over_frames_tokens_and_channels(norm, power, frames, used) -> None:
+    expected = [
+        torch.stack([(frame - GOAL.tokens[0, 0]).abs() ** power for frame in sample[used]]).mean()
+        for sample in PREDICTED.tokens
+    ]
+    cost = GoalDistance(GOAL, norm=norm, frames=frames)(PREDICTED, ACTIONS)
+    torch.testing.assert_close(cost, torch.stack(expected))
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_distance_is_differentiable(norm) -> None:
+    def cost(tokens: torch.Tensor, poses: torch.Tensor) -> torch.Tensor:
+        return GoalDistance(GOAL, norm=norm, pose_weight=0.5)(LatentState(tokens, poses), ACTIONS)
+
+    inputs = (PREDICTED.tokens.clone().requires_grad_(), PREDICTED.poses.clone().requires_grad_())
+    assert torch.autograd.gradcheck(cost, inputs)
+
+
+def test_pose_counts_only_where_it_is_asked_for() -> None:
+    elsewhere = LatentState(PREDICTED.tokens, PREDICTED.poses + 1.0)
+    assert torch.equal(GoalDistance(GOAL)(PREDICTED, ACTIONS), GoalDistance(GOAL)(elsewhere, ACTIONS))
+    at_goal = LatentState(PREDICTED.tokens, GOAL.poses.expand(3, 2, 7))
+    with_pose = GoalDistance(GOAL, pose_weight=2.0)
+    torch.testing.assert_close(with_pose(at_goal, ACTIONS), GoalDistance(GOAL)(at_goal, ACTIONS))
+    moved = GOAL.poses.expand(3, 2, 7) + torch.tensor([0.07, 0, 0, 0, 0, 0, 0], dtype=torch.float64)
+    extra = with_pose(LatentState(PREDICTED.tokens, moved), ACTIONS) - with_pose(at_goal, ACTIONS)
+    torch.testing.assert_close(extra, torch.full((3,), 2.0 * 0.01, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("wrong", [{"norm": "l3"}, {"frames": "first"}, {"pose_weight": -1.0}])
+def test_unknown_settings_are_an_error(wrong) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[0]):
+        GoalDistance(GOAL, **wrong)
+
+
+def test_a_goal_of_several_frames_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"one frame.*\(3, 2, 4, 5\)"):
+        GoalDistance(PREDICTED)

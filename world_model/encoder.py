@@ -1,0 +1,176 @@
+"""The frozen V-JEPA 2 image encoder and its preprocessing, which lives here alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import VJEPA2Config, VJEPA2Model
+
+from world_model.rope import frame_positions, rotary_tables, rotate_adjacent
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The shape of an `Encoder`.
+
+    Attributes:
+        image_size: Side of the square input [pixels].
+        patch_size: Side of a patch [pixels].
+        width: Width of the tokens, D.
+        depth: Number of blocks.
+        heads: Attention heads.
+        mlp_ratio: Hidden width of the MLP over `width`.
+        tubelet_size: Frames a token spans; one image is repeated that often.
+
+    Raises:
+        ValueError: If a number is not positive, the patches do not fill the image or the heads not the width.
+    """
+
+    image_size: int
+    width: int
+    depth: int
+    heads: int
+    patch_size: int = 16
+    mlp_ratio: float = 4.0
+    tubelet_size: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "patch_size", "width", "depth", "heads", "mlp_ratio", "tubelet_size"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"an encoder's {name} must be positive, got {getattr(self, name)}")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"patches of {self.patch_size} pixels do not fill images of {self.image_size}")
+        if self.width % self.heads or self.width // self.heads < 6:
+            raise ValueError(
+                f"an encoder's heads must divide its width into heads of 6 or more: {self.heads} heads, "
+                f"width {self.width}"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.image_size // self.patch_size
+
+    def to_transformers(self) -> VJEPA2Config:
+        """Returns transformers' config of the same encoder, without the masked predictor's layers."""
+        ratio = self.mlp_ratio
+        while int(self.width * ratio) < round(self.width * ratio):  # transformers rounds down
+            ratio = math.nextafter(ratio, math.inf)
+        return VJEPA2Config(
+            crop_size=self.image_size,
+            patch_size=self.patch_size,
+            frames_per_clip=self.tubelet_size,
+            tubelet_size=self.tubelet_size,
+            hidden_size=self.width,
+            num_hidden_layers=self.depth,
+            num_attention_heads=self.heads,
+            mlp_ratio=ratio,
+            pred_hidden_size=self.heads,
+            pred_num_attention_heads=1,
+            pred_num_hidden_layers=0,
+            pred_num_mask_tokens=1,
+        )
+
+
+class RotaryTables(nn.Module):
+    """Stands in for transformers' rotary embedding, which rebuilds these tables in every layer of every call."""
+
+    tables: Tensor
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        tables = rotary_tables(frame_positions(config.grid, config.grid), config.width // config.heads)
+        self.register_buffer("tables", tables, persistent=False)
+
+    def positions(self, x: Float[Tensor, "B n D"], masks: Tensor | None = None) -> Float[Tensor, "2 *B n d"]:
+        """Returns the tables of all patches, or of those whose indices (B, n) are given."""
+        if masks is not None:
+            return self.tables[:, masks][:, :, None]  # (2, B, 1, n, head)
+        assert x.shape[1] == self.tables.shape[1], "the tokens are not this encoder's grid"
+        return self.tables
+
+    @staticmethod
+    def rotate(x: Float[Tensor, "B h n d"], tables: Tensor) -> Float[Tensor, "B h n d"]:
+        """Returns queries or keys rotated."""
+        return rotate_adjacent(x, tables)
+
+
+class Encoder(nn.Module):
+    """Turns images into tokens: transformers' VJEPA2Model without its masked predictor.
+
+    Each image is a clip of its own, repeated to fill one tubelet, so frames never see each other. The output is
+    layer-normed once more, without scale and offset (eps 1e-5), on top of the encoder's own final norm.
+
+    Attributes:
+        config: Its shape.
+        model: transformers' VJEPA2Model; its `encoder.embeddings`, `encoder.layer` and `encoder.layernorm` may be
+            called one by one, with `position_mask` (B, n) naming the patches that are present.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = VJEPA2Model(config.to_transformers())
+        del self.model.predictor
+        self.rotary = RotaryTables(config)
+        for layer in self.model.encoder.layer:
+            attention: Any = layer.attention
+            attention.get_position_ids = self.rotary.positions
+            attention.apply_rotary_embeddings = self.rotary.rotate
+
+    @property
+    def tokens(self) -> int:
+        """Patches a frame, N."""
+        return self.config.grid**2
+
+    @property
+    def width(self) -> int:
+        """Width of a token, D."""
+        return self.config.width
+
+    def preprocess(self, images: UInt8[Tensor, "B h w 3"]) -> Float[Tensor, "B 3 S S"]:
+        """Returns normalised pixels: centre square crop, bilinear resize without antialias, ImageNet mean and std.
+
+        The official inference transform; transformers' video processor does something else.
+
+        Raises:
+            ValueError: If the images are not (B, h, w, 3) uint8.
+        """
+        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.uint8:
+            raise ValueError(f"images must be (B, h, w, 3) uint8 RGB, got {tuple(images.shape)} {images.dtype}")
+        height, width = images.shape[1:3]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        square = images[:, top : top + side, left : left + side].permute(0, 3, 1, 2)  # (B, 3, side, side)
+        pixels = square.to(self.rotary.tables.dtype) / 255.0
+        mean, std = (pixels.new_tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+        size = self.config.image_size
+        resized = functional.interpolate(pixels, (size, size), mode="bilinear", align_corners=False, antialias=False)
+        return (resized - mean) / std
+
+    def forward(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B N D"]:
+        """Returns the layer-normed tokens of normalised images.
+
+        Raises:
+            ValueError: If the images are not the configured size: the grid would silently be another.
+        """
+        size = self.config.image_size
+        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
+            raise ValueError(f"this encoder takes images (B, 3, {size}, {size}), got {tuple(pixels.shape)}")
+        clips = pixels[:, None].expand(-1, self.config.tubelet_size, -1, -1, -1)
+        return layer_norm(self.model.encoder(clips).last_hidden_state)
+
+
+def layer_norm(tokens: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+    """Returns tokens of mean 0 and variance 1 (eps 1e-5), no scale, no offset, in float32 or better."""
+    tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    return functional.layer_norm(tokens, tokens.shape[-1:], eps=1e-5)

@@ -1,0 +1,308 @@
+"""The action-conditioned predictor of V-JEPA 2-AC: one class for every size, with a key/value cache over past frames.
+
+A frame t is the tokens ``[action_t, pose_t, (extrinsics_t,) patches_t]``; the outputs at its patches predict the
+patches of frame t+1. A token sees its own frame and all earlier ones. Source: arXiv 2506.09985, section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from world_model.rope import frame_positions, halves_order, rotary_tables, rotate_halves
+
+EXTRINSICS_SIZE = 6
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """The shape of a `Predictor`.
+
+    Attributes:
+        token_width: Width of the encoder's tokens, D.
+        width: Width of the predictor.
+        depth: Number of blocks.
+        heads: Attention heads.
+        mlp_ratio: Hidden width of the MLP over `width`.
+        grid_height: Rows of patches in a frame.
+        grid_width: Columns of patches in a frame.
+        action_size: Action dimensions, A.
+        pose_size: Pose dimensions, P; 0 for a predictor without pose tokens.
+        max_frames: The most frames, past and predicted from, in one sequence.
+        extrinsics: Whether each frame carries a camera extrinsics token (6 numbers).
+        residual: Whether the output is added to the input tokens. Off in the released weights.
+
+    Raises:
+        ValueError: If a number is out of range or the heads do not divide the width.
+    """
+
+    token_width: int
+    width: int
+    depth: int
+    heads: int
+    mlp_ratio: float
+    grid_height: int
+    grid_width: int
+    action_size: int = 7
+    pose_size: int = 7
+    max_frames: int = 32
+    extrinsics: bool = False
+    residual: bool = False
+
+    def __post_init__(self) -> None:
+        names = ("token_width", "width", "depth", "heads", "mlp_ratio", "grid_height", "grid_width")
+        for name in (*names, "action_size", "max_frames"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"a predictor's {name} must be positive, got {getattr(self, name)}")
+        if self.pose_size < 0:
+            raise ValueError(f"a predictor's pose_size must be 0 (no pose token) or more, got {self.pose_size}")
+        if self.width % self.heads or self.width // self.heads < 6:
+            raise ValueError(
+                f"a predictor's heads must divide its width into heads of 6 or more: {self.heads} heads, "
+                f"width {self.width}"
+            )
+
+    @property
+    def tokens(self) -> int:
+        """Patches a frame, N."""
+        return self.grid_height * self.grid_width
+
+    @property
+    def conditions(self) -> int:
+        """Conditioning tokens in front of a frame's patches."""
+        return 1 + (self.pose_size > 0) + self.extrinsics
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keys and values of the frames so far: a tuple a block of one tensor (B, heads, M, head) a frame.
+
+    A frame with B = 1 is shared by all samples. Nothing is written in place: extending makes a new cache that refers
+    to the old one's tensors, so that gradients flow through it and several rollouts may start from one cache.
+    """
+
+    keys: tuple[tuple[Tensor, ...], ...]
+    values: tuple[tuple[Tensor, ...], ...]
+
+    @property
+    def frames(self) -> int:
+        """How many frames it holds."""
+        return len(self.keys[0])
+
+    def first(self, frames: int) -> Cache:
+        """Returns the cache of the first frames alone; later ones never influenced them."""
+        return Cache(tuple(k[:frames] for k in self.keys), tuple(v[:frames] for v in self.values))
+
+
+def attend(
+    queries: Float[Tensor, "B h L d"], keys: Float[Tensor, "B h K d"], values: Float[Tensor, "B h K d"]
+) -> Float[Tensor, "B h L d"]:
+    """Returns softmax(q k^T / sqrt(d)) v, every query seeing every key.
+
+    On a CPU in single precision the three plain operations are about twice as fast as torch's fused kernel at the
+    few dozen tokens of a small model.
+    """
+    if queries.device.type == "cpu" and queries.dtype in (torch.float32, torch.float64):
+        scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+        return scores.softmax(dim=-1) @ values
+    return functional.scaled_dot_product_attention(queries, keys, values)
+
+
+class Attention(nn.Module):
+    """Rotary self-attention in which a frame sees itself and the frames before it."""
+
+    halves: Tensor
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        head = width // heads
+        rows = torch.arange(3 * width, device="cpu").unflatten(0, (-1, head))  # queries, keys, values, by head
+        order = torch.cat((rows[: 2 * heads, halves_order(head)], rows[2 * heads :])).flatten()
+        self.register_buffer("halves", order, persistent=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T M W"],
+        tables: Float[Tensor, "2 T M 1 1 d"],
+        past_keys: tuple[Tensor, ...],
+        past_values: tuple[Tensor, ...],
+    ) -> tuple[Float[Tensor, "B T M W"], tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Returns the attended tokens, and the keys and values of the new frames, one tensor a frame."""
+        batch, frames, tokens, width = x.shape
+        qkv = functional.linear(x, self.qkv.weight[self.halves], self.qkv.bias[self.halves])
+        qkv = qkv.view(batch, frames, tokens, 3, self.heads, width // self.heads)
+        rotated = rotate_halves(qkv[:, :, :, :2], tables)
+        parts = (rotated[:, :, :, 0], rotated[:, :, :, 1], qkv[:, :, :, 2])
+        queries, keys, values = (part.flatten(1, 2).transpose(1, 2) for part in parts)  # (B, heads, T*M, head)
+        new_keys, new_values = keys.split(tokens, dim=2), values.split(tokens, dim=2)
+        if past_keys:
+            keys = torch.cat([*(key.expand(batch, -1, -1, -1) for key in past_keys), keys], dim=2)
+            values = torch.cat([*(value.expand(batch, -1, -1, -1) for value in past_values), values], dim=2)
+        attended = []
+        for frame in range(frames):
+            seen = (len(past_keys) + frame + 1) * tokens
+            own = queries[:, :, frame * tokens : (frame + 1) * tokens]
+            attended.append(attend(own, keys[:, :, :seen], values[:, :, :seen]))
+        mixed = attended[0] if frames == 1 else torch.cat(attended, dim=2)
+        return self.proj(mixed.transpose(1, 2).reshape(x.shape)), new_keys, new_values
+
+
+class MLP(nn.Module):
+    """Two linear layers with an exact GELU between."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Float[Tensor, "*B W"]) -> Float[Tensor, "*B W"]:
+        """Returns the transformed tokens."""
+        return self.fc2(functional.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """x += attention(norm1 x); x += mlp(norm2 x)."""
+
+    def __init__(self, config: PredictorConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
+        self.attn = Attention(config.width, config.heads)
+        self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
+        self.mlp = MLP(config.width, round(config.width * config.mlp_ratio))
+
+    def forward(
+        self, x: Tensor, tables: Tensor, past_keys: tuple[Tensor, ...], past_values: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """See `Attention.forward`."""
+        attended, keys, values = self.attn(self.norm1(x), tables, past_keys, past_values)
+        x = x + attended
+        return x + self.mlp(self.norm2(x)), keys, values
+
+
+class Predictor(nn.Module):
+    """Predicts the next frame's tokens from frames, their actions and their poses.
+
+    Parameter names and layout are the official ones; so is the initialisation: normal 0.02 truncated at 2, with
+    attn.proj and mlp.fc2 of block i (from 1) divided by sqrt(2 i). A residual predictor starts as the identity.
+    """
+
+    tables: Tensor
+
+    def __init__(self, config: PredictorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.predictor_embed = nn.Linear(config.token_width, config.width)
+        self.action_encoder = nn.Linear(config.action_size, config.width)
+        self.state_encoder = nn.Linear(config.pose_size, config.width) if config.pose_size else None
+        self.extrinsics_encoder = nn.Linear(EXTRINSICS_SIZE, config.width)
+        self.predictor_blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.predictor_norm = nn.LayerNorm(config.width, eps=1e-6)
+        self.predictor_proj = nn.Linear(config.width, config.token_width)
+        self.register_buffer("tables", _tables(config), persistent=False)
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        for number, block in enumerate(self.predictor_blocks, start=1):
+            assert isinstance(block, Block)
+            block.attn.proj.weight.div_(math.sqrt(2.0 * number))
+            block.mlp.fc2.weight.div_(math.sqrt(2.0 * number))
+        if self.config.residual:
+            nn.init.zeros_(self.predictor_proj.weight)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "B T N D"],
+        actions: Float[Tensor, "B T A"],
+        poses: Float[Tensor, "B T P"],
+        extrinsics: Float[Tensor, "B T 6"] | None = None,
+    ) -> Float[Tensor, "B T N D"]:
+        """Returns the prediction of frame t+1 at every frame t, before the output layer norm. See `extend`."""
+        return self.extend(tokens, actions, poses, extrinsics=extrinsics)[0]
+
+    def extend(
+        self,
+        tokens: Float[Tensor, "b T N D"],
+        actions: Float[Tensor, "B T A"],
+        poses: Float[Tensor, "b T P"],
+        cache: Cache | None = None,
+        extrinsics: Float[Tensor, "b T 6"] | None = None,
+    ) -> tuple[Float[Tensor, "B T N D"], Cache]:
+        """Returns the predictions for T frames that follow the cached ones, and the cache with them added.
+
+        A batch of 1 among the arguments (b) and the cached frames is shared by all B samples. Equal to one pass over
+        all frames, at the cost of the new ones alone.
+
+        Raises:
+            ValueError: If the shapes are not the config's or the frames exceed `max_frames`.
+        """
+        past = cache.frames if cache else 0
+        self._check(tokens, actions, poses, extrinsics, past)
+        x = self._embed(tokens, actions, poses, extrinsics)  # (B, T, M, width)
+        tables = self.tables[:, past : past + x.shape[1]]
+        keys, values = [], []
+        for index, block in enumerate(self.predictor_blocks):
+            past_keys, past_values = (cache.keys[index], cache.values[index]) if cache else ((), ())
+            x, new_keys, new_values = block(x, tables, past_keys, past_values)
+            keys.append((*past_keys, *new_keys))
+            values.append((*past_values, *new_values))
+        predicted = self.predictor_proj(self.predictor_norm(x[:, :, self.config.conditions :]))
+        if self.config.residual:
+            predicted = tokens + predicted
+        return predicted, Cache(tuple(keys), tuple(values))
+
+    def _embed(self, tokens: Tensor, actions: Tensor, poses: Tensor, extrinsics: Tensor | None) -> Tensor:
+        conditions = [self.action_encoder(actions)]
+        if self.state_encoder is not None:
+            conditions.append(self.state_encoder(poses))
+        if extrinsics is not None:
+            conditions.append(self.extrinsics_encoder(extrinsics))
+        patches = self.predictor_embed(tokens)
+        parts = [*(condition[:, :, None] for condition in conditions), patches]  # each (b, T, 1 or N, width)
+        batch = max(part.shape[0] for part in parts)
+        return torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim=2)
+
+    def _check(self, tokens: Tensor, actions: Tensor, poses: Tensor, extrinsics: Tensor | None, past: int) -> None:
+        config, frames = self.config, tokens.shape[1]
+        expected = {"tokens": (frames, config.tokens, config.token_width), "actions": (frames, config.action_size)}
+        if config.pose_size:
+            expected["poses"] = (frames, config.pose_size)
+        if config.extrinsics:
+            expected["extrinsics"] = (frames, EXTRINSICS_SIZE)
+        elif extrinsics is not None:
+            raise ValueError("this predictor takes no extrinsics (its config says extrinsics=False)")
+        given = {"tokens": tokens, "actions": actions, "poses": poses, "extrinsics": extrinsics}
+        for name, shape in expected.items():
+            value = given[name]
+            if value is None or tuple(value.shape[1:]) != shape:
+                got = None if value is None else tuple(value.shape)
+                raise ValueError(f"{name} must be (batch, {', '.join(map(str, shape))}), got {got}")
+        if past + frames > config.max_frames:
+            raise ValueError(f"the predictor takes {config.max_frames} frames at most, got {past} + {frames}")
+
+
+def _tables(config: PredictorConfig) -> Float[Tensor, "2 T M 1 1 d"]:
+    """Returns the rotary tables of every frame, in `halves_order`; conditioning tokens rotate by depth alone."""
+    patches = frame_positions(config.grid_height, config.grid_width)
+    frame = torch.cat((patches.new_zeros(config.conditions, 3), patches))  # (M, 3)
+    positions = frame.repeat(config.max_frames, 1, 1)  # (T, M, 3)
+    positions[..., 0] = torch.arange(config.max_frames, device="cpu")[:, None]
+    tables = rotary_tables(positions, config.head_size)[..., halves_order(config.head_size)]
+    return tables[:, :, :, None, None]

@@ -1,0 +1,220 @@
+"""V-JEPA 2-AC: a frozen encoder and an action-conditioned predictor as one world model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from envs.pose import compose, difference
+from envs.spec import ActionSpec, Observation
+from world_model.base import LatentState
+from world_model.encoder import Encoder, layer_norm
+from world_model.predictor import Cache, Predictor
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the predictor's inputs are normalised with, (x - mean) / std, in physical units.
+
+    Attributes:
+        action_mean: (A,) of the training actions.
+        action_std: (A,), positive.
+        pose_mean: (P,) of the training poses.
+        pose_std: (P,), positive.
+
+    Raises:
+        ValueError: If a number is not finite, a std is not positive or mean and std differ in length.
+    """
+
+    action_mean: tuple[float, ...]
+    action_std: tuple[float, ...]
+    pose_mean: tuple[float, ...]
+    pose_std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            values = tuple(float(value) for value in getattr(self, field.name))
+            object.__setattr__(self, field.name, values)
+            if not np.all(np.isfinite(values)) or (field.name.endswith("std") and not np.all(np.array(values) > 0)):
+                raise ValueError(f"{field.name} must be finite numbers, a std positive, got {values}")
+        if len(self.action_mean) != len(self.action_std) or len(self.pose_mean) != len(self.pose_std):
+            raise ValueError(f"mean and std must be equally long, got {self}")
+
+    @classmethod
+    def identity(cls, action_size: int = 7, pose_size: int = 7) -> Self:
+        """Returns statistics that change nothing, as the official weights expect."""
+        return cls((0.0,) * action_size, (1.0,) * action_size, (0.0,) * pose_size, (1.0,) * pose_size)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Training losses, each a scalar mean absolute error over layer-normed tokens.
+
+    Attributes:
+        total: The sum of the two, unweighted: what is minimised.
+        teacher_forcing: Of one-step predictions from measured frames.
+        rollout: Of predictions fed back for `rollout_steps` steps.
+    """
+
+    total: Float[Tensor, ""]
+    teacher_forcing: Float[Tensor, ""]
+    rollout: Float[Tensor, ""]
+
+
+class VJEPA2AC(nn.Module):
+    """A `WorldModel` with a frozen V-JEPA 2 encoder. Physical units outside, normalised ones inside.
+
+    Attributes:
+        encoder: Frozen, always in eval mode.
+        predictor: Trainable.
+        action_spec: What its actions mean.
+        statistics: What actions and poses are normalised with.
+        context: How many past frames `rollout` makes use of at most.
+        dtype: Precision of the networks' matrix products: float32, or bfloat16 by autocast (which is slower on a CPU
+            without bfloat16 instructions).
+    """
+
+    action_mean: Tensor
+    action_std: Tensor
+    pose_mean: Tensor
+    pose_std: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        predictor: Predictor,
+        action_spec: ActionSpec,
+        statistics: Statistics,
+        context: int = 2,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        _check_parts(encoder, predictor, action_spec, statistics, context)
+        self.encoder = encoder.requires_grad_(False).eval()
+        self.predictor = predictor
+        self.action_spec = action_spec
+        self.statistics = statistics
+        self.context = context
+        self.dtype = dtype
+        for field in fields(statistics):
+            value = torch.tensor(getattr(statistics, field.name), dtype=torch.float32)
+            self.register_buffer(field.name, value, persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the predictor's mode; the encoder stays in eval mode."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    @torch.no_grad()
+    def encode(self, observations: Sequence[Observation]) -> LatentState:
+        """See `WorldModel.encode`."""
+        device = self.action_mean.device
+        pixels = [
+            self.encoder.preprocess(torch.from_numpy(np.ascontiguousarray(seen.image))[None].to(device))
+            for seen in observations
+        ]
+        poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean)
+        with self._autocast():
+            tokens = self.encoder(torch.cat(pixels))
+        return LatentState(tokens[None], poses[None])
+
+    def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
+        """See `WorldModel.rollout`.
+
+        The past actions of the context are the differences of its measured poses. Each prediction is layer-normed and
+        fed back; poses are integrated with `envs.pose.compose`. No graph is kept unless the actions need gradients.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
+            actions = actions.to(self.action_mean)
+            cache = self._past(state)
+            latent, pose = state.tokens[:, -1:], state.poses[:, -1:].to(self.action_mean)
+            latents, poses = [], []
+            for step in range(actions.shape[1]):
+                action = actions[:, step : step + 1]
+                latent, cache = self._predict(latent, action, pose, cache)
+                pose = compose(pose.expand(len(actions), -1, -1), action)
+                latents.append(latent)
+                poses.append(pose)
+        return LatentState(torch.cat(latents, dim=1), torch.cat(poses, dim=1))
+
+    def loss(
+        self,
+        tokens: Float[Tensor, "B T N D"],
+        actions: Float[Tensor, "B T-1 A"],
+        poses: Float[Tensor, "B T P"],
+        rollout_steps: int = 2,
+    ) -> Losses:
+        """Returns the losses of windows of T frames, actions[:, t] leading from frame t to t+1.
+
+        Teacher forcing: mean |P(z_0 .. z_t) - z_(t+1)| over all t. Rollout: from z_0 alone, each prediction fed back
+        with the measured pose of its frame, mean |zhat_t - z_t| over t = 1 .. rollout_steps, the gradient flowing
+        through the predictions. With `rollout_steps` 0 it is zero. Source: arXiv 2506.09985, section 3.1.
+
+        Raises:
+            ValueError: If there are not more frames than rollout steps.
+        """
+        if not 0 <= rollout_steps < tokens.shape[1]:
+            raise ValueError(f"a window of {tokens.shape[1]} frames has no {rollout_steps} rollout steps")
+        tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+        predicted, cache = self._predict(tokens[:, :-1], actions, poses[:, :-1], None)
+        teacher_forcing = (predicted - tokens[:, 1:]).abs().mean()
+        if rollout_steps == 0:
+            return Losses(teacher_forcing, teacher_forcing, teacher_forcing.new_zeros(()))
+        latents, cache = [predicted[:, :1]], cache.first(1)
+        for step in range(1, rollout_steps):
+            now = slice(step, step + 1)
+            latent, cache = self._predict(latents[-1], actions[:, now], poses[:, now], cache)
+            latents.append(latent)
+        rollout = (torch.cat(latents, dim=1) - tokens[:, 1 : rollout_steps + 1]).abs().mean()
+        return Losses(teacher_forcing + rollout, teacher_forcing, rollout)
+
+    def _predict(
+        self, tokens: Tensor, actions: Tensor, poses: Tensor, cache: Cache | None
+    ) -> tuple[Float[Tensor, "B T N D"], Cache]:
+        """Returns layer-normed predictions and the extended cache, from physical units."""
+        actions = (actions - self.action_mean) / self.action_std
+        poses = (poses - self.pose_mean) / self.pose_std
+        with self._autocast():
+            predicted, cache = self.predictor.extend(tokens, actions, poses, cache)
+        return layer_norm(predicted), cache
+
+    def _past(self, state: LatentState) -> Cache | None:
+        """Returns the cache of the context's frames but the last, whose actions are known; None without any."""
+        poses = state.poses[:, -self.context :].to(self.action_mean)
+        if poses.shape[1] == 1:
+            return None
+        tokens = state.tokens[:, -self.context : -1]
+        return self._predict(tokens, difference(poses[:, :-1], poses[:, 1:]), poses[:, :-1], None)[1]
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.action_mean.device.type, self.dtype)
+
+
+def _check_parts(
+    encoder: Encoder, predictor: Predictor, action_spec: ActionSpec, statistics: Statistics, context: int
+) -> None:
+    """Raises ValueError naming the first two parts that do not fit together."""
+    config = predictor.config
+    sizes = {
+        "tokens a frame": (encoder.tokens, config.tokens),
+        "token width": (encoder.width, config.token_width),
+        "action dimensions of spec and predictor": (action_spec.size, config.action_size),
+        "action dimensions of statistics and predictor": (len(statistics.action_mean), config.action_size),
+    }
+    if config.pose_size:
+        sizes["pose dimensions of statistics and predictor"] = (len(statistics.pose_mean), config.pose_size)
+    for name, (one, other) in sizes.items():
+        if one != other:
+            raise ValueError(f"{name} differ: {one} and {other}")
+    if not 1 <= context <= config.max_frames:
+        raise ValueError(f"context must be 1 .. {config.max_frames} (the predictor's max_frames), got {context}")
