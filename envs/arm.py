@@ -11,6 +11,9 @@ from jaxtyping import Float
 from envs.pose import compose
 from envs.spec import ActionSpec, Observation
 
+_POSE_BOUND = np.array([10.0] * 3 + [np.pi] * 3 + [1.0])
+"""No arm's pose (7,) is beyond this [m, rad, 1]."""
+
 
 class Arm(Protocol):
     """A driver: the one file to write for another robot.
@@ -74,7 +77,7 @@ class ArmEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.observation_space = gymnasium.spaces.Dict(
             {
                 "image": gymnasium.spaces.Box(0, 255, arm.image_shape, np.uint8),
-                "pose": gymnasium.spaces.Box(-np.inf, np.inf, (7,), np.float64),
+                "pose": gymnasium.spaces.Box(-_POSE_BOUND, _POSE_BOUND, dtype=np.float64),
             }
         )
         self._observation: Observation | None = None

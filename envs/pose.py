@@ -37,7 +37,7 @@ def _concatenate(library: ModuleType, parts: list[Any]) -> Any:
 
 
 def matrix_from_euler(euler: Array) -> Array:
-    """Returns rotation matrices (..., 3, 3) of extrinsic-xyz Euler angles (..., 3) [rad]: Rz(yaw) Ry(pitch) Rx(roll)."""
+    """Returns the rotation matrices (..., 3, 3) of extrinsic-xyz Euler angles (..., 3) [rad]: Rz Ry Rx."""
     xp = _library(euler)
     cr, cp, cy = (xp.cos(euler[..., i]) for i in range(3))
     sr, sp, sy = (xp.sin(euler[..., i]) for i in range(3))
@@ -62,7 +62,10 @@ def euler_from_matrix(matrix: Array) -> Array:
     pitch = arctan2(sine, cosine)
     roll = arctan2(matrix[..., 2, 1], matrix[..., 2, 2])
     yaw = arctan2(matrix[..., 1, 0], matrix[..., 0, 0])
-    locked_roll = arctan2(-matrix[..., 1, 2], matrix[..., 1, 1])
+    # where not locked, harmless arguments: arctan2(0, 0) would send NaN gradients through the branch not taken
+    locked_roll = arctan2(
+        xp.where(locked, -matrix[..., 1, 2], 0.0 * sine), xp.where(locked, matrix[..., 1, 1], 0.0 * sine + 1.0)
+    )
     return _stack(xp, [xp.where(locked, locked_roll, roll), pitch, xp.where(locked, 0.0 * yaw, yaw)])
 
 

@@ -48,9 +48,9 @@ class SafetyLimits:
 class SafeArm:
     """An `envs.arm.Arm` around another that refuses, shortens or clips what is unsafe.
 
-    Non-finite numbers and rotations over the limit are refused with `SafetyStop` after the arm was told to hold.
-    Steps are measured from the last observed pose. Translations are shortened to ``max_step`` and clipped to the workspace. What was sent is returned and, where it
-    differs from what was commanded, logged.
+    Non-finite numbers and rotations over the limit are refused with `SafetyStop` after the arm was told to hold. Steps
+    are measured from the last observed pose; translations are shortened to ``max_step`` and clipped to the workspace.
+    What was sent is returned and, where it differs from what was commanded, logged.
     """
 
     def __init__(self, arm: Arm, limits: SafetyLimits | None = None) -> None:

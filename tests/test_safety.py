@@ -39,7 +39,7 @@ class RecordingArm:
 
 def test_a_safe_command_passes_unchanged():
     arm = RecordingArm()
-    target = START + [0.05, -0.02, 0.03, 0, 0, 0, 0.4]
+    target = START + np.array([0.05, -0.02, 0.03, 0, 0, 0, 0.4])
     np.testing.assert_allclose(SafeArm(arm).command(target[:6], target[6], 0.25), target)
 
 
@@ -58,7 +58,7 @@ def test_numbers_that_are_not_finite_never_reach_the_arm(bad):
 def test_a_turn_over_the_limit_is_refused():
     arm = RecordingArm()
     with pytest.raises(SafetyStop, match="turns"):
-        SafeArm(arm).command(START[:6] + [0, 0, 0, 0, 0, 0.5], 0.0, 0.25)
+        SafeArm(arm).command(START[:6] + np.array([0, 0, 0, 0, 0, 0.5]), 0.0, 0.25)
     assert not arm.sent
 
 

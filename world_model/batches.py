@@ -12,10 +12,10 @@ from torch import Tensor
 
 from envs.episodes.lerobot import EpisodeDataset
 from envs.pose import difference
-from envs.spec import ActionSpec
+from envs.spec import POSE_NAMES, ActionSpec
 from world_model.clips import Windows
 from world_model.latents import LatentCache
-from world_model.vjepa2_ac import Statistics
+from world_model.vjepa2_ac import ANGLES, Statistics
 
 SMALLEST_STD = 0.01  # 1 cm, 0.6 degrees, 1 % of the gripper's way: what varies less is noise or held fixed
 
@@ -73,10 +73,16 @@ class WindowBatches:
         return Batch(tokens, torch.from_numpy(np.stack(actions)), torch.from_numpy(np.stack(poses)))
 
     def statistics(self, episodes: Sequence[int]) -> Statistics:
-        """Returns mean and std of some episodes' actions and poses."""
+        """Returns mean and std of some episodes' actions and poses, circular for the poses' Euler angles."""
         actions = np.concatenate([self.actions[episode] for episode in episodes])
         poses = np.concatenate([self.poses[episode] for episode in episodes])
-        return Statistics(*_mean_std(actions), *_mean_std(poses))
+        mean, std = (np.array(values) for values in _mean_std(poses))
+        if len(mean) == len(POSE_NAMES):
+            angles = poses[:, ANGLES].astype(np.float64)
+            mean[ANGLES] = np.arctan2(np.sin(angles).mean(0), np.cos(angles).mean(0))
+            turns = np.remainder(angles - mean[ANGLES] + np.pi, 2 * np.pi) - np.pi
+            std[ANGLES] = np.maximum(turns.std(0), SMALLEST_STD)
+        return Statistics(*_mean_std(actions), tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def strided_spec(spec: ActionSpec, stride: int) -> ActionSpec:

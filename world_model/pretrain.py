@@ -6,7 +6,7 @@ import copy
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -65,6 +65,8 @@ class PretrainConfig:
         warmup: Steps of linear rise.
         weight_decay: AdamW's, not on biases and norms.
         momentum: Of the averaged target encoder, rising linearly from the first to the second number.
+        export: Which encoder the run gives, the averaged target as V-JEPA 2 does, or the online one: in a short run
+            with a slow average the target has not come far from its random start.
         clip: Largest gradient norm; 0 for none.
         jitter: Largest relative change of an image's brightness and contrast; 0 for none.
         held_out: Share of episodes that is left out, the same as in `train.TrainConfig`.
@@ -91,6 +93,7 @@ class PretrainConfig:
     warmup: int = 200
     weight_decay: float = 0.04
     momentum: tuple[float, float] = (0.996, 0.9995)
+    export: Literal["target", "online"] = "target"
     clip: float = 1.0
     jitter: float = 0.0
     held_out: float = 0.05
@@ -247,7 +250,8 @@ def pretrain(config: PretrainConfig, frames: FrameStore, report: Report) -> Path
     """
     trainer = Pretrainer(config, frames)
     finished = run_steps(trainer, config, SESSION_FIELDS, frames.layout.key, report)
-    return save_encoder(trainer.target, config.output / "encoder") if finished else None
+    finished = trainer.target if config.export == "target" else trainer.encoder
+    return save_encoder(finished, config.output / "encoder") if finished else None
 
 
 def check_collapse(config: PretrainConfig, step: int, health: dict[str, float], before: int) -> int:

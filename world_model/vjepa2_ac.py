@@ -18,6 +18,9 @@ from world_model.base import LatentState
 from world_model.encoder import Encoder, layer_norm
 from world_model.predictor import Cache, Predictor
 
+ANGLES = [3, 4, 5]
+"""Indices of the Euler angles in a 7-D pose."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -26,7 +29,7 @@ class Statistics:
     Attributes:
         action_mean: (A,) of the training actions.
         action_std: (A,), positive.
-        pose_mean: (P,) of the training poses.
+        pose_mean: (P,) of the training poses; circular for angles.
         pose_std: (P,), positive.
 
     Raises:
@@ -181,10 +184,22 @@ class VJEPA2AC(nn.Module):
     ) -> tuple[Float[Tensor, "B T N D"], Cache]:
         """Returns layer-normed predictions and the extended cache, from physical units."""
         actions = (actions - self.action_mean) / self.action_std
-        poses = (poses - self.pose_mean) / self.pose_std
+        poses = self._from_mean(poses) / self.pose_std
         with self._autocast():
             predicted, cache = self.predictor.extend(tokens, actions, poses, cache)
         return layer_norm(predicted), cache
+
+    def _from_mean(self, poses: Float[Tensor, "B T P"]) -> Float[Tensor, "B T P"]:
+        """Returns poses minus their mean, angles on the short way round.
+
+        A gripper that points down has a roll of +pi or -pi, as rounding has it; from a mean of pi both are near 0.
+        Zero means, as the official weights have, leave the angles as they are.
+        """
+        offset = poses - self.pose_mean
+        if not any(self.statistics.pose_mean[i] for i in ANGLES if i < len(self.statistics.pose_mean)):
+            return offset
+        turns = torch.remainder(offset[..., ANGLES] + torch.pi, 2 * torch.pi) - torch.pi
+        return torch.cat([offset[..., : ANGLES[0]], turns, offset[..., ANGLES[-1] + 1 :]], dim=-1)
 
     def _past(self, state: LatentState) -> Cache | None:
         """Returns the cache of the context's frames but the last, whose actions are known; None without any."""

@@ -161,9 +161,9 @@ def _push(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) ->
         level = generator.uniform(0.03, 0.045)
         beside, beyond = (block[:2] + offset * way[:2] for offset in (-0.12, generator.uniform(0.02, 0.15)))
         for place in ((*beside, 0.13), (*beside, level), (*beyond, level), (*beyond, 0.13)):
-            place = np.clip(place, config.low, config.high)
+            reachable = np.clip(place, config.low, config.high)
             for _ in range(8):  # a place that a block is in the way of is given up
-                step = place - arm.pose()[:3]
+                step = reachable - arm.pose()[:3]
                 if np.linalg.norm(step) < 0.01:
                     break
                 yield _translation(np.clip(step, -speed, speed))

@@ -132,8 +132,8 @@ def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig) -> None:
     )  # fmt: skip
     world.add_geom(
         name="table", type=mujoco.mjtGeom.mjGEOM_BOX, size=(0.55, 0.55, 0.02), pos=(0.42, 0, -0.02),
-        rgba=(*config.table_colour, 1), contype=_ARM_CONTACT | _OBJECT_CONTACT, conaffinity=_ARM_CONTACT | _OBJECT_CONTACT,
-        friction=(0.8, 0.02, 0.001),
+        rgba=(*config.table_colour, 1), contype=_ARM_CONTACT | _OBJECT_CONTACT,
+        conaffinity=_ARM_CONTACT | _OBJECT_CONTACT, friction=(0.8, 0.02, 0.001),
     )  # fmt: skip
     _add_walls(spec)
     quaternion = _look_at(np.array(config.camera_position), np.array(config.camera_target))
