@@ -1,0 +1,118 @@
+"""The latent cache and the predictor's training loop, on a square that actions move."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.moving_square import MovingSquare
+from world_model.batches import WindowBatches
+from world_model.checkpoint import load_checkpoint
+from world_model.encoder import Encoder, EncoderConfig
+from world_model.held_out import format_errors
+from world_model.latents import LatentCache, build_latents, latent_layout
+from world_model.loop import StateError
+from world_model.store import CacheError, shard_path
+from world_model.train import PredictorSize, TrainConfig, train
+
+SHAPE = EncoderConfig(image_size=32, patch_size=8, width=24, depth=1, heads=2)
+DATA = MovingSquare((6,) * 24)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return Encoder(SHAPE).requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="module")
+def latents(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> LatentCache:
+    return build_latents(DATA, encoder, tmp_path_factory.mktemp("latents"))
+
+
+@pytest.fixture(scope="module")
+def batches(latents: LatentCache) -> WindowBatches:
+    return WindowBatches(DATA, latents)
+
+
+def make_config(output: Path, **changes: object) -> TrainConfig:
+    config = TrainConfig(
+        data=Path("nowhere"), encoder=Path("nowhere"), output=output, frames=3, steps=12, batch=8, warmup=3,
+        predictor=PredictorSize(24, 1, 2, 2.0, 8), context=1, evaluate_every=6, evaluate_horizon=3, save_every=5,
+        device="cpu", precision="fp32",
+    )  # fmt: skip
+    return replace(config, **changes)
+
+
+def losses_of(config: TrainConfig, encoder: Encoder, batches: WindowBatches, stop_after: int | None = None) -> list:
+    measured: list = []
+
+    def report(step: int, values) -> None:
+        measured.append((step, values["total"]))
+        if step + 1 == stop_after:
+            signal.raise_signal(signal.SIGINT)
+
+    train(config, encoder, batches, report, {"command": "a test"})
+    return measured
+
+
+def test_cached_latents_are_the_encoders_in_bfloat16(encoder: Encoder, latents: LatentCache) -> None:
+    cached = latents.windows(np.array([3]), np.array([1]), frames=4)
+    images = torch.from_numpy(DATA[3].images[1:5])
+    expected = encoder(encoder.preprocess(images)).to(torch.bfloat16)
+    torch.testing.assert_close(cached[0], expected, atol=2e-2, rtol=1e-2)
+
+
+def test_another_encoder_or_dataset_is_another_cache(encoder: Encoder) -> None:
+    torch.manual_seed(1)
+    other = Encoder(SHAPE).eval()
+    keys = {
+        latent_layout(DATA, encoder).key,
+        latent_layout(DATA, other).key,
+        latent_layout(MovingSquare((6,) * 24, seed=1), encoder).key,
+    }
+    assert len(keys) == 3
+
+
+def test_a_truncated_cache_is_refused_by_name(encoder: Encoder, tmp_path: Path) -> None:
+    cache = build_latents(MovingSquare((4, 4)), encoder, tmp_path)
+    path = shard_path(cache.store.directory, 0)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(CacheError, match=path.name):
+        build_latents(MovingSquare((4, 4)), encoder, tmp_path)
+
+
+def test_a_resumed_run_has_the_losses_of_an_unbroken_one(
+    encoder: Encoder, batches: WindowBatches, tmp_path: Path
+) -> None:
+    unbroken = losses_of(make_config(tmp_path / "a", average=0.9), encoder, batches)
+    broken = make_config(tmp_path / "b", average=0.9)
+    first = losses_of(broken, encoder, batches, stop_after=7)
+    assert len(first) == 7
+    assert first + losses_of(broken, encoder, batches) == unbroken
+
+
+def test_state_of_another_configuration_is_refused_by_name(
+    encoder: Encoder, batches: WindowBatches, tmp_path: Path
+) -> None:
+    losses_of(make_config(tmp_path), encoder, batches, stop_after=2)
+    with pytest.raises(StateError, match="learning_rate"):
+        losses_of(make_config(tmp_path, learning_rate=0.5), encoder, batches)
+
+
+def test_training_beats_copying_and_its_checkpoint_loads(
+    encoder: Encoder, batches: WindowBatches, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path, steps=250, batch=32, learning_rate=3e-3, evaluate_every=250, save_every=250)
+    manifest = train(config, encoder, batches, lambda step, measured: None, {"command": "a test"})
+    assert manifest is not None
+    metrics = manifest.training["metrics"]
+    assert metrics["teacher_forcing"] < metrics["teacher_forcing_copy"]
+    assert metrics["teacher_forcing"] < metrics["teacher_forcing_shuffled"]
+    assert "shuffled" in format_errors(metrics)
+    assert load_checkpoint(config.checkpoint_directory).action_spec == DATA.spec
