@@ -11,6 +11,8 @@ from torch import Tensor
 from envs.pose import difference
 from world_model.base import LatentState
 
+_OUTSIDE_WEIGHT = 10.0  # 1/m: 1 cm outside costs as much as a few centimetres from the goal
+
 
 @dataclass(frozen=True)
 class GoalDistanceConfig:
@@ -22,6 +24,9 @@ class GoalDistanceConfig:
             does; a receding horizon can then postpone for ever).
         pose_weight: Weight of the same distance between the predicted poses and the goal's pose. 0 ignores the goal's
             pose, and so does every figure that says "goal image".
+        workspace_low: Lowest position (x, y, z) [m] that plans should lead to; None for anywhere. Where a model was
+            never trained its predictions are arbitrary, and a planner finds the ones that look like the goal.
+        workspace_high: Highest position [m].
 
     Raises:
         ValueError: If a setting is unknown or negative.
@@ -30,8 +35,12 @@ class GoalDistanceConfig:
     norm: Literal["l1", "l2"] = "l1"
     frames: Literal["all", "last"] = "all"
     pose_weight: float = 0.0
+    workspace_low: tuple[float, float, float] | None = None
+    workspace_high: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
+        if (self.workspace_low is None) != (self.workspace_high is None):
+            raise ValueError("a workspace has both corners or none: set workspace_low and workspace_high")
         if self.norm not in {"l1", "l2"}:
             raise ValueError(f"the norm of a goal distance is 'l1' or 'l2', got {self.norm!r}")
         if self.frames not in {"all", "last"}:
@@ -47,6 +56,8 @@ class GoalDistance:
 
         cost_s = mean_{h,n,d} |z_{s,h,n,d} - g_{n,d}|^q  +  w mean_{h,p} |difference(s_{s,h}, s_goal)_p|^q
 
+                 + 10 / m * mean_h (how far the position of s_{s,h} is outside the workspace, summed over axes)
+
     q is 1 for "l1" and 2 for "l2"; h runs over all predicted frames or is the last; n over tokens and d over
     channels. The pose difference is in [m, rad, 1] as it stands, and w is 0 unless asked for.
 
@@ -59,6 +70,8 @@ class GoalDistance:
         norm: Literal["l1", "l2"] = "l1",
         frames: Literal["all", "last"] = "all",
         pose_weight: float = 0.0,
+        workspace_low: tuple[float, float, float] | None = None,
+        workspace_high: tuple[float, float, float] | None = None,
     ) -> None:
         """Takes the goal and the settings of `GoalDistanceConfig`.
 
@@ -68,7 +81,7 @@ class GoalDistance:
         if goal.tokens.ndim != 4 or tuple(goal.tokens.shape[:2]) != (1, 1):
             raise ValueError(f"a goal is the latent of one frame, (1, 1, N, D), got {tuple(goal.tokens.shape)}")
         self.goal = goal
-        self.config = GoalDistanceConfig(norm, frames, pose_weight)
+        self.config = GoalDistanceConfig(norm, frames, pose_weight, workspace_low, workspace_high)
 
     def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         """Returns the cost of each of S rollouts; the actions do not matter here."""
@@ -77,7 +90,14 @@ class GoalDistance:
         if self.config.pose_weight:
             poses = difference(predicted.poses[:, first:], self.goal.poses)
             cost = cost + self.config.pose_weight * self._mean_power(poses)
+        if self.config.workspace_low is not None and self.config.workspace_high is not None:
+            cost = cost + _OUTSIDE_WEIGHT * self._outside(predicted.poses[..., :3]).mean(dim=1)
         return cost
+
+    def _outside(self, positions: Float[Tensor, "S H 3"]) -> Float[Tensor, "S H"]:
+        """Returns how far positions are outside the workspace, summed over the axes [m]."""
+        low, high = (positions.new_tensor(c) for c in (self.config.workspace_low, self.config.workspace_high))
+        return ((low - positions).clamp_min(0) + (positions - high).clamp_min(0)).sum(dim=-1)
 
     def _mean_power(self, residual: Float[Tensor, "S ..."]) -> Float[Tensor, "S"]:
         """Returns the mean absolute or squared residual of each sample. Overwrites the residual: half the time."""

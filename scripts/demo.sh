@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 results=results/demo
 
 set_up
-set -- --checkpoint franka-tiny --task FrankaReach-v0 --episodes 5 --seed 10000 --output "$results" "$@"
+set -- --config scripts/configs/plan/reach.yaml --checkpoint franka-tiny --task FrankaReach-v0 --episodes 5 --seed 10000 --output "$results" "$@"
 say "[4/4] Demo: python scripts/evaluate.py $*"
 .venv/bin/python scripts/evaluate.py "$@"
 say "Done. Look at what it did:"

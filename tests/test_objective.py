@@ -61,3 +61,22 @@ def test_unknown_settings_are_an_error(wrong) -> None:
 def test_a_goal_of_several_frames_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"one frame.*\(3, 2, 4, 5\)"):
         GoalDistance(PREDICTED)
+
+
+def test_plans_out_of_the_workspace_cost_more():
+    from world_model.base import LatentState
+
+    tokens = torch.zeros(2, 1, 4, 3)
+    poses = torch.zeros(2, 1, 7)
+    poses[1, 0, 0] = 0.2
+    objective = GoalDistance(
+        LatentState(tokens[:1], poses[:1]), workspace_low=(-0.1, -0.1, -0.1), workspace_high=(0.1, 0.1, 0.1)
+    )
+    costs = objective(LatentState(tokens, poses), torch.zeros(2, 1, 7))
+    assert costs[0] == 0
+    torch.testing.assert_close(costs[1], torch.tensor(1.0))
+
+
+def test_a_workspace_with_one_corner_is_refused():
+    with pytest.raises(ValueError, match="both corners"):
+        GoalDistanceConfig(workspace_low=(0.0, 0.0, 0.0))
