@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from planner.objective import GoalDistance
+from planner.objective import GoalDistance, GoalDistanceConfig
 from world_model.base import LatentState
 
 
@@ -64,8 +64,6 @@ def test_a_goal_of_several_frames_is_an_error() -> None:
 
 
 def test_plans_out_of_the_workspace_cost_more():
-    from world_model.base import LatentState
-
     tokens = torch.zeros(2, 1, 4, 3)
     poses = torch.zeros(2, 1, 7)
     poses[1, 0, 0] = 0.2

@@ -21,6 +21,7 @@ from world_model.masked import (
     draw_masks,
     encode_patches,
     halves_tables,
+    jitter,
     patchify,
 )
 from world_model.pretrain import (
@@ -28,7 +29,6 @@ from world_model.pretrain import (
     PretrainConfig,
     Pretrainer,
     check_collapse,
-    jitter,
     load_encoder,
     pretrain,
     save_encoder,

@@ -75,6 +75,14 @@ def halves_tables(encoder: Encoder) -> Float[Tensor, "2 N K"]:
     return encoder.rotary.tables[..., halves_order(head).to(encoder.rotary.tables.device)]
 
 
+def jitter(pixels: Float[Tensor, "B 3 S S"], strength: float, generator: torch.Generator) -> Float[Tensor, "B 3 S S"]:
+    """Returns normalised images with randomly changed contrast and brightness, each by at most `strength`."""
+    if strength == 0:
+        return pixels
+    contrast, brightness = 2 * torch.rand(2, len(pixels), 1, 1, 1, generator=generator).to(pixels.device) - 1
+    return pixels * (1 + strength * contrast) + strength * brightness
+
+
 def patchify(pixels: Float[Tensor, "B 3 S S"], patch: int) -> Float[Tensor, "B N K"]:
     """Returns the patches of images, row-major, each flattened from (3, patch, patch): K = 3 patch^2."""
     grid = pixels.shape[-1] // patch

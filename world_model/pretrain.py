@@ -36,6 +36,7 @@ from world_model.masked import (
     draw_masks,
     encode_patches,
     halves_tables,
+    jitter,
     patchify,
 )
 from world_model.store import FrameStore
@@ -210,14 +211,6 @@ def copy_encoder(encoder: Encoder) -> Encoder:
     twin = Encoder(encoder.config).to(next(encoder.parameters()).device)
     twin.load_state_dict(copy.deepcopy(encoder.state_dict()))
     return twin.requires_grad_(False).eval()
-
-
-def jitter(pixels: Float[Tensor, "B 3 S S"], strength: float, generator: torch.Generator) -> Float[Tensor, "B 3 S S"]:
-    """Returns normalised images with randomly changed contrast and brightness, each by at most `strength`."""
-    if strength == 0:
-        return pixels
-    contrast, brightness = 2 * torch.rand(2, len(pixels), 1, 1, 1, generator=generator).to(pixels.device) - 1
-    return pixels * (1 + strength * contrast) + strength * brightness
 
 
 @torch.no_grad()

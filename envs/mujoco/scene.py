@@ -1,7 +1,7 @@
 """The MuJoCo scene: an arm with Panda kinematics over a table, built with MjSpec from primitive shapes.
 
 Kinematics: Franka Emika's published Denavit-Hartenberg parameters, joint and torque limits. The shapes are ours: no
-mesh, nothing to download. ``meshes=True`` takes DeepMind's mujoco-menagerie Panda instead (extra ``meshes``).
+mesh, nothing to download.
 """
 
 from __future__ import annotations
@@ -69,7 +69,6 @@ class SceneConfig:
         camera_target: Point that the camera looks at [m].
         camera_fovy: Vertical field of view [degrees].
         table_colour: RGB, 0..1.
-        meshes: Take the meshes of mujoco-menagerie's Panda instead of primitive shapes.
         shadows: Cast shadows. They cost most of a frame's time and tell a single camera how high things are.
 
     Raises:
@@ -82,7 +81,6 @@ class SceneConfig:
     camera_target: tuple[float, float, float] = (0.50, -0.02, 0.18)
     camera_fovy: float = 42.0
     table_colour: tuple[float, float, float] = (0.56, 0.50, 0.42)
-    meshes: bool = False
     shadows: bool = True
 
     def __post_init__(self) -> None:
