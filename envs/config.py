@@ -70,14 +70,16 @@ def config_from_command_line(cls: type[T], description: str, arguments: Sequence
     """
     import tyro  # only programs need it
 
+    flat = tyro.conf.AvoidSubcommands  # of a choice between dataclasses the file's is taken
+
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
     known, rest = parser.parse_known_args(arguments)
     if known.config is None:
-        return tyro.cli(cls, args=rest, description=f"{description} --config FILE.yaml fills the flags below.")
+        return tyro.cli(cls, args=rest, config=(flat,), description=f"{description} --config FILE.yaml fills the flags below.")
     try:
         default = load_config(cls, known.config)
-        return tyro.cli(cls, args=rest, default=default, description=description)
+        return tyro.cli(cls, args=rest, default=default, config=(flat,), description=description)
     except ConfigError as error:
         parser.exit(2, f"{error}\n")
 
@@ -160,9 +162,16 @@ def _convert(hint: Any, value: Any, origin: str, name: str) -> Any:
 
 
 def _convert_union(options: Sequence[Any], value: Any, origin: str, name: str) -> Any:
-    """Returns the value as the first of the options that fits; None first where it is one."""
+    """Returns the value as the first of the options that fits; None first where it is one.
+
+    Of several dataclasses a mapping names its own by a word that the others do not take, such as ``algorithm: cem``;
+    without the word it is the first.
+    """
     if value is None and types.NoneType in options:
         return None
+    classes = [option for option in options if dataclasses.is_dataclass(option)]
+    if len(classes) > 1 and isinstance(value, Mapping):
+        return _build(_named_class(classes, value, origin, name), value, origin, prefix=f"{name}.")
     errors: list[ConfigError] = []
     for option in options:
         if option is types.NoneType:
@@ -172,6 +181,18 @@ def _convert_union(options: Sequence[Any], value: Any, origin: str, name: str) -
         except ConfigError as error:
             errors.append(error)
     raise errors[-1]
+
+
+def _named_class(classes: Sequence[Any], value: Mapping[str, Any], origin: str, name: str) -> Any:
+    """Returns the dataclass whose first field, a Literal, has the value given, or the first dataclass."""
+    key = dataclasses.fields(classes[0])[0].name
+    words = {typing.get_args(typing.get_type_hints(cls)[key])[0]: cls for cls in classes}
+    word = value.get(key, next(iter(words)))
+    if word not in words:
+        near = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"unknown {name}.{key} {word!r} in {origin}: {hint}Known: {', '.join(words)}")
+    return words[word]
 
 
 def _convert_sequence(hint: Any, value: Sequence[Any], origin: str, name: str) -> Any:

@@ -63,3 +63,15 @@ class Planner(Protocol):
             ValueError: If the guesses do not fit the horizon and the spec.
         """
         ...
+
+
+def check_guesses(guesses: Float[Tensor, "G H A"], horizon: int, spec: ActionSpec) -> None:
+    """Returns if the guesses are at least one sequence of the planner's horizon and the spec's size.
+
+    Raises:
+        ValueError: Saying what was expected and what came.
+    """
+    if guesses.ndim != 3 or len(guesses) == 0 or tuple(guesses.shape[1:]) != (horizon, spec.size):
+        raise ValueError(
+            f"guesses must be (at least 1, horizon {horizon}, actions {spec.size}), got {tuple(guesses.shape)}"
+        )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from envs.spec import ActionSpec
-from planner.base import Plan, Score
+from planner.base import Plan, Score, check_guesses
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class CEMConfig:
     """Settings of `CEM`.
 
     Attributes:
+        algorithm: Names this planner in YAML.
         horizon: Planned steps, H.
         samples: Action sequences scored in each iteration.
         iterations: Times the distribution is refitted.
@@ -32,6 +34,7 @@ class CEMConfig:
         ValueError: If a setting is out of its range.
     """
 
+    algorithm: Literal["cem"] = "cem"
     horizon: int = 1
     samples: int = 32
     iterations: int = 4
@@ -192,15 +195,3 @@ class _Search:
         self.mean = self.mean.clamp(self.low, self.high)
         std = (1 - momentum_std) * elites.std(dim=0) + momentum_std * self.std
         self.std = torch.maximum(std, self.config.minimum_std * self.range)
-
-
-def check_guesses(guesses: Float[Tensor, "G H A"], horizon: int, spec: ActionSpec) -> None:
-    """Returns if the guesses are at least one sequence of the planner's horizon and the spec's size.
-
-    Raises:
-        ValueError: Saying what was expected and what came.
-    """
-    if guesses.ndim != 3 or len(guesses) == 0 or tuple(guesses.shape[1:]) != (horizon, spec.size):
-        raise ValueError(
-            f"guesses must be (at least 1, horizon {horizon}, actions {spec.size}), got {tuple(guesses.shape)}"
-        )

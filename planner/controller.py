@@ -79,7 +79,8 @@ class Controller:
             planner: What minimises.
             spec: The arm's actions and their bounds.
             config: Settings; None for the defaults.
-            objective: Makes the cost from the goal's latent, such as ``functools.partial(GoalDistance, norm="l2")``.
+            objective: Makes the cost from the goal's latent, such as
+                ``functools.partial(GoalDistance, config=GoalDistanceConfig(norm="l2"))``.
 
         Raises:
             SpecError: If the model was made for other actions than the arm's.

@@ -32,7 +32,8 @@ from _report import EpisodeRecord, Summary, record_episode, summarise, table
 from tqdm import tqdm
 
 from envs.config import config_from_command_line, dump_config
-from planner.cem import CEM, CEMConfig
+from planner.cem import CEMConfig
+from planner.choice import PlannerConfig, make_planner
 from planner.controller import Controller, ControllerConfig, RandomActions, ZeroActions
 from planner.episode import Actor, run_episode
 from planner.objective import GoalDistance, GoalDistanceConfig
@@ -56,7 +57,7 @@ class EvaluateConfig:
         baselines: Whether the zero-action and random-action baselines run too.
         video_episodes: The first so many episodes are drawn; 0 writes no pictures.
         device: Where the model runs, such as cpu or cuda.
-        planner: The search.
+        planner: The search; a file says which by planner.algorithm.
         objective: What is minimised.
         controller: Receding horizon.
     """
@@ -71,7 +72,7 @@ class EvaluateConfig:
     baselines: bool = True
     video_episodes: int = 4
     device: str = "cpu"
-    planner: CEMConfig = field(default_factory=CEMConfig)
+    planner: PlannerConfig = field(default_factory=CEMConfig)
     objective: GoalDistanceConfig = field(default_factory=GoalDistanceConfig)
     controller: ControllerConfig = field(default_factory=ControllerConfig)
 
@@ -153,9 +154,9 @@ def workplace(config: EvaluateConfig) -> tuple[gymnasium.Env, Controller]:
     """
     env = make_task(config.task)
     model = load_model(config.checkpoint, config.device)
-    objective = partial(GoalDistance, **asdict(config.objective))
+    objective = partial(GoalDistance, config=config.objective)
     spec = env.unwrapped.action_spec  # type: ignore[attr-defined]
-    return env, Controller(model, CEM(config.planner), spec, config.controller, objective)
+    return env, Controller(model, make_planner(config.planner), spec, config.controller, objective)
 
 
 def make_task(task: str) -> gymnasium.Env:

@@ -31,7 +31,7 @@ from world_model.encoder import Encoder
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
 from world_model.loop import RunLog, StateError, choose_device
-from world_model.pretrain import load_encoder
+from world_model.encoder_folder import load_encoder
 from world_model.store import CacheError
 from world_model.train import TrainConfig, train
 

@@ -72,7 +72,7 @@ def test_plan_is_never_worse_than_any_guess(position: int) -> None:
     target = torch.tensor([0.321, -0.123, 0.25]).expand(3, 3)
     guesses = torch.full((3, 3, 3), -0.4)
     guesses[position] = target
-    found = plan(quadratic(target), guesses=guesses, config=CEMConfig(3, 8, 1, elites=2, kept_elites=2))
+    found = plan(quadratic(target), guesses=guesses, config=CEMConfig(horizon=3, samples=8, iterations=1, elites=2, kept_elites=2))
     assert found.cost == 0.0 and torch.equal(found.actions, target)
 
 
@@ -98,7 +98,7 @@ def test_deadline_is_kept_with_a_plan_at_hand() -> None:
         return quadratic(torch.full((3, 3), 0.3))(actions)
 
     start = time.monotonic()
-    planner = CEM(CEMConfig(3, samples=16, iterations=500, elites=4))
+    planner = CEM(CEMConfig(horizon=3, samples=16, iterations=500, elites=4))
     found = planner.plan(slow, SPEC, torch.zeros(1, 3, 3), torch.Generator().manual_seed(0), start + 0.2)
     assert time.monotonic() - start < 0.2 * 1.2
     assert 1 < len(found.costs) < 20 and found.cost < float(quadratic(torch.full((3, 3), 0.3))(torch.zeros(1, 3, 3)))

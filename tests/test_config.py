@@ -9,6 +9,8 @@ from typing import Literal
 import pytest
 
 from envs.config import ConfigError, config_from_command_line, dump_config, load_config
+from planner.choice import PlannerConfig
+from planner.official_cem import OfficialCEMConfig
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,11 @@ class Inner:
     def __post_init__(self) -> None:
         if self.width <= 0:
             raise ValueError(f"width must be positive, got {self.width}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    planner: PlannerConfig = field(default_factory=OfficialCEMConfig)
 
 
 @dataclass(frozen=True)
@@ -86,3 +93,14 @@ def test_a_wrong_file_ends_the_program_with_the_message(tmp_path: Path, capsys: 
     with pytest.raises(SystemExit):
         config_from_command_line(Outer, "Test.", ["--config", str(path)])
     assert "did you mean 'rate'" in capsys.readouterr().err
+
+
+def test_a_choice_between_planners_is_made_by_name() -> None:
+    chosen = load_config(Choice, {"planner": {"algorithm": "official_cem", "samples": 7, "elites": 3}})
+    assert chosen.planner == OfficialCEMConfig(samples=7, elites=3)
+    assert load_config(Choice, dump_config(chosen)) == chosen
+    assert load_config(Choice, {"planner": {"horizon": 2}}).planner.algorithm == "cem"
+    with pytest.raises(ConfigError, match="did you mean 'official_cem'"):
+        load_config(Choice, {"planner": {"algorithm": "oficial_cem"}})
+    with pytest.raises(ConfigError, match=r"unknown key 'planner.kept_elites'"):
+        load_config(Choice, {"planner": {"algorithm": "official_cem", "kept_elites": 2}})

@@ -13,6 +13,7 @@ from transformers import VJEPA2Model
 
 from tests.moving_square import MovingSquare
 from world_model.encoder import Encoder, EncoderConfig, layer_norm
+from world_model.encoder_folder import load_encoder, save_encoder
 from world_model.loop import StateError, learning_rate_factor
 from world_model.masked import (
     MaskConfig,
@@ -29,10 +30,9 @@ from world_model.pretrain import (
     PretrainConfig,
     Pretrainer,
     check_collapse,
-    load_encoder,
     pretrain,
-    save_encoder,
     token_health,
+    whiten,
 )
 from world_model.store import FrameStore, build_frames
 
@@ -183,6 +183,30 @@ def test_the_effective_rank_counts_directions() -> None:
     torch.manual_seed(0)
     flat = torch.randn(4096, 3) @ torch.linalg.qr(torch.randn(24, 3))[0].T
     assert token_health(flat.view(256, 16, 24))["token_rank"] == pytest.approx(3, abs=0.05)
+
+
+def test_the_effective_rank_ignores_what_all_images_share() -> None:
+    torch.manual_seed(0)
+    places = 10.0 * torch.randn(16, 24)
+    tokens = places + torch.randn(256, 16, 1) * torch.randn(24)
+    assert token_health(tokens)["token_rank"] == pytest.approx(1, abs=0.01)
+
+
+def test_whitening_gives_weak_directions_the_weight_of_strong_ones() -> None:
+    torch.manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(24, 24))[0]
+    spread = torch.zeros(24)
+    spread[:3] = torch.tensor([5.0, 1.0, 0.5])
+    tokens = torch.randn(16, 24) + torch.randn(2048, 16, 24) * spread @ axes.T
+    white = whiten(tokens)
+    assert white.mean(0).abs().max() < 1e-4
+    covariance = axes.T @ (white.flatten(0, 1).T @ white.flatten(0, 1)) @ axes / (2048 * 16)
+    torch.testing.assert_close(covariance.diagonal()[:3], torch.ones(3), atol=0.1, rtol=0.0)
+    assert covariance.diagonal()[3:].max() < 1e-3  # there was nothing
+
+
+def test_whitening_of_equal_images_is_zero() -> None:
+    assert torch.equal(whiten(torch.ones(4, 16, 24)), torch.zeros(4, 16, 24))
 
 
 def test_jitter_changes_images_within_its_strength() -> None:

@@ -1,14 +1,16 @@
 """Official V-JEPA 2-AC files: their layout, and the way from it to ours.
 
 A `.pt` file is a dict with `encoder` and `predictor` (and optimiser state, which is not read), parameters prefixed
-``module.`` (pretraining files: ``module.backbone.``). The predictor's names are ours. The encoder's become
-transformers' by the map below, with qkv split into three.
+``module.`` (pretraining files: ``module.backbone.``, and another, masked predictor). The predictor's names are ours.
+The encoder's become transformers' by the map below, with qkv split into three. Files of jepa-wms (arXiv 2512.24497) may
+lack the encoder, the pose token and the extrinsics token.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from torch import Tensor
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
 from world_model.checkpoint import CheckpointError, load_weights
 from world_model.encoder import Encoder, EncoderConfig
-from world_model.predictor import Predictor, PredictorConfig
+from world_model.predictor import EXTRINSICS_SIZE, Predictor, PredictorConfig
 from world_model.vjepa2_ac import VJEPA2AC, Statistics
 
 # The bounds the official planner searches: xyz within 5 cm, no rotation, gripper within 0.75; DROID at 4 fps.
@@ -30,6 +32,8 @@ OFFICIAL_ACTIONS = ActionSpec(
     frame="base",
     rate=4.0,
 )
+RELEASED_HEADS = {1024: 16, 1280: 16, 1408: 22}
+"""Attention heads by width: the predictor and ViT-L, ViT-H, ViT-g."""
 PREFIXES = ("module.", "backbone.")
 ENCODER_NAMES = (
     ("patch_embed.", "encoder.embeddings.patch_embeddings."),
@@ -38,63 +42,129 @@ ENCODER_NAMES = (
 )
 
 
+@dataclass(frozen=True)
+class OfficialFile:
+    """The tensors of an official file that matter here, without their prefixes, still memory-mapped.
+
+    Attributes:
+        path: Where they come from.
+        encoder: Under transformers' names; None if the file has none.
+        predictor: Of the action-conditioned predictor; None if the file has none.
+    """
+
+    path: Path
+    encoder: dict[str, Tensor] | None
+    predictor: dict[str, Tensor] | None
+
+
 def load_official(
     path: str | Path,
     *,
-    image_size: int,
-    encoder_heads: int,
-    predictor_heads: int,
+    image_size: int = 256,
+    encoder_heads: int | None = None,
+    predictor_heads: int | None = None,
     max_frames: int = 32,
     extrinsics: bool = False,
     context: int = 2,
     action_spec: ActionSpec = OFFICIAL_ACTIONS,
+    encoder: Encoder | None = None,
 ) -> VJEPA2AC:
-    """Returns the world model in an official V-JEPA 2-AC file, with its own encoder and identity statistics.
+    """Returns the world model in an official V-JEPA 2-AC file, with identity statistics.
 
     Args:
         path: Local `.pt` file, read with weights_only=True and memory-mapped.
         image_size: Side of the images it was trained with [pixels]; no tensor tells.
-        encoder_heads: No tensor tells these either.
+        encoder_heads: No tensor tells these either; None for those of the released encoder of that width.
         predictor_heads: Likewise.
         max_frames: Most frames in a sequence (num_frames / tubelet size of the official config).
-        extrinsics: Whether it was trained with extrinsics tokens; their weights are always there.
+        extrinsics: Whether it was trained with extrinsics tokens; their weights may be there all the same.
         context: See `VJEPA2AC`.
         action_spec: What its actions mean.
+        encoder: For a file that has a predictor alone. A file's own encoder is what its predictor was trained with.
 
     Raises:
-        CheckpointError: If the file or its tensors are not of that layout.
+        CheckpointError: If the file or its tensors are not of that layout, or there is no or more than one encoder.
     """
-    parts = read_official(path)
-    encoder_weights, predictor_weights = encoder_to_transformers(parts["encoder"]), parts["predictor"]
+    file = read_official(path)
+    if file.predictor is None:
+        raise CheckpointError(f"{path} has no action-conditioned predictor, it is an encoder alone")
+    if encoder is None:
+        encoder = make_encoder(file, image_size, encoder_heads)
+    elif file.encoder is not None:
+        raise CheckpointError(f"{path} has the encoder that its predictor was trained with; leave the other one out")
+    weights = file.predictor
     try:
-        encoder_config = infer_encoder_config(encoder_weights, image_size, encoder_heads)
-        predictor_config = infer_predictor_config(
-            predictor_weights, encoder_config.grid, predictor_heads, max_frames, extrinsics
-        )
-        with torch.device("meta"):
-            encoder, predictor = Encoder(encoder_config), Predictor(predictor_config)
-        load_weights(encoder.model, encoder_weights, f"encoder of {path}")
-        load_weights(predictor, predictor_weights, f"predictor of {path}")
-        statistics = Statistics.identity(predictor_config.action_size, predictor_config.pose_size)
-        return VJEPA2AC(encoder, predictor, action_spec, statistics, context).eval()
+        heads = predictor_heads or _released_heads(weights["predictor_embed.weight"].shape[0], path, "predictor_heads")
+        config = infer_predictor_config(weights, encoder.config.grid, heads, max_frames, extrinsics)
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error.args[0]}, which every official V-JEPA 2-AC file has") from error
+    if not extrinsics and "extrinsics_encoder.weight" not in weights:  # jepa-wms left out what nothing reads
+        for name in ("weight", "bias"):
+            shape = (config.width, EXTRINSICS_SIZE)[: 2 if name == "weight" else 1]
+            weights = {**weights, f"extrinsics_encoder.{name}": torch.zeros(shape)}
+    with torch.device("meta"):
+        predictor = Predictor(config)
+    load_weights(predictor, weights, f"predictor of {path}")
+    statistics = Statistics.identity(config.action_size, config.pose_size or action_spec.size)
+    try:
+        return VJEPA2AC(encoder, predictor, action_spec, statistics, context).eval()
+    except ValueError as error:
+        raise CheckpointError(f"{path} and its encoder: {error}") from error
 
 
-def read_official(path: str | Path) -> dict[str, dict[str, Tensor]]:
-    """Returns the encoder's and the predictor's tensors of an official file, without their prefixes.
+def make_encoder(file: OfficialFile, image_size: int = 256, heads: int | None = None) -> Encoder:
+    """Returns the encoder of an official file; see `load_official`.
 
     Raises:
-        CheckpointError: If the file can't be read or has not both.
+        CheckpointError: If there is none or its tensors are not V-JEPA 2's (those of V-JEPA 2.1 are not).
+    """
+    if file.encoder is None:
+        raise CheckpointError(f"{file.path} has a predictor alone: name the encoder it was trained with (--encoder)")
+    weights = {name: tensor for name, tensor in file.encoder.items() if name != "pos_embed"}  # unused beside RoPE
+    try:
+        width = weights["encoder.embeddings.patch_embeddings.proj.weight"].shape[0]
+        config = infer_encoder_config(weights, image_size, heads or _released_heads(width, file.path, "encoder_heads"))
+    except KeyError as error:
+        raise CheckpointError(f"encoder of {file.path} lacks {error.args[0]}: it is no V-JEPA 2 encoder") from error
+    with torch.device("meta"):
+        encoder = Encoder(config)
+    strange = sorted(weights.keys() - encoder.model.state_dict().keys())
+    if strange:
+        raise CheckpointError(
+            f"encoder of {file.path} has {len(strange)} tensors that V-JEPA 2 has not, such as {strange[0]}. V-JEPA 2.1 "
+            "is another architecture (hierarchical outputs, its own embedding of images) and is not supported"
+        )
+    load_weights(encoder.model, weights, f"encoder of {file.path}")
+    return encoder.requires_grad_(False).eval()
+
+
+def read_official(path: str | Path) -> OfficialFile:
+    """Returns the tensors of an official file; nothing is copied.
+
+    Raises:
+        CheckpointError: If the file can't be read, or has neither an encoder nor a predictor.
     """
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} can't be read as a torch file of tensors: {error}") from error
-    keys = sorted(map(str, content)) if isinstance(content, dict) else []
-    if not {"encoder", "predictor"} <= set(keys):
-        raise CheckpointError(f"{path} is no V-JEPA 2-AC file: it must hold encoder and predictor, it has {keys}")
-    return {part: {_bare(name): tensor for name, tensor in content[part].items()} for part in ("encoder", "predictor")}
+    content = content if isinstance(content, dict) else {}
+    parts = {
+        part: {_bare(name): tensor for name, tensor in content[part].items()}
+        for part in ("encoder", "predictor")
+        if isinstance(content.get(part), dict)
+    }
+    predictor = parts.get("predictor")
+    if predictor is not None and "action_encoder.weight" not in predictor:
+        predictor = None  # the masked predictor of pretraining
+    encoder = encoder_to_transformers(parts["encoder"]) if parts.get("encoder") else None
+    if encoder is None and predictor is None:
+        raise CheckpointError(
+            f"{path} is no V-JEPA 2 file: it must hold an encoder or an action-conditioned predictor, it has "
+            f"{sorted(map(str, content)) or 'no named parts'}"
+        )
+    renamed = {name.replace("proprio_encoder.", "state_encoder."): tensor for name, tensor in (predictor or {}).items()}
+    return OfficialFile(Path(path), encoder, renamed or None)
 
 
 def encoder_to_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -151,6 +221,13 @@ def _bare(name: str) -> str:
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
     return name
+
+
+def _released_heads(width: int, path: str | Path, option: str) -> int:
+    """Returns the heads of the released network of a width."""
+    if width not in RELEASED_HEADS:
+        raise CheckpointError(f"{path}: width {width} is not a released one, so its heads are not known; give {option}")
+    return RELEASED_HEADS[width]
 
 
 def _depth(weights: Mapping[str, Tensor], blocks: str) -> int:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import VJEPA2Config
 
-from world_model.checkpoint import load_weights
 from world_model.clips import Shuffle, split_episodes
 from world_model.encoder import Encoder, EncoderConfig, layer_norm
+from world_model.encoder_folder import save_encoder
 from world_model.loop import (
     Precision,
     Report,
@@ -66,8 +63,6 @@ class PretrainConfig:
         warmup: Steps of linear rise.
         weight_decay: AdamW's, not on biases and norms.
         momentum: Of the averaged target encoder, rising linearly from the first to the second number.
-        export: Which encoder the run gives, the averaged target as V-JEPA 2 does, or the online one: in a short run
-            with a slow average the target has not come far from its random start.
         clip: Largest gradient norm; 0 for none.
         jitter: Largest relative change of an image's brightness and contrast; 0 for none.
         held_out: Share of episodes that is left out, the same as in `train.TrainConfig`.
@@ -94,7 +89,6 @@ class PretrainConfig:
     warmup: int = 200
     weight_decay: float = 0.04
     momentum: tuple[float, float] = (0.996, 0.9995)
-    export: Literal["target", "online"] = "target"
     clip: float = 1.0
     jitter: float = 0.0
     held_out: float = 0.05
@@ -127,11 +121,13 @@ class Pretrainer:
 
     The loss of images x with visible patches V and hidden patches M is
 
-        mean | P(E(x_V), V, M) - LN(E_avg(x))_M |
+        mean | P(E(x_V), V, M) - W(LN(E_avg(x)))_M |
 
     in which E sees only V, E_avg is the exponential moving average of E and gets no gradient, and LN has no
-    parameters (arXiv 2506.09985, section 2; one mask a step, shared by the batch). Everything random in a step derives
-    from the seed and the step's number, so parameters, optimiser and step are the whole state.
+    parameters (arXiv 2506.09985, section 2; one mask a step, shared by the batch). W, which V-JEPA 2 lacks, is `whiten`:
+    before a camera that stands still most of a token is the same in all images, and of the rest most is whether the
+    arm is there; without W the tokens soon say nothing else. Everything random in a step derives from the seed and
+    the step's number, so parameters, optimiser and step are the whole state.
 
     Args:
         config: The run's.
@@ -191,7 +187,7 @@ class Pretrainer:
                 targets = layer_norm(encode_patches(self.target, patches, self.tables))
             seen = encode_patches(self.encoder, patches[:, visible], self.tables[:, visible])
             guessed = self.predictor(seen, visible, hidden)
-        return (guessed.float() - targets[:, hidden]).abs().mean(), targets
+        return (guessed.float() - whiten(targets)[:, hidden]).abs().mean(), targets
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that a resumed run needs."""
@@ -214,16 +210,29 @@ def copy_encoder(encoder: Encoder) -> Encoder:
 
 
 @torch.no_grad()
+def whiten(tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+    """Returns what differs between images in each patch's tokens, with about unit covariance over batch and patches.
+
+    Directions with under a thousandth of the largest variance stay small: they are noise.
+    """
+    centred = (tokens - tokens.mean(0)).float()
+    flat = centred.flatten(0, 1)
+    variances, directions = torch.linalg.eigh(flat.T @ flat / len(flat))
+    scale = (variances.clamp_min(0.0) + 1e-3 * variances.max().clamp_min(1e-12)).rsqrt()
+    return centred @ (directions * scale) @ directions.T
+
+
+@torch.no_grad()
 def token_health(tokens: Float[Tensor, "B N D"]) -> dict[str, float]:
     """Returns how far tokens are from collapse.
 
     "token_std" is the std across images, averaged over patches and dimensions: 0 if all images look the same.
-    "token_rank" is the effective rank exp(-sum p ln p) of the tokens of all patches, p their covariance's
-    eigenvalues divided by the sum: 1 if they vary along one line, at most D.
+    "token_rank" is the effective rank exp(-sum p ln p) of how the tokens of a patch differ between images, p the
+    eigenvalues of their covariance divided by the sum: 1 if they vary along one line, at most D. What is the same in
+    all images, such as a patch's place, does not count.
     """
-    flat = tokens.flatten(0, 1).float()
-    centred = flat - flat.mean(0)
-    eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / len(flat)).clamp_min(1e-12)
+    centred = (tokens - tokens.mean(0)).flatten(0, 1).float()
+    eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / len(centred)).clamp_min(1e-12)
     share = eigenvalues / eigenvalues.sum()
     rank = (-(share * share.log()).sum()).exp()
     return {"token_std": tokens.float().std(0).mean().item(), "token_rank": rank.item()}
@@ -243,8 +252,7 @@ def pretrain(config: PretrainConfig, frames: FrameStore, report: Report) -> Path
     """
     trainer = Pretrainer(config, frames)
     finished = run_steps(trainer, config, SESSION_FIELDS, frames.layout.key, report)
-    finished = trainer.target if config.export == "target" else trainer.encoder
-    return save_encoder(finished, config.output / "encoder") if finished else None
+    return save_encoder(trainer.target, config.output / "encoder") if finished else None
 
 
 def check_collapse(config: PretrainConfig, step: int, health: dict[str, float], before: int) -> int:
@@ -263,41 +271,3 @@ def check_collapse(config: PretrainConfig, step: int, health: dict[str, float], 
             "learning_rate, raise momentum or hide less (masks.hidden_fraction); delete the output directory first"
         )
     return count
-
-
-def save_encoder(encoder: Encoder, directory: Path) -> Path:
-    """Returns a folder with the encoder in transformers' format, written beside and then moved into place."""
-    temporary = directory.with_name(f"{directory.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    encoder.model.config.save_pretrained(temporary)
-    weights = {name: value.detach().cpu().contiguous() for name, value in encoder.model.state_dict().items()}
-    save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
-    shutil.rmtree(directory, ignore_errors=True)
-    temporary.replace(directory)
-    return directory
-
-
-def load_encoder(directory: Path) -> Encoder:
-    """Returns the encoder that `save_encoder` wrote, or any VJEPA2Model in transformers' format.
-
-    Raises:
-        ValueError: If the folder is not one, or its weights are not exactly such an encoder's.
-    """
-    if not (directory / "config.json").is_file():
-        raise ValueError(f"{directory} is no encoder in transformers' format (no config.json); run scripts/pretrain.py")
-    shape = VJEPA2Config.from_pretrained(directory)
-    encoder = Encoder(
-        EncoderConfig(
-            image_size=shape.crop_size,
-            patch_size=shape.patch_size,
-            width=shape.hidden_size,
-            depth=shape.num_hidden_layers,
-            heads=shape.num_attention_heads,
-            mlp_ratio=shape.mlp_ratio,
-            tubelet_size=shape.tubelet_size,
-        )
-    )
-    path = directory / "model.safetensors"
-    weights = {name: value for name, value in load_file(path).items() if not name.startswith("predictor.")}
-    load_weights(encoder.model, weights, str(path))
-    return encoder

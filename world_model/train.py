@@ -59,7 +59,7 @@ class TrainConfig:
 
     Attributes:
         data: Dataset folder, see `envs.episodes`.
-        encoder: Folder of the frozen encoder in transformers' format, see `pretrain.load_encoder`.
+        encoder: Folder of the frozen encoder in transformers' format, see `encoder_folder.load_encoder`.
         output: Run directory: resolved config, log, state to resume from.
         checkpoint: Where the finished model goes; None for checkpoint/ in the run directory.
         cache: Where latents are kept; None for data + "-cache".

@@ -1,0 +1,50 @@
+"""Encoders alone on disk: a folder in transformers' format."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from transformers import VJEPA2Config
+
+from world_model.checkpoint import load_weights
+from world_model.encoder import Encoder, EncoderConfig
+
+
+def save_encoder(encoder: Encoder, directory: Path) -> Path:
+    """Returns a folder with the encoder in transformers' format, written beside and then moved into place."""
+    temporary = directory.with_name(f"{directory.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    encoder.model.config.save_pretrained(temporary)
+    weights = {name: value.detach().cpu().contiguous() for name, value in encoder.model.state_dict().items()}
+    save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+    shutil.rmtree(directory, ignore_errors=True)
+    temporary.replace(directory)
+    return directory
+
+
+def load_encoder(directory: Path) -> Encoder:
+    """Returns the encoder that `save_encoder` wrote, or any VJEPA2Model in transformers' format.
+
+    Raises:
+        ValueError: If the folder is not one, or its weights are not exactly such an encoder's.
+    """
+    if not (directory / "config.json").is_file():
+        raise ValueError(f"{directory} is no encoder in transformers' format (no config.json); run scripts/pretrain.py")
+    shape = VJEPA2Config.from_pretrained(directory)
+    encoder = Encoder(
+        EncoderConfig(
+            image_size=shape.crop_size,
+            patch_size=shape.patch_size,
+            width=shape.hidden_size,
+            depth=shape.num_hidden_layers,
+            heads=shape.num_attention_heads,
+            mlp_ratio=shape.mlp_ratio,
+            tubelet_size=shape.tubelet_size,
+        )
+    )
+    path = directory / "model.safetensors"
+    weights = {name: value for name, value in load_file(path).items() if not name.startswith("predictor.")}
+    load_weights(encoder.model, weights, str(path))
+    return encoder
