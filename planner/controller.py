@@ -15,7 +15,7 @@ from torch import Tensor
 
 from envs.spec import ActionSpec, Observation
 from planner.base import Objective, Plan, Planner
-from planner.objective import GoalDistance
+from planner.objective import GoalDistance, score_actions
 from world_model.base import LatentState, WorldModel
 
 
@@ -156,9 +156,7 @@ class Controller:
         """
         if self._goal_cost is None:
             raise ValueError("score() before reset(): call reset(goals, seed) first, it sets the goal")
-        with torch.set_grad_enabled(actions.requires_grad):
-            chunks = actions.split(self.config.chunk)
-            return torch.cat([self._goal_cost(self.model.rollout(state, chunk), chunk) for chunk in chunks])
+        return score_actions(self.model, self._goal_cost, state, actions, self.config.chunk)
 
     def _guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
         """Returns the shifted last plan, where there is one, and staying, which is always the last guess."""

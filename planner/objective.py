@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.pose import difference
-from world_model.base import LatentState
+from planner.base import Objective
+from world_model.base import LatentState, WorldModel
 
 _OUTSIDE_WEIGHT = 10.0  # 1/m: 1 cm outside costs as much as a few centimetres from the goal
 
@@ -126,3 +127,14 @@ class GoalDistance:
         """Returns the mean absolute or squared residual of each sample. Overwrites the residual: half the time."""
         power = residual.abs_() if self.config.norm == "l1" else residual.square_()
         return power.flatten(1).mean(dim=1)  # (S, ...) -> (S,)
+
+
+def score_actions(
+    model: WorldModel, cost: Objective, state: LatentState, actions: Float[Tensor, "S H A"], chunk: int
+) -> Float[Tensor, "S"]:
+    """Returns the predicted cost of each action sequence from a state, `chunk` sequences at a time.
+
+    Without gradient, unless the actions ask for one.
+    """
+    with torch.set_grad_enabled(actions.requires_grad):
+        return torch.cat([cost(model.rollout(state, part), part) for part in actions.split(chunk)])

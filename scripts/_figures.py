@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from _report import EpisodeRecord
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from envs.episodes.video import VideoCodec, encode_frames
 from envs.pose import difference
 from envs.spec import Observation
 from planner.controller import Controller
+from planner.landscape import energy_plane
 
 PANEL, MARGIN, HEADER, FOOTER = 384, 12, 34, 40
 INK, GREY, PALE, PAPER = (30, 34, 42), (110, 114, 124), (200, 204, 212), (250, 250, 252)
@@ -122,26 +122,16 @@ def draw_landscape(controller: Controller, records: Sequence[EpisodeRecord], pat
     plt.close(figure)
 
 
-def energy_grid(
-    controller: Controller, observation: Observation, plane: tuple[int, int], points: int = 21
-) -> tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"], Float[np.ndarray, "points points"]]:
-    """Returns the actions along two dimensions and the cost (second, first) of each single action on their grid."""
-    spec = controller.spec
-    values = [np.linspace(spec.low[axis], spec.high[axis], points) for axis in plane]
-    first, second = np.meshgrid(*values)  # (points, points), rows along the second dimension
-    actions = np.clip(np.zeros((points * points, 1, spec.size)), spec.low, spec.high)
-    actions[:, 0, plane[0]], actions[:, 0, plane[1]] = first.ravel(), second.ravel()
-    state = controller.model.encode([observation])
-    costs = controller.score(state, torch.as_tensor(actions).to(state.poses))
-    return values[0], values[1], costs.cpu().numpy().reshape(points, points)
-
-
 def _draw_plane(axis, controller: Controller, record: EpisodeRecord, moment: int, plane: tuple[int, int]) -> None:
     """Draws one plane of actions at one moment."""
     assert record.images is not None and record.goal_image is not None
-    controller.reset([Observation(record.goal_image, record.goal_pose, 0.0)], seed=0)
     observation = Observation(record.images[moment], record.poses[moment], 0.0)
-    xs, ys, costs = energy_grid(controller, observation, plane)
+    spec, state = controller.spec, controller.model.encode([observation])
+    goal = controller.objective(controller.model.encode([Observation(record.goal_image, record.goal_pose, 0.0)]))
+    xs, ys = (np.linspace(spec.low[i], spec.high[i], 21) for i in plane)
+    still = state.poses.new_tensor(np.clip(np.zeros(spec.size), spec.low, spec.high))
+    values = (still.new_tensor(xs), still.new_tensor(ys))
+    costs = energy_plane(controller.model, goal, state, still, plane, values).cpu().numpy()
     way = 1000 * difference(record.poses[moment], record.goal_pose)[list(plane)]  # [mm]
     filled = axis.contourf(1000 * xs, 1000 * ys, costs, levels=24, cmap="viridis")
     axis.figure.colorbar(filled, ax=axis)

@@ -1,0 +1,283 @@
+"""Shows whether a checkpoint's energy singles out the action that was really taken.
+
+    python scripts/landscape.py --checkpoint franka-tiny                                # fresh play in simulation
+    python scripts/landscape.py --checkpoint NAME --dataset data/mine --steps 100       # recorded episodes
+    python scripts/landscape.py --checkpoint NAME --npz franka_example_traj.npz         # as the official notebook's
+    python scripts/landscape.py --checkpoint NAME --images now.png after.png --poses 0.4 0 0.3 3.14 0 0 0  0.45 ...
+
+For each step from one observation to a later one, the later one is the goal. Writes landscape.png (the energy over a
+grid of actions, the true one marked), results.json and, of several steps, their distribution.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from tqdm import tqdm
+
+from envs.config import config_from_command_line, dump_config
+from envs.episodes import DatasetError
+from envs.pose import difference
+from envs.spec import Observation
+from planner.landscape import StepDiagnosis, diagnose_step, energy_plane
+from planner.objective import GoalDistance, GoalDistanceConfig
+from world_model.base import WorldModel
+
+PLANES = ((0, 1), (0, 2), (1, 2))
+NAMES = "xyz"
+
+
+@dataclass(frozen=True)
+class LandscapeConfig:
+    """Which checkpoint, which observations.
+
+    Attributes:
+        checkpoint: Name of a folder in checkpoints/, or its path.
+        npz: File with observations (1, T, h, w, 3) uint8 and states (1, T, 7).
+        images: Two pictures, before and after.
+        poses: Their poses, 2 x 7 numbers [m, rad, closedness].
+        dataset: Folder of recorded episodes, see envs.episodes.
+        seed: First episode of fresh play in simulation where nothing else is named; also of the random directions.
+        steps: Steps to look at, of a dataset or of play, spread over the episodes.
+        ahead: Frames from an observation to its goal.
+        min_translation: Steps that move less are passed over [m].
+        shell: Random actions of the true one's length that it is compared with.
+        points: Grid points along a side of the pictures.
+        drawn: Steps that landscape.png shows.
+        output: Folder for the results.
+        device: Where the model runs, such as cpu or cuda.
+        objective: The energy.
+    """
+
+    checkpoint: str = "franka-tiny"
+    npz: Path | None = None
+    images: tuple[Path, Path] | None = None
+    poses: tuple[float, ...] | None = None
+    dataset: Path | None = None
+    seed: int = 10000
+    steps: int = 100
+    ahead: int = 1
+    min_translation: float = 0.01
+    shell: int = 256
+    points: int = 21
+    drawn: int = 3
+    output: Path = Path("results/landscape")
+    device: str = "cpu"
+    objective: GoalDistanceConfig = field(default_factory=GoalDistanceConfig)
+
+    def __post_init__(self) -> None:
+        named = [name for name in ("npz", "images", "dataset") if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise ValueError(f"name one source of observations, got {' and '.join(named)}")
+        if (self.images is None) != (self.poses is None) or (self.poses is not None and len(self.poses) != 14):
+            raise ValueError("images need poses, 2 x 7 numbers: x y z [m], roll pitch yaw [rad], closedness of each")
+        if min(self.steps, self.ahead, self.shell, self.drawn) < 1 or self.points < 3:
+            raise ValueError("steps, ahead, shell and drawn must be at least 1, points at least 3")
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two observations and what to call them."""
+
+    now: Observation
+    after: Observation
+    name: str
+
+    @property
+    def action(self) -> Float[np.ndarray, "7"]:
+        """What leads from one pose to the other."""
+        return difference(self.now.pose, self.after.pose)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; what a user can get wrong ends it in one line."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    config = config_from_command_line(LandscapeConfig, "Shows the energy around recorded steps.", arguments)
+    try:
+        model = load_model(config)
+        pairs = list(find_pairs(config))
+        if not pairs:
+            raise ValueError(f"no step moves by {config.min_translation} m or more; lower min_translation")
+        found = [(pair, diagnose(model, config, pair)) for pair in tqdm(pairs, desc="steps", file=sys.stderr)]
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    config.output.mkdir(parents=True, exist_ok=True)
+    text = summary_text([diagnosis for _, diagnosis in found])
+    steps = [{"step": pair.name, "action": pair.action.tolist(), **asdict(step)} for pair, step in found]
+    (config.output / "results.json").write_text(json.dumps({"config": dump_config(config), "steps": steps}, indent=1))
+    (config.output / "results.md").write_text(text + "\n")
+    draw(model, config, found, config.output / "landscape.png")
+    print(text)
+    print(f"wrote results.json, results.md and landscape.png to {config.output}")
+
+
+def load_model(config: LandscapeConfig) -> WorldModel:
+    """Returns the world model."""
+    from world_model.checkpoint import load_checkpoint  # imports transformers, which takes seconds
+
+    return load_checkpoint(config.checkpoint, config.device)
+
+
+def find_pairs(config: LandscapeConfig) -> Iterator[Pair]:
+    """Yields the steps to look at.
+
+    Raises:
+        ValueError: If a file is not what it should be.
+    """
+    if config.images is not None and config.poses is not None:
+        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in config.images]
+        poses = np.array(config.poses).reshape(2, 7)
+        yield Pair(*(Observation(picture, pose, 0.0) for picture, pose in zip(pictures, poses, strict=True)), "images")
+    elif config.npz is not None:
+        yield from npz_pairs(config.npz, config.ahead)
+    else:
+        yield from episode_pairs(config)
+
+
+def npz_pairs(path: Path, ahead: int) -> Iterator[Pair]:
+    """Yields the steps of a file with observations and states."""
+    with np.load(path, allow_pickle=False) as content:
+        if not {"observations", "states"} <= set(content):
+            raise ValueError(f"{path} must hold observations (1, T, h, w, 3) and states (1, T, 7), has {sorted(content)}")
+        images, poses = content["observations"], content["states"].astype(np.float64)
+    if images.ndim != 5 or poses.shape != (*images.shape[:2], 7) or images.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: observations must be (1, T, h, w, 3) uint8 and states (1, T, 7), got {images.shape} "
+            f"{images.dtype} and {poses.shape}"
+        )
+    if images.shape[1] <= ahead:
+        raise ValueError(f"{path} has {images.shape[1]} frames, too few for a goal {ahead} ahead")
+    for t in range(images.shape[1] - ahead):
+        observations = [Observation(images[0, i], poses[0, i], float(i)) for i in (t, t + ahead)]
+        yield Pair(observations[0], observations[1], f"{path.name} frame {t}")
+
+
+def episode_pairs(config: LandscapeConfig) -> Iterator[Pair]:
+    """Yields one step of each episode, the episodes in turn until there are enough."""
+    generator = np.random.default_rng(config.seed)
+    left = config.steps
+    for name, episode in episodes(config):
+        moved = [difference(a, b) for a, b in zip(episode.poses, episode.poses[config.ahead :], strict=False)]
+        lengths = np.linalg.norm(np.array(moved).reshape(-1, 7)[:, :3], axis=1)
+        steps = np.flatnonzero(lengths >= config.min_translation)
+        if len(steps):
+            t = int(generator.choice(steps))
+            observations = [
+                Observation(episode.images[i], episode.poses[i].astype(np.float64), i / episode.rate)
+                for i in (t, t + config.ahead)
+            ]
+            yield Pair(observations[0], observations[1], f"{name} frame {t}")
+            left -= 1
+            if left == 0:
+                return
+
+
+def episodes(config: LandscapeConfig):
+    """Yields (name, episode): the dataset's, over and over, or fresh play."""
+    if config.dataset is not None:
+        from envs.episodes.lerobot import read_dataset
+
+        dataset = read_dataset(config.dataset)
+        if not len(dataset):
+            raise DatasetError(f"{config.dataset} has no episodes")
+        for i in range(4 * config.steps):
+            yield f"episode {i % len(dataset)}", dataset[i % len(dataset)]
+        return
+    from envs.mujoco.play import PlayConfig, make_play_arm, record_episode
+
+    arm = make_play_arm(image_size=128)
+    try:
+        for i in range(4 * config.steps):
+            yield f"play {config.seed + i}", record_episode(arm, PlayConfig(), config.seed + i)
+    finally:
+        arm.close()
+
+
+def diagnose(model: WorldModel, config: LandscapeConfig, pair: Pair) -> StepDiagnosis:
+    """Returns the numbers of one step."""
+    now, after = model.encode([pair.now]), model.encode([pair.after])
+    action = now.poses.new_tensor(pair.action)
+    generator = torch.Generator().manual_seed(config.seed)
+    return diagnose_step(
+        model, lambda goal: GoalDistance(goal, config.objective), now, after, action, generator, config.shell
+    )
+
+
+def summary_text(steps: Sequence[StepDiagnosis]) -> str:
+    """Returns what the numbers say, and beside each what a model would get that ignores the action."""
+    rank, cost, shuffled, static, angle = (np.array([getattr(step, name) for step in steps]) for name in FIELDS)
+    best_tenth = 100 * (rank <= 0.1).mean()
+    return "\n".join(
+        (
+            f"steps: {len(steps)}",
+            f"true action among the best 10 % of actions of its length: {best_tenth:.0f} % of the steps (chance 10 %)",
+            f"median share of such actions that look better: {100 * np.median(rank):.1f} % (chance 50 %)",
+            f"energy: true action {cost.mean():.4f}, shuffled actions {shuffled.mean():.4f}, nothing moved "
+            f"{static.mean():.4f}",
+            f"median angle between steepest descent and the true translation: {np.degrees(np.median(angle)):.0f} deg "
+            "(chance 90)",
+        )
+    )
+
+
+FIELDS = ("rank", "cost", "shuffled_cost", "static_cost", "angle")
+
+
+def draw(model: WorldModel, config: LandscapeConfig, found: Sequence[tuple[Pair, StepDiagnosis]], path: Path) -> None:
+    """Writes the energy of single actions in three planes for the first steps, and the ranks of all of them."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = found[: config.drawn]
+    several = len(found) > 1
+    rows = len(shown) + several
+    figure, axes = plt.subplots(rows, 3, figsize=(13, 4.1 * rows), squeeze=False, layout="constrained")
+    for row, (pair, diagnosis) in zip(axes, shown, strict=False):
+        draw_step(row, model, config, pair, diagnosis)
+    if several:
+        ranks, angles = [100 * step.rank for _, step in found], [np.degrees(step.angle) for _, step in found]
+        axes[-1][0].hist(ranks, bins=20, range=(0, 100), color="tab:blue")
+        axes[-1][0].set(xlabel="actions of its length that look better [%]", ylabel="steps", title="rank of the true action")
+        axes[-1][1].hist(angles, bins=18, range=(0, 180), color="tab:blue")
+        axes[-1][1].set(xlabel="[deg]", title="steepest descent to true translation")
+        axes[-1][2].axis("off")
+        axes[-1][2].text(0, 0.5, summary_text([step for _, step in found]).replace(": ", ":\n  "), va="center", fontsize=9)
+    figure.suptitle(
+        f"{config.checkpoint}: energy of one action with the later observation as the goal\n"
+        "red star: the true action; white cross: lowest energy on the grid; the third dimension as in the true action"
+    )
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def draw_step(row, model: WorldModel, config: LandscapeConfig, pair: Pair, diagnosis: StepDiagnosis) -> None:
+    """Draws the three planes of translations through the true action of one step."""
+    state, cost = model.encode([pair.now]), GoalDistance(model.encode([pair.after]), config.objective)
+    action = state.poses.new_tensor(pair.action)
+    reach = max(1.3 * float(action[:3].abs().max()), *np.abs(model.action_spec.high[:3]))
+    values = torch.linspace(-reach, reach, config.points).to(action)
+    for axis, plane in zip(row, PLANES, strict=True):
+        costs = energy_plane(model, cost, state, action, plane, (values, values)).cpu().numpy()
+        grid = 1000 * values.cpu().numpy()
+        axis.figure.colorbar(axis.contourf(grid, grid, costs, levels=24, cmap="viridis"), ax=axis)
+        best = np.unravel_index(costs.argmin(), costs.shape)
+        axis.plot(grid[best[1]], grid[best[0]], "x", color="white", markersize=9, markeredgewidth=2, clip_on=False)
+        axis.plot(*(1000 * float(action[i]) for i in plane), "*", color="red", markersize=13, markeredgecolor="white")
+        axis.set(xlabel=f"d{NAMES[plane[0]]} [mm]", ylabel=f"d{NAMES[plane[1]]} [mm]", aspect="equal")
+    row[0].set_title(f"{pair.name}: {100 * diagnosis.rank:.0f} % look better", fontsize=10)
+    row[1].set_title(f"descent {np.degrees(diagnosis.angle):.0f} deg off the true way", fontsize=10)
+
+
+if __name__ == "__main__":
+    main()
