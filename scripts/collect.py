@@ -22,6 +22,7 @@ from envs.config import config_from_command_line, dump_config, load_config
 from envs.episodes import DatasetError
 from envs.episodes.lerobot import finalize_dataset, read_dataset, shard_exists, write_shard
 from envs.mujoco.play import PlayConfig, make_play_arm, record_episode
+from envs.mujoco.scene import SceneConfig
 
 CONFIG_FILE = "collect.yaml"
 
@@ -38,6 +39,7 @@ class CollectConfig:
         seed: Seed of episode 0. Seeds from 10 000 on are held out for evaluation.
         processes: Processes to record with; 0 takes one a core.
         play: What an episode is like.
+        scene: What the camera sees; the tasks' own scene by default.
     """
 
     output: Path = Path("data/franka-tiny")
@@ -47,6 +49,7 @@ class CollectConfig:
     seed: int = 0
     processes: int = 0
     play: PlayConfig = field(default_factory=PlayConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
 
     def __post_init__(self) -> None:
         if min(self.episodes, self.episodes_per_shard) < 1 or self.processes < 0:
@@ -110,7 +113,7 @@ def _record(config: CollectConfig, shards: list[int]) -> None:
 def _record_shard(work: tuple[CollectConfig, int]) -> int:
     """Records one shard and returns its number of episodes."""
     config, shard = work
-    arm = make_play_arm(config.image_size)
+    arm = make_play_arm(config.image_size, config.scene)
     try:
         episodes = [record_episode(arm, config.play, seed) for seed in config.seeds(shard)]
     finally:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from envs.episodes import Episode
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
+from envs.mujoco.scene import SceneConfig
 from envs.mujoco.tasks import sample_block
 from envs.pose import compose, difference
 from envs.safety import SafeArm
@@ -104,9 +105,9 @@ def record_episode(arm: MujocoArm, config: PlayConfig, seed: int) -> Episode:
     )
 
 
-def make_play_arm(image_size: int) -> MujocoArm:
-    """Returns the arm that play is recorded with: the tasks' own scene."""
-    return MujocoArm(MujocoArmConfig(image_size=image_size))
+def make_play_arm(image_size: int, scene: SceneConfig | None = None) -> MujocoArm:
+    """Returns the arm that play is recorded with, by default in the tasks' own scene."""
+    return MujocoArm(MujocoArmConfig(scene or SceneConfig(), image_size))
 
 
 def _reset(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -> None:

@@ -1,7 +1,7 @@
 """The MuJoCo scene: an arm with Panda kinematics over a table, built with MjSpec from primitive shapes.
 
 Kinematics: Franka Emika's published Denavit-Hartenberg parameters, joint and torque limits. The shapes are ours: no
-mesh, nothing to download.
+mesh, nothing to download, unless `SceneConfig.meshes` asks for them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
+
+from envs.mujoco.meshes import dress_arm, load_panda
 
 HOME = (0.0, 0.0, 0.0, -np.pi / 2, 0.0, np.pi / 2, np.pi / 4)
 """Joint angles [rad] that every inverse-kinematics solve starts from, so that a pose has one arm configuration."""
@@ -69,6 +71,8 @@ class SceneConfig:
         camera_target: Point that the camera looks at [m].
         camera_fovy: Vertical field of view [degrees].
         table_colour: RGB, 0..1.
+        meshes: Real looks by the extra ``meshes``, a download on first use and 10 to 20 times slower to draw. A model
+            trained on the primitive shapes does not know them.
         shadows: Cast shadows. They cost most of a frame's time and tell a single camera how high things are.
 
     Raises:
@@ -82,6 +86,7 @@ class SceneConfig:
     camera_fovy: float = 42.0
     table_colour: tuple[float, float, float] = (0.56, 0.50, 0.42)
     shadows: bool = True
+    meshes: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.blocks <= len(_BLOCK_COLOURS):
@@ -112,6 +117,8 @@ def build_scene(config: SceneConfig) -> mujoco.MjModel:
     spec.visual.headlight.diffuse = (0.25, 0.25, 0.25)
     _add_surroundings(spec, config)
     _add_arm(spec)
+    if config.meshes:
+        dress_arm(spec, load_panda())
     for index in range(config.blocks):
         _add_block(spec, config, index)
     return spec.compile()
