@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from envs.spec import ActionSpec, Observation
@@ -29,6 +30,8 @@ class ControllerConfig:
         warm_start: Whether the last plan, shifted by a step, is the planner's first guess.
         hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
         min_improvement: By what share of staying's cost the plan must be better, or the controller holds.
+        camera_rotation: Rotation vector [rad] from the directions that the model reads from this camera to the arm's, as
+            scripts/doctor.py fits it for a camera that stands elsewhere than the training's; zero for none.
         planning_time: Time for encoding and planning, after which the best plan so far counts [s]; None for no limit.
 
     Raises:
@@ -40,6 +43,7 @@ class ControllerConfig:
     warm_start: bool = True
     hold_if_no_better: bool = False
     min_improvement: float = 0.0
+    camera_rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     planning_time: float | None = None
 
     def __post_init__(self) -> None:
@@ -156,7 +160,14 @@ class Controller:
         """
         if self._goal_cost is None:
             raise ValueError("score() before reset(): call reset(goals, seed) first, it sets the goal")
-        return score_actions(self.model, self._goal_cost, state, actions, self.config.chunk)
+        return score_actions(self.model, self._goal_cost, state, self._as_seen(actions), self.config.chunk)
+
+    def _as_seen(self, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S H A"]:
+        """Returns the actions in the frame that the model reads from the camera: translations turned back."""
+        if not any(self.config.camera_rotation):
+            return actions
+        seen = actions.new_tensor(Rotation.from_rotvec(self.config.camera_rotation).as_matrix())
+        return torch.cat([actions[..., :3] @ seen, actions[..., 3:]], dim=-1)  # R^T a, as rows
 
     def _guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
         """Returns the shifted last plan, where there is one, and staying, which is always the last guess."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from envs.pose import compose
@@ -198,3 +199,15 @@ def test_baselines_stay_or_draw_within_the_bounds() -> None:
     assert np.all(drawn >= TOY_ACTION_SPEC.low) and np.all(drawn <= TOY_ACTION_SPEC.high)
     random.reset([], seed=3)
     np.testing.assert_array_equal(random.step(look(START))[0], drawn[0])
+
+
+def test_a_camera_rotation_turns_what_the_model_reads_into_the_arms_directions() -> None:
+    turned = Rotation.from_euler("z", 90, degrees=True)
+    config = ControllerConfig(camera_rotation=tuple(turned.as_rotvec()))
+    plans = []
+    for settings in (ControllerConfig(), config):
+        controller = Controller(ToyWorldModel(), CEM(CEMConfig(samples=256, iterations=8)), TOY_ACTION_SPEC, settings)
+        controller.reset([look(compose(START, np.array([0.02, 0.0, 0.01, 0.0, 0.0, 0.0, 0.0])))], seed=0)
+        plans.append(controller.step(look(START))[0])
+    np.testing.assert_allclose(plans[0][:3], [0.02, 0.0, 0.01], atol=3e-3)
+    np.testing.assert_allclose(plans[1][:3], [0.0, 0.02, 0.01], atol=3e-3)
