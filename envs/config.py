@@ -76,7 +76,9 @@ def config_from_command_line(cls: type[T], description: str, arguments: Sequence
     parser.add_argument("--config", type=Path)
     known, rest = parser.parse_known_args(arguments)
     if known.config is None:
-        return tyro.cli(cls, args=rest, config=(flat,), description=f"{description} --config FILE.yaml fills the flags below.")
+        return tyro.cli(
+            cls, args=rest, config=(flat,), description=f"{description} --config FILE.yaml fills the flags below."
+        )
     try:
         default = load_config(cls, known.config)
         return tyro.cli(cls, args=rest, default=default, config=(flat,), description=description)

@@ -30,7 +30,7 @@ class ControllerConfig:
         warm_start: Whether the last plan, shifted by a step, is the planner's first guess.
         hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
         min_improvement: By what share of staying's cost the plan must be better, or the controller holds.
-        camera_rotation: Rotation vector [rad] from the directions that the model reads from this camera to the arm's, as
+        camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
             scripts/doctor.py fits it for a camera that stands elsewhere than the training's; zero for none.
         planning_time: Time for encoding and planning, after which the best plan so far counts [s]; None for no limit.
 

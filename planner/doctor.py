@@ -156,10 +156,10 @@ def check_motion(recording: Recording, training: Training) -> Iterator[Finding]:
     moved = np.diff(recording.poses[:, :3], axis=0)
     step = float(np.sqrt((moved**2).mean()))
     ratio = step / training.step
-    if ratio > 4 or ratio < 0.25:
+    if ratio > 4 or ratio < 0.15:
         yield Finding(
             "scale",
-            f"steps are {1000 * step:.1f} mm an axis, {ratio:.2g} times those of the training ({1000 * training.step:.1f})",
+            f"steps are {1000 * step:.1f} mm an axis, {ratio:.2g} times the training's ({1000 * training.step:.1f})",
             "check the positions' unit (m) and that actions are differences over one control period",
         )
     if recording.commands is not None:
@@ -188,7 +188,9 @@ def check_clock(recording: Recording, rate: float) -> Iterator[Finding]:
         )
     elif intervals.max() > 2 * np.median(intervals):
         yield Finding(
-            "rate", f"one interval lasted {intervals.max():.2f} s, frames were lost", "check the camera's driver and load"
+            "rate",
+            f"one interval lasted {intervals.max():.2f} s, frames were lost",
+            "check the camera's driver and load",
         )
 
 
@@ -209,7 +211,9 @@ def moving_steps(recording: Recording, count: int) -> list[int]:
     """Returns at most `count` steps that move far enough, spread over the recording."""
     moved = np.linalg.norm(np.diff(recording.poses[:, :3], axis=0), axis=1)
     steps = np.flatnonzero(moved >= MIN_TRANSLATION)
-    return steps[np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(int)].tolist() if len(steps) else []
+    return (
+        steps[np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(int)].tolist() if len(steps) else []
+    )
 
 
 def check_pictures(model: WorldModel, recording: Recording, steps: list[int]) -> list[Finding]:
@@ -294,8 +298,8 @@ def check_view(view: View, max_rank: float = 0.3, max_angle: float = np.radians(
     if view.angle > max_angle and view.explained > 0.25:
         yield Finding(
             "camera angle",
-            f"the model reads motions {np.degrees(view.angle):.0f} degrees off those that were made; a rotation explains "
-            f"{100 * view.explained:.0f} % of the error",
+            f"the model reads motions {np.degrees(view.angle):.0f} degrees off those that were made; a rotation "
+            f"explains {100 * view.explained:.0f} % of the error",
             "move the camera to where the training's stood, or store the correction (--store)",
         )
     elif view.rank > max_rank:

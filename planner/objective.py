@@ -68,7 +68,8 @@ class GoalDistance:
                  + 10 / m * mean_h (how far the position of s_{s,h} is outside the workspace, summed over axes)
 
     q is 1 for "l1" and 2 for "l2"; A_k averages tokens over squares of k x k neighbours, k runs over the scales; h runs
-    over all predicted frames or is the last; n over tokens and d over channels. The pose difference is in [m, rad, 1] as it stands, and w is 0 unless asked for.
+    over all predicted frames or is the last; n over tokens and d over channels. The pose difference is in [m, rad, 1]
+    as it stands, and w is 0 unless asked for.
 
     Source: V-JEPA 2 (arXiv 2506.09985), section 3.2 (l1, last frame).
     """

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(report(findings, view))
     config.output.mkdir(parents=True, exist_ok=True)
     draw(recording, config.output / "looks.png")
-    print(f"wrote {config.output / 'looks.png'}: is the camera's view the training's, and are open and closed what they say?")
+    print(f"wrote {config.output / 'looks.png'}: is the view the training's, and are open and closed what they say?")
     if config.store is not None and view is not None:
         store(config.store, view)
         print(f"wrote controller.camera_rotation to {config.store}")

@@ -141,8 +141,8 @@ def fetch(config: ImportConfig, entry: CatalogEntry | None) -> Path:
         except (HfHubHTTPError, OSError) as error:
             raise DownloadError(f"{config.source} is no file, and the hub says: {error}") from error
     raise CheckpointError(
-        f"there is no {config.source!r}: a source is a file, a URL, a hub id such as facebook/vjepa2-vitl-fpc64-256, or "
-        f"one of {', '.join(read_catalog())}"
+        f"there is no {config.source!r}: a source is a file, a URL, a hub id such as facebook/vjepa2-vitl-fpc64-256, "
+        f"or one of {', '.join(read_catalog())}"
     )
 
 
@@ -152,7 +152,9 @@ def find_encoder(name: str) -> Encoder:
         for inside in (folder, (folder / ENCODER_CONFIG).parent):
             if (inside / "config.json").is_file():
                 return load_encoder(inside)
-    raise CheckpointError(f"there is no encoder {name!r}: import one first, or name the folder that has its config.json")
+    raise CheckpointError(
+        f"there is no encoder {name!r}: import one first, or name the folder that has its config.json"
+    )
 
 
 def write_encoder(config: ImportConfig, encoder: Encoder, folder: Path, entry: CatalogEntry | None) -> str:

@@ -147,7 +147,9 @@ def npz_pairs(path: Path, ahead: int) -> Iterator[Pair]:
     """Yields the steps of a file with observations and states."""
     with np.load(path, allow_pickle=False) as content:
         if not {"observations", "states"} <= set(content):
-            raise ValueError(f"{path} must hold observations (1, T, h, w, 3) and states (1, T, 7), has {sorted(content)}")
+            raise ValueError(
+                f"{path} must hold observations (1, T, h, w, 3) and states (1, T, 7), has {sorted(content)}"
+            )
         images, poses = content["observations"], content["states"].astype(np.float64)
     if images.ndim != 5 or poses.shape != (*images.shape[:2], 7) or images.dtype != np.uint8:
         raise ValueError(
@@ -248,11 +250,15 @@ def draw(model: WorldModel, config: LandscapeConfig, found: Sequence[tuple[Pair,
     if several:
         ranks, angles = [100 * step.rank for _, step in found], [np.degrees(step.angle) for _, step in found]
         axes[-1][0].hist(ranks, bins=20, range=(0, 100), color="tab:blue")
-        axes[-1][0].set(xlabel="actions of its length that look better [%]", ylabel="steps", title="rank of the true action")
+        axes[-1][0].set(
+            xlabel="actions of its length that look better [%]", ylabel="steps", title="rank of the true action"
+        )
         axes[-1][1].hist(angles, bins=18, range=(0, 180), color="tab:blue")
         axes[-1][1].set(xlabel="[deg]", title="steepest descent to true translation")
         axes[-1][2].axis("off")
-        axes[-1][2].text(0, 0.5, summary_text([step for _, step in found]).replace(": ", ":\n  "), va="center", fontsize=9)
+        axes[-1][2].text(
+            0, 0.5, summary_text([step for _, step in found]).replace(": ", ":\n  "), va="center", fontsize=9
+        )
     figure.suptitle(
         f"{config.checkpoint}: energy of one action with the later observation as the goal\n"
         "red star: the true action; white cross: lowest energy on the grid; the third dimension as in the true action"

@@ -28,10 +28,10 @@ from envs.episodes.lerobot import EpisodeDataset, read_dataset
 from world_model.batches import WindowBatches
 from world_model.checkpoint import CheckpointError, Manifest
 from world_model.encoder import Encoder
+from world_model.encoder_folder import load_encoder
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
 from world_model.loop import RunLog, StateError, choose_device
-from world_model.encoder_folder import load_encoder
 from world_model.store import CacheError
 from world_model.train import TrainConfig, train
 

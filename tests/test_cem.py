@@ -72,7 +72,11 @@ def test_plan_is_never_worse_than_any_guess(position: int) -> None:
     target = torch.tensor([0.321, -0.123, 0.25]).expand(3, 3)
     guesses = torch.full((3, 3, 3), -0.4)
     guesses[position] = target
-    found = plan(quadratic(target), guesses=guesses, config=CEMConfig(horizon=3, samples=8, iterations=1, elites=2, kept_elites=2))
+    found = plan(
+        quadratic(target),
+        guesses=guesses,
+        config=CEMConfig(horizon=3, samples=8, iterations=1, elites=2, kept_elites=2),
+    )
     assert found.cost == 0.0 and torch.equal(found.actions, target)
 
 

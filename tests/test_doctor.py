@@ -1,4 +1,4 @@
-"""The doctor finds each planted fault in a simulated set-up with the bundled checkpoint, and nothing in a correct one."""
+"""The doctor finds each fault planted in a simulated set-up, and nothing in a correct one."""
 
 from __future__ import annotations
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import sys
+import importlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -18,11 +19,14 @@ from world_model.download import DownloadError, download
 from world_model.encoder_folder import load_encoder
 from world_model.official import load_official, make_encoder, read_official
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
-import import_checkpoint
-
 GOLDEN = Path(__file__).parent / "golden" / "vjepa2_ac_tiny.pt"
 SHAPE = ["--image-size", "64", "--encoder-heads", "3", "--predictor-heads", "4", "--max-frames", "8"]
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
+    return importlib.import_module("import_checkpoint")
 
 
 @pytest.fixture
@@ -108,8 +112,10 @@ def test_a_url_that_is_not_there_says_so(tmp_path: Path) -> None:
         download((tmp_path / "nothing.pt").as_uri(), tmp_path, print, tries=1)
 
 
-def test_the_golden_file_imports_through_the_public_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    import_checkpoint.main([str(GOLDEN), str(tmp_path / "tiny"), *SHAPE])
+def test_the_golden_file_imports_through_the_public_command(
+    program: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    program.main([str(GOLDEN), str(tmp_path / "tiny"), *SHAPE])
     assert "encoder 0.5 M" in capsys.readouterr().out
     ours = load_checkpoint(tmp_path / "tiny")
     theirs = load_official(GOLDEN, image_size=64, encoder_heads=3, predictor_heads=4, max_frames=8)
@@ -118,30 +124,32 @@ def test_the_golden_file_imports_through_the_public_command(tmp_path: Path, caps
         assert torch.equal(one, other)
     assert read_manifest(tmp_path / "tiny").licence == "unknown, that of the source"
     with pytest.raises(SystemExit, match="exists; choose another name"):
-        import_checkpoint.main([str(GOLDEN), str(tmp_path / "tiny"), *SHAPE])
+        program.main([str(GOLDEN), str(tmp_path / "tiny"), *SHAPE])
 
 
-def test_a_url_imports(tmp_path: Path) -> None:
+def test_a_url_imports(program: ModuleType, tmp_path: Path) -> None:
     for server in serve(GOLDEN.read_bytes(), breaks=1):
         downloads = ["--downloads", str(tmp_path / "downloads")]
-        import_checkpoint.main([server.url, str(tmp_path / "tiny"), *SHAPE, *downloads])
+        program.main([server.url, str(tmp_path / "tiny"), *SHAPE, *downloads])
     assert load_checkpoint(tmp_path / "tiny").encoder.config.image_size == 64
 
 
-def test_an_encoder_alone_becomes_a_folder_in_transformers_format(tmp_path: Path, content: dict) -> None:
+def test_an_encoder_alone_becomes_a_folder_in_transformers_format(
+    program: ModuleType, tmp_path: Path, content: dict
+) -> None:
     masked = {"module.backbone.mask_tokens.0": torch.zeros(1, 1, 8)}
     encoder = {name.replace("module.", "module.backbone."): tensor for name, tensor in content["encoder"].items()}
     encoder["module.backbone.pos_embed"] = torch.zeros(1, 16, 96)  # pretraining files have one that RoPE made unused
     torch.save({"encoder": encoder, "predictor": masked}, tmp_path / "vit.pt")
-    import_checkpoint.main([str(tmp_path / "vit.pt"), str(tmp_path / "vit"), *SHAPE])
+    program.main([str(tmp_path / "vit.pt"), str(tmp_path / "vit"), *SHAPE])
     loaded, expected = load_encoder(tmp_path / "vit"), make_encoder(read_official(GOLDEN), 64, 3)
     pixels = torch.randn(2, 3, 64, 64)
     assert torch.equal(loaded(pixels), expected(pixels))
     assert "licence" in (tmp_path / "vit" / "provenance.yaml").read_text()
 
 
-def test_a_predictor_alone_takes_the_encoder_that_is_named(tmp_path: Path, content: dict) -> None:
-    import_checkpoint.main([str(GOLDEN), str(tmp_path / "whole"), *SHAPE])
+def test_a_predictor_alone_takes_the_encoder_that_is_named(program: ModuleType, tmp_path: Path, content: dict) -> None:
+    program.main([str(GOLDEN), str(tmp_path / "whole"), *SHAPE])
     predictor = {
         name: tensor
         for name, tensor in content["predictor"].items()
@@ -149,25 +157,25 @@ def test_a_predictor_alone_takes_the_encoder_that_is_named(tmp_path: Path, conte
     }
     torch.save({"predictor": predictor, "opt": {}}, tmp_path / "droid.pt")
     with pytest.raises(SystemExit, match="--encoder"):
-        import_checkpoint.main([str(tmp_path / "droid.pt"), str(tmp_path / "droid"), *SHAPE])
+        program.main([str(tmp_path / "droid.pt"), str(tmp_path / "droid"), *SHAPE])
     encoder = ["--encoder", str(tmp_path / "whole")]
-    import_checkpoint.main([str(tmp_path / "droid.pt"), str(tmp_path / "droid"), *SHAPE, *encoder])
+    program.main([str(tmp_path / "droid.pt"), str(tmp_path / "droid"), *SHAPE, *encoder])
     model = load_checkpoint(tmp_path / "droid")
     assert model.predictor.config.pose_size == 0
     with pytest.raises(SystemExit, match="leave the other one out"):
-        import_checkpoint.main([str(GOLDEN), str(tmp_path / "again"), *SHAPE, *encoder])
+        program.main([str(GOLDEN), str(tmp_path / "again"), *SHAPE, *encoder])
 
 
-def test_what_is_no_source_is_explained(tmp_path: Path) -> None:
+def test_what_is_no_source_is_explained(program: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"there is no 'nothing\.pt'.*vjepa2_ac_oss"):
-        import_checkpoint.main(["nothing.pt", str(tmp_path / "x")])
+        program.main(["nothing.pt", str(tmp_path / "x")])
     with pytest.raises(SystemExit, match="width 96 is not a released one"):
-        import_checkpoint.main([str(GOLDEN), str(tmp_path / "x"), "--image-size", "64"])
+        program.main([str(GOLDEN), str(tmp_path / "x"), "--image-size", "64"])
     assert not (tmp_path / "x").exists()
 
 
-def test_the_catalog_lists_every_entry_with_what_it_is_for(capsys: pytest.CaptureFixture) -> None:
-    import_checkpoint.main(["--list"])
+def test_the_catalog_lists_every_entry_with_what_it_is_for(program: ModuleType, capsys: pytest.CaptureFixture) -> None:
+    program.main(["--list"])
     printed = capsys.readouterr().out
     for name, entry in read_catalog().items():
         assert name in printed and entry.use in printed and entry.licence in printed

@@ -35,7 +35,9 @@ def test_distance_is_the_mean_over_frames_tokens_and_channels(norm, power, frame
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_distance_is_differentiable(norm) -> None:
     def cost(tokens: torch.Tensor, poses: torch.Tensor) -> torch.Tensor:
-        return GoalDistance(GOAL, GoalDistanceConfig(norm, pose_weight=0.5, scales=(1, 2)))(LatentState(tokens, poses), ACTIONS)
+        return GoalDistance(GOAL, GoalDistanceConfig(norm, pose_weight=0.5, scales=(1, 2)))(
+            LatentState(tokens, poses), ACTIONS
+        )
 
     inputs = (PREDICTED.tokens.clone().requires_grad_(), PREDICTED.poses.clone().requires_grad_())
     assert torch.autograd.gradcheck(cost, inputs)
@@ -52,7 +54,9 @@ def test_pose_counts_only_where_it_is_asked_for() -> None:
     torch.testing.assert_close(extra, torch.full((3,), 2.0 * 0.01, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("wrong", [{"norm": "l3"}, {"frames": "first"}, {"pose_weight": -1.0}, {"scales": (0,)}, {"scales": ()}])
+@pytest.mark.parametrize(
+    "wrong", [{"norm": "l3"}, {"frames": "first"}, {"pose_weight": -1.0}, {"scales": (0,)}, {"scales": ()}]
+)
 def test_unknown_settings_are_an_error(wrong) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[0]):
         GoalDistanceConfig(**wrong)

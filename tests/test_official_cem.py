@@ -72,9 +72,7 @@ def test_it_finds_the_optimum_of_a_quadratic_within_the_bounds() -> None:
     plan = planner.plan(
         partial(quadratic, target=target), NOTEBOOK_ACTIONS, torch.zeros(1, 1, 7), torch.Generator().manual_seed(0)
     )
-    torch.testing.assert_close(
-        plan.actions, torch.tensor([[0.05, -0.075, 0.0, 0.0, 0.0, 0.0, 0.5]]), atol=5e-3, rtol=0
-    )
+    torch.testing.assert_close(plan.actions, torch.tensor([[0.05, -0.075, 0.0, 0.0, 0.0, 0.0, 0.5]]), atol=5e-3, rtol=0)
     assert plan.cost == pytest.approx(float(quadratic(plan.actions[None], target)[0]))
     assert plan.evaluations == 12 * 400 + 1
 

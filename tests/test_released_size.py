@@ -1,6 +1,6 @@
 """The released size from an official-layout file of 11.8 GB; takes minutes, 30 GB of disk and 12 GB of memory.
 
-    python -m pytest -m slow tests/test_released_size.py -s
+python -m pytest -m slow tests/test_released_size.py -s
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from world_model.predictor import Predictor, PredictorConfig
 ROOT = Path(__file__).parent.parent
 VIT_G = EncoderConfig(image_size=256, width=1408, depth=40, heads=22, mlp_ratio=48 / 11)
 PREDICTOR = PredictorConfig(
-    token_width=1408, width=1024, depth=24, heads=16, grid_height=16, grid_width=16, max_frames=32
+    token_width=1408, width=1024, depth=24, heads=16, mlp_ratio=4.0, grid_height=16, grid_width=16, max_frames=32
 )
 pytestmark = pytest.mark.slow
 
@@ -35,15 +35,15 @@ pytestmark = pytest.mark.slow
 def official_encoder(names: dict[str, torch.Size]) -> dict[str, Tensor]:
     """Returns random weights under the official names: the reverse of `official.encoder_to_transformers`."""
     weights = {}
-    for name, shape in names.items():
-        for official_name, ours in ENCODER_NAMES:
-            if name.startswith(ours):
-                name = official_name + name.removeprefix(ours)
-        name = name.replace(".attention.", ".attn.")
-        if ".query." in name:
-            name, shape = name.replace("query", "qkv"), torch.Size((3 * shape[0], *shape[1:]))
-        if ".key." not in name and ".value." not in name:
-            weights[f"module.{name}"] = 0.02 * torch.randn(shape)
+    for ours, shape in names.items():
+        if ".key." in ours or ".value." in ours:
+            continue  # part of the qkv that the query stands for
+        renamed = ours.replace(".attention.", ".attn.").replace(".query.", ".qkv.")
+        for official_start, our_start in ENCODER_NAMES:
+            if ours.startswith(our_start):
+                renamed = official_start + renamed.removeprefix(our_start)
+        rows = 3 * shape[0] if ".query." in ours else shape[0]
+        weights[f"module.{renamed}"] = 0.02 * torch.randn(rows, *shape[1:])
     return weights
 
 
@@ -76,7 +76,12 @@ def test_the_released_predictor_has_the_released_parameters() -> None:
 
 def test_the_released_size_imports_within_its_memory_and_plans(official_file: Path, tmp_path: Path) -> None:
     print(f"\nfile: {official_file.stat().st_size / 1e9:.2f} GB")
-    script = [sys.executable, str(ROOT / "scripts" / "import_checkpoint.py"), str(official_file), str(tmp_path / "vitg")]
+    script = [
+        sys.executable,
+        str(ROOT / "scripts" / "import_checkpoint.py"),
+        str(official_file),
+        str(tmp_path / "vitg"),
+    ]
     start = time.monotonic()
     subprocess.run(script, check=True, cwd=ROOT)
     peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss

@@ -52,7 +52,7 @@ def download(
                 if left == 0 or isinstance(error, urllib.error.HTTPError):
                     kept = partial.stat().st_size if partial.exists() else 0
                     raise DownloadError(
-                        f"{url} could not be loaded: {error}; {kept} bytes are kept, the same command goes on from there"
+                        f"{url} could not be loaded: {error}; {kept} bytes are kept, the same command goes on there"
                     ) from error
     source = finished if finished.is_file() else partial
     if sha256 is not None and _sha256(source) != sha256:

@@ -131,8 +131,8 @@ def make_encoder(file: OfficialFile, image_size: int = 256, heads: int | None = 
     strange = sorted(weights.keys() - encoder.model.state_dict().keys())
     if strange:
         raise CheckpointError(
-            f"encoder of {file.path} has {len(strange)} tensors that V-JEPA 2 has not, such as {strange[0]}. V-JEPA 2.1 "
-            "is another architecture (hierarchical outputs, its own embedding of images) and is not supported"
+            f"encoder of {file.path} has {len(strange)} tensors that V-JEPA 2 has not, such as {strange[0]}. V-JEPA "
+            "2.1 is another architecture (hierarchical outputs, its own embedding of images) and is not supported"
         )
     load_weights(encoder.model, weights, f"encoder of {file.path}")
     return encoder.requires_grad_(False).eval()

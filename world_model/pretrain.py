@@ -124,7 +124,7 @@ class Pretrainer:
         mean | P(E(x_V), V, M) - W(LN(E_avg(x)))_M |
 
     in which E sees only V, E_avg is the exponential moving average of E and gets no gradient, and LN has no
-    parameters (arXiv 2506.09985, section 2; one mask a step, shared by the batch). W, which V-JEPA 2 lacks, is `whiten`:
+    parameters (arXiv 2506.09985, section 2; one mask a step, shared by the batch). W, not in V-JEPA 2, is `whiten`:
     before a camera that stands still most of a token is the same in all images, and of the rest most is whether the
     arm is there; without W the tokens soon say nothing else. Everything random in a step derives from the seed and
     the step's number, so parameters, optimiser and step are the whole state.

@@ -121,7 +121,7 @@ class VJEPA2AC(nn.Module):
         """See `WorldModel.encode`."""
         device = self.action_mean.device
         pixels = [
-            self.encoder.preprocess(torch.from_numpy(np.ascontiguousarray(seen.image))[None].to(device))
+            self.encoder.preprocess(torch.from_numpy(np.array(seen.image, order="C"))[None].to(device))
             for seen in observations
         ]
         poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean)

@@ -102,4 +102,6 @@ def sample_block(generator: np.random.Generator) -> tuple[Float[np.ndarray, "2"]
 
 
 gymnasium.register(id="envs/FrankaReach-v0", entry_point=FrankaReachEnv)
-gymnasium.register(id="envs/FrankaReachMeshes-v0", entry_point=FrankaReachEnv, kwargs={"scene": SceneConfig(meshes=True)})
+gymnasium.register(
+    id="envs/FrankaReachMeshes-v0", entry_point=FrankaReachEnv, kwargs={"scene": SceneConfig(meshes=True)}
+)
