@@ -256,9 +256,8 @@ def draw(model: WorldModel, config: LandscapeConfig, found: Sequence[tuple[Pair,
         axes[-1][1].hist(angles, bins=18, range=(0, 180), color="tab:blue")
         axes[-1][1].set(xlabel="[deg]", title="steepest descent to true translation")
         axes[-1][2].axis("off")
-        axes[-1][2].text(
-            0, 0.5, summary_text([step for _, step in found]).replace(": ", ":\n  "), va="center", fontsize=9
-        )
+        text = summary_text([step for _, step in found]).replace(": ", ":\n  ")
+        axes[-1][2].text(0, 0.5, text, va="center", fontsize=8).set_in_layout(False)
     figure.suptitle(
         f"{config.checkpoint}: energy of one action with the later observation as the goal\n"
         "red star: the true action; white cross: lowest energy on the grid; the third dimension as in the true action"

@@ -33,6 +33,7 @@ from world_model.checkpoint import (
     save_checkpoint,
 )
 from world_model.official import load_official, read_official
+from world_model.weights_file import write_weights
 
 TRAINING = {"command": "python scripts/train.py", "git_commit": "0" * 40, "metrics": {"held_out": 0.04}}
 
@@ -241,3 +242,14 @@ def test_weights_load_into_any_module_strictly() -> None:
     assert module.weight.dtype == torch.float32 and module.weight.requires_grad
     with pytest.raises(CheckpointError, match="here: bias missing, nothing unexpected"):
         load_weights(module, {"weight": torch.ones(1, 2)}, "here")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_written_as_safetensors_does(tmp_path: Path, dtype: torch.dtype) -> None:
+    big = torch.randn(6, 5)
+    tensors = {"rows": big[2:4], "turned": big.T, "number": torch.tensor(3.5), "nothing": torch.zeros(0, 4)}
+    write_weights(tmp_path / "ours", tensors, dtype)
+    found = load_file(tmp_path / "ours")
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == dtype and torch.equal(found[name], tensor.to(dtype))

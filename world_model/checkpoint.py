@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from envs.config import dump_config, load_config
@@ -27,6 +27,7 @@ from envs.spec import ActionSpec
 from world_model.encoder import Encoder, EncoderConfig
 from world_model.predictor import Predictor, PredictorConfig
 from world_model.vjepa2_ac import VJEPA2AC, Statistics
+from world_model.weights_file import write_weights
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 FORMAT = 1
@@ -236,9 +237,8 @@ def _some(names: list[str]) -> str:
 def _write_weights(folder: Path, model: VJEPA2AC, dtype: torch.dtype) -> None:
     (folder / "encoder").mkdir()
     model.encoder.model.config.save_pretrained(folder / "encoder")
-    for name, module in ((ENCODER_WEIGHTS, model.encoder.model), (PREDICTOR_WEIGHTS, model.predictor)):
-        tensors = {key: tensor.to("cpu", dtype).contiguous() for key, tensor in module.state_dict().items()}
-        save_file(tensors, folder / name, metadata={"format": "pt"})
+    write_weights(folder / ENCODER_WEIGHTS, model.encoder.model.state_dict(), dtype)
+    write_weights(folder / PREDICTOR_WEIGHTS, model.predictor.state_dict(), dtype)
 
 
 def _read_weights(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:

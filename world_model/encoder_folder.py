@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import VJEPA2Config
 
 from world_model.checkpoint import load_weights
 from world_model.encoder import Encoder, EncoderConfig
+from world_model.weights_file import write_weights
 
 
 def save_encoder(encoder: Encoder, directory: Path) -> Path:
@@ -17,8 +18,7 @@ def save_encoder(encoder: Encoder, directory: Path) -> Path:
     temporary = directory.with_name(f"{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     encoder.model.config.save_pretrained(temporary)
-    weights = {name: value.detach().cpu().contiguous() for name, value in encoder.model.state_dict().items()}
-    save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+    write_weights(temporary / "model.safetensors", encoder.model.state_dict())
     shutil.rmtree(directory, ignore_errors=True)
     temporary.replace(directory)
     return directory

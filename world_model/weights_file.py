@@ -1,0 +1,37 @@
+"""Writing safetensors one tensor at a time, so that memory-mapped weights of any size need little memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> None:
+    """Writes a safetensors file; each tensor is converted, copied and forgotten in turn.
+
+    The same as `safetensors.torch.save_file`, which holds a copy of all tensors at once.
+
+    Args:
+        path: The file.
+        tensors: By name, on any device.
+        dtype: float32 or bfloat16, of all of them in the file.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for name, tensor in sorted(tensors.items()):
+        end = start + tensor.numel() * dtype.itemsize
+        header[name] = {"dtype": _NAMES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for _, tensor in sorted(tensors.items()):
+            flat = tensor.detach().to("cpu", dtype).contiguous().flatten()
+            file.write(memoryview(flat.view(torch.uint8).numpy()))
