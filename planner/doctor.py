@@ -244,9 +244,22 @@ def check_pictures(model: WorldModel, recording: Recording, steps: list[int]) ->
 
 def prediction_error(model: WorldModel, recording: Recording, steps: list[int]) -> float:
     """Returns the error of predicting the true actions, as a share of the change between the frames."""
-    pairs = [[model.encode([recording.observation(i)]) for i in (t, t + 1)] for t in steps]
-    change = sum(float((now.tokens - after.tokens).abs().mean()) for now, after in pairs)
-    return sum(step_error(model, recording, t) for t in steps) / max(change, 1e-12)
+    encoded = [encode_step(model, recording, t) for t in steps]
+    change = sum(float((now.tokens - after.tokens).abs().mean()) for now, after, _ in encoded)
+    return sum(step_error(model, *step) for step in encoded) / max(change, 1e-12)
+
+
+def encode_step(
+    model: WorldModel, recording: Recording, t: int
+) -> tuple[LatentState, LatentState, Float[np.ndarray, "7"]]:
+    """Returns the latents before and after a step, and the action between them."""
+    now, after = (model.encode([recording.observation(i)]) for i in (t, t + 1))
+    return now, after, difference(recording.poses[t], recording.poses[t + 1])
+
+
+def step_error(model: WorldModel, now: LatentState, after: LatentState, action: Float[np.ndarray, "7"]) -> float:
+    """Returns the energy of one step's true action."""
+    return float(score_actions(model, GoalDistance(after), now, now.poses.new_tensor(action)[None, None], 1)[0])
 
 
 def examine_view(model: WorldModel, recording: Recording, steps: list[int]) -> View:
@@ -258,8 +271,7 @@ def examine_view(model: WorldModel, recording: Recording, steps: list[int]) -> V
     generator = torch.Generator().manual_seed(0)
     true, inferred, ranks = [], [], []
     for t in steps:
-        now, after = (model.encode([recording.observation(i)]) for i in (t, t + 1))
-        action = difference(recording.poses[t], recording.poses[t + 1])
+        now, after, action = encode_step(model, recording, t)
         ranks.append(
             diagnose_step(model, GoalDistance, now, after, now.poses.new_tensor(action), generator, shell=64).rank
         )
@@ -328,17 +340,10 @@ def check_gripper_sign(model: WorldModel, recording: Recording) -> list[Finding]
     poses = np.array(recording.poses)
     poses[:, 6] = 1 - poses[:, 6]
     flipped = replace(recording, poses=poses)
-    errors = np.array([[step_error(model, one, t) for one in (recording, flipped)] for t in steps])
+    errors = np.array([[step_error(model, *encode_step(model, one, t)) for one in (recording, flipped)] for t in steps])
     gain = errors[:, 0] - errors[:, 1]
     sure = gain.mean() > 3 * gain.std(ddof=1) / np.sqrt(len(steps)) and gain.mean() > 0.02 * errors[:, 0].mean()
     return [_flipped("the pictures fit the opposite motion of the gripper")] if sure else []
-
-
-def step_error(model: WorldModel, recording: Recording, t: int) -> float:
-    """Returns the energy of one step's true action."""
-    now, after = (model.encode([recording.observation(i)]) for i in (t, t + 1))
-    action = now.poses.new_tensor(difference(recording.poses[t], recording.poses[t + 1]))[None, None]
-    return float(score_actions(model, GoalDistance(after), now, action, 1)[0])
 
 
 def _flipped(problem: str) -> Finding:

@@ -68,8 +68,8 @@ class OfficialCEMConfig:
 class OfficialCEM:
     """Fits a diagonal Gaussian to the best samples and returns its mean; the official planner's arithmetic.
 
-    Solves what `CEM` solves. Differences: no warm start (the guesses are ignored), no kept elites, one deviation for
-    all iterations' draws of a step, the *mean* is returned rather than the best sequence ever scored, and gripper
+    Solves what `CEM` solves. Differences: no warm start (the guesses are ignored), no kept elites, no least
+    deviation, the *mean* is returned rather than the best sequence ever scored, and gripper
     changes under a dead zone become none. Dimensions that the spec fixes are not searched. Noise is drawn iteration by
     iteration and, within one, step by step, (samples, searched dimensions) each. With a last-frame L1 objective the
     same noise gives the official planner's action.

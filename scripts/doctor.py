@@ -102,9 +102,9 @@ def record(config: DoctorConfig, training: Training) -> Recording:
         episode = dataset[config.episode]
         times = np.arange(len(episode)) / episode.rate
         return Recording(episode.images, episode.poses.astype(np.float64), times)
-    from envs.mujoco.arm import MujocoArm, MujocoArmConfig
+    from envs.mujoco.play import make_play_arm
 
-    arm = MujocoArm(MujocoArmConfig(image_size=128))
+    arm = make_play_arm(image_size=128)
     try:
         arm.reset()
         driver = SafeArm(arm)

@@ -98,7 +98,7 @@ def import_source(config: ImportConfig, folder: Path) -> str:
     if file.predictor is None:
         return write_encoder(config, make_encoder(file, image_size, encoder_heads), folder, entry)
     model = load_official(
-        path,
+        file,
         image_size=image_size,
         encoder_heads=encoder_heads,
         predictor_heads=config.predictor_heads or (entry.predictor_heads if entry else None),

@@ -6,7 +6,6 @@ Loading is strict and reads nothing but YAML, JSON and safetensors.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ from envs.spec import ActionSpec
 from world_model.encoder import Encoder, EncoderConfig
 from world_model.predictor import Predictor, PredictorConfig
 from world_model.vjepa2_ac import VJEPA2AC, Statistics
-from world_model.weights_file import write_weights
+from world_model.weights_file import file_sha256, write_weights
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 FORMAT = 1
@@ -135,7 +134,7 @@ def save_checkpoint(
             licence=licence,
             parent=parent,
             training=dict(training),
-            files={name: _sha256(partial / name) for name in sorted(FILES)},
+            files={name: file_sha256(partial / name) for name in sorted(FILES)},
         )
         dump_config(manifest, partial / MANIFEST)
         _replace(directory, partial)
@@ -257,7 +256,7 @@ def _verify_files(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name} is missing, though {MANIFEST} names it")
-        found = _sha256(folder / name)
+        found = file_sha256(folder / name)
         if found != expected:
             raise CheckpointError(
                 f"{folder / name} is damaged or was replaced: its SHA-256 is {found}, {MANIFEST} says {expected}"
@@ -277,11 +276,6 @@ def _check_encoder_config(folder: Path, config: EncoderConfig) -> None:
             raise CheckpointError(
                 f"{path}: {name} is {found.get(name)!r}, the manifest's encoder has {getattr(expected, name)!r}"
             )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _replace(directory: Path, partial: Path) -> None:

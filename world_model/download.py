@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+
+from world_model.weights_file import file_sha256
 
 _BLOCK = 1 << 20
 
@@ -55,7 +56,7 @@ def download(
                         f"{url} could not be loaded: {error}; {kept} bytes are kept, the same command goes on there"
                     ) from error
     source = finished if finished.is_file() else partial
-    if sha256 is not None and _sha256(source) != sha256:
+    if sha256 is not None and file_sha256(source) != sha256:
         source.unlink()
         raise DownloadError(f"{url}: SHA-256 is not {sha256}; the file was damaged or replaced and has been removed")
     return finished if finished.is_file() else partial.replace(finished)
@@ -83,8 +84,3 @@ def _load_rest(url: str, partial: Path, report: Callable[[int, int | None], obje
                 report(there, total)
     if total is not None and there < total:
         raise http.client.IncompleteRead(b"", total - there)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

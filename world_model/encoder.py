@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float, UInt8
@@ -59,6 +59,19 @@ class EncoderConfig:
     def grid(self) -> int:
         """Patches along a side."""
         return self.image_size // self.patch_size
+
+    @classmethod
+    def from_transformers(cls, config: VJEPA2Config) -> Self:
+        """Returns the shape of the encoder of a transformers' config: the inverse of `to_transformers`."""
+        return cls(
+            image_size=config.crop_size,
+            patch_size=config.patch_size,
+            width=config.hidden_size,
+            depth=config.num_hidden_layers,
+            heads=config.num_attention_heads,
+            mlp_ratio=config.mlp_ratio,
+            tubelet_size=config.tubelet_size,
+        )
 
     def to_transformers(self) -> VJEPA2Config:
         """Returns transformers' config of the same encoder, without the masked predictor's layers."""

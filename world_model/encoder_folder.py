@@ -32,18 +32,7 @@ def load_encoder(directory: Path) -> Encoder:
     """
     if not (directory / "config.json").is_file():
         raise ValueError(f"{directory} is no encoder in transformers' format (no config.json); run scripts/pretrain.py")
-    shape = VJEPA2Config.from_pretrained(directory)
-    encoder = Encoder(
-        EncoderConfig(
-            image_size=shape.crop_size,
-            patch_size=shape.patch_size,
-            width=shape.hidden_size,
-            depth=shape.num_hidden_layers,
-            heads=shape.num_attention_heads,
-            mlp_ratio=shape.mlp_ratio,
-            tubelet_size=shape.tubelet_size,
-        )
-    )
+    encoder = Encoder(EncoderConfig.from_transformers(VJEPA2Config.from_pretrained(directory)))
     path = directory / "model.safetensors"
     weights = {name: value for name, value in load_file(path).items() if not name.startswith("predictor.")}
     load_weights(encoder.model, weights, str(path))

@@ -58,7 +58,7 @@ class OfficialFile:
 
 
 def load_official(
-    path: str | Path,
+    path: str | Path | OfficialFile,
     *,
     image_size: int = 256,
     encoder_heads: int | None = None,
@@ -72,7 +72,7 @@ def load_official(
     """Returns the world model in an official V-JEPA 2-AC file, with identity statistics.
 
     Args:
-        path: Local `.pt` file, read with weights_only=True and memory-mapped.
+        path: Local `.pt` file, read with weights_only=True and memory-mapped; or what `read_official` made of it.
         image_size: Side of the images it was trained with [pixels]; no tensor tells.
         encoder_heads: No tensor tells these either; None for those of the released encoder of that width.
         predictor_heads: Likewise.
@@ -85,7 +85,8 @@ def load_official(
     Raises:
         CheckpointError: If the file or its tensors are not of that layout, or there is no or more than one encoder.
     """
-    file = read_official(path)
+    file = path if isinstance(path, OfficialFile) else read_official(path)
+    path = file.path
     if file.predictor is None:
         raise CheckpointError(f"{path} has no action-conditioned predictor, it is an encoder alone")
     if encoder is None:

@@ -1,7 +1,8 @@
-"""Writing safetensors one tensor at a time, so that memory-mapped weights of any size need little memory."""
+"""Files of weights: written one tensor at a time, so that mapped ones of any size need little memory, and hashed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,3 +36,9 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype 
         for _, tensor in sorted(tensors.items()):
             flat = tensor.detach().to("cpu", dtype).contiguous().flatten()
             file.write(memoryview(flat.view(torch.uint8).numpy()))
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
