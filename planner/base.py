@@ -28,13 +28,16 @@ class Plan:
         actions: The plan, (H, A), physical units.
         cost: The plan's own cost.
         costs: Best cost after each iteration, (iterations,).
-        evaluations: Action sequences scored in all.
+        evaluations: Action sequences scored in all; one with its gradient counts once.
+        runners_up: Further good sequences, best first, (K, H, A): a controller offers them, shifted, as guesses to the
+            next search. None where a planner keeps none.
     """
 
     actions: Float[Tensor, "H A"]
     cost: float
     costs: Float[Tensor, "iterations"]
     evaluations: int
+    runners_up: Float[Tensor, "K H A"] | None = None
 
 
 class Planner(Protocol):

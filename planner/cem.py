@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.spec import ActionSpec
-from planner.base import Plan, Score, check_guesses
+from planner.base import Plan, Score
+from planner.search import Search
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class CEMConfig:
         minimum_std: The deviation never falls below this fraction of the range.
         momentum_mean: Share of the old mean in the new one, [0, 1).
         momentum_std: Share of the old deviation in the new one, [0, 1).
+        tolerance: Stop when two iterations in a row lowered the best cost by less than this share; 0 for never.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -44,6 +45,7 @@ class CEMConfig:
     minimum_std: float = 0.01
     momentum_mean: float = 0.0
     momentum_std: float = 0.0
+    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("horizon", "iterations"):
@@ -62,7 +64,7 @@ class CEMConfig:
                 "CEM needs 0 <= minimum_std <= initial_std and initial_std > 0 (fractions of the range), got "
                 f"minimum_std {self.minimum_std} and initial_std {self.initial_std}"
             )
-        for name in ("momentum_mean", "momentum_std"):
+        for name in ("momentum_mean", "momentum_std", "tolerance"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"CEM's {name} must be in [0, 1), got {getattr(self, name)}")
 
@@ -102,96 +104,29 @@ class CEM:
         generator: torch.Generator,
         deadline: float | None = None,
     ) -> Plan:
-        """See `Planner.plan`.
-
-        No iteration starts that would end after the deadline if it lasted as long as the one before. If the deadline
-        is over at the call, only the guesses are scored.
-        """
-        check_guesses(guesses, self.horizon, spec)
-        search = _Search(score, spec, guesses, self.config, generator)
-        if deadline is not None and time.monotonic() >= deadline:
-            search.score_candidates(search.guesses)
-            return search.plan()
-        for iteration in range(self.config.iterations):
-            start = time.monotonic()
-            search.iterate(first=iteration == 0)
-            if deadline is not None:
-                search.synchronise()
-                now = time.monotonic()
-                if now + (now - start) > deadline:
-                    return search.plan()
-        search.score_candidates(search.mean[None])
+        """See `Planner.plan`."""
+        config = self.config
+        search = Search(score, spec, guesses, generator, self.horizon, deadline, config.tolerance)
+        mean, least_std = search.guesses[0], config.minimum_std * search.range
+        std = (config.initial_std * search.range).expand_as(mean)
+        kept, kept_costs = search.guesses[:0], mean.new_empty(0)
+        if search.guess_costs is not None:
+            kept, kept_costs = search.guesses, search.guess_costs
+        while search.goes_on(config.iterations):
+            known = mean[None]
+            if search.iterations == 1:
+                known = search.guesses if search.guess_costs is None else search.guesses[:0]
+            fresh = search.affordable(max(0, config.samples - len(known)))
+            drawn = (mean + std * search.noise(fresh)).clamp(search.low, search.high)
+            drawn = torch.cat([known, drawn])
+            costs, drawn = torch.cat([search.score(drawn), kept_costs]), torch.cat([drawn, kept])
+            elite_costs, order = costs.topk(min(config.elites, len(costs)), largest=False)
+            elites = drawn[order]
+            kept, kept_costs = elites[: config.kept_elites], elite_costs[: config.kept_elites]
+            mean = (1 - config.momentum_mean) * elites.mean(dim=0) + config.momentum_mean * mean
+            mean = mean.clamp(search.low, search.high)
+            spread = elites.std(dim=0, correction=min(1, len(elites) - 1))
+            std = torch.maximum((1 - config.momentum_std) * spread + config.momentum_std * std, least_std)
+        if search.affordable(1):
+            search.score(mean[None])
         return search.plan()
-
-
-class _Search:
-    """The state of one call of `CEM.plan`."""
-
-    def __init__(
-        self,
-        score: Score,
-        spec: ActionSpec,
-        guesses: Float[Tensor, "G H A"],
-        config: CEMConfig,
-        generator: torch.Generator,
-    ) -> None:
-        self.score = score
-        self.config = config
-        self.generator = generator
-        self.low = guesses.new_tensor(spec.low)
-        self.high = guesses.new_tensor(spec.high)
-        self.range = self.high - self.low  # 0 where a dimension is fixed, and so is its std
-        self.guesses = guesses.detach().clamp(self.low, self.high)
-        self.mean = self.guesses[0]
-        self.std = (config.initial_std * self.range).expand_as(self.mean)
-        self.best = self.mean
-        self.best_cost = guesses.new_tensor(float("inf"))
-        self.kept = self.guesses[:0]
-        self.kept_costs = guesses.new_empty(0)
-        self.trace: list[Tensor] = []
-        self.evaluations = 0
-
-    def iterate(self, first: bool) -> None:
-        """Draws and scores the samples and refits the distribution."""
-        candidates = self.guesses if first else self.mean[None]
-        fresh = self._draw(max(0, self.config.samples - len(candidates)))
-        drawn = torch.cat([candidates, fresh])
-        costs = torch.cat([self.score_candidates(drawn), self.kept_costs])
-        drawn = torch.cat([drawn, self.kept])
-        elite_costs, order = costs.topk(self.config.elites, largest=False)
-        elites = drawn[order]
-        self.kept, self.kept_costs = elites[: self.config.kept_elites], elite_costs[: self.config.kept_elites]
-        self._refit(elites)
-        self.trace.append(self.best_cost)
-
-    def score_candidates(self, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
-        """Returns the costs and keeps the best sequence so far."""
-        costs = self.score(actions).detach().nan_to_num(nan=float("inf"), posinf=float("inf"))
-        self.evaluations += len(actions)
-        cost, index = costs.min(dim=0)
-        self.best = torch.where(cost < self.best_cost, actions[index], self.best)
-        self.best_cost = torch.minimum(cost, self.best_cost)
-        return costs
-
-    def synchronise(self) -> None:
-        """Waits until the device has done what was asked of it, so that the clock means something."""
-        self.best_cost.item()
-
-    def plan(self) -> Plan:
-        """Returns the best sequence so far."""
-        costs = torch.stack([*self.trace[:-1], self.best_cost])  # the last mean belongs to the last iteration
-        return Plan(self.best.clone(), float(self.best_cost), costs, self.evaluations)
-
-    def _draw(self, count: int) -> Float[Tensor, "S H A"]:
-        """Returns samples of the current distribution, clipped to the bounds."""
-        shape = (count, *self.mean.shape)
-        noise = torch.randn(shape, generator=self.generator, device=self.mean.device, dtype=self.mean.dtype)
-        return (self.mean + self.std * noise).clamp(self.low, self.high)
-
-    def _refit(self, elites: Float[Tensor, "E H A"]) -> None:
-        """Moves the distribution to the elites."""
-        momentum_mean, momentum_std = self.config.momentum_mean, self.config.momentum_std
-        self.mean = (1 - momentum_mean) * elites.mean(dim=0) + momentum_mean * self.mean
-        self.mean = self.mean.clamp(self.low, self.high)
-        std = (1 - momentum_std) * elites.std(dim=0) + momentum_std * self.std
-        self.std = torch.maximum(std, self.config.minimum_std * self.range)
