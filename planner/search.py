@@ -103,6 +103,8 @@ class Search:
 
     def score(self, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         """Returns the costs, infinite where they are not numbers, and keeps the best sequence."""
+        if not len(actions):
+            return actions.new_empty(0)
         began = time.monotonic()
         costs = self._score(actions).detach().nan_to_num(nan=float("inf"), posinf=float("inf"))
         self._keep(actions, costs, began)
