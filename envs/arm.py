@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import gymnasium
 import numpy as np
@@ -16,15 +16,17 @@ _POSE_BOUND = np.array([10.0] * 3 + [np.pi] * 3 + [1.0])
 
 
 class Arm(Protocol):
-    """A driver: the one file to write for another robot.
+    """A driver: the one file to write for another robot."""
 
-    Attributes:
-        action_spec: What an action on this arm means and how far one may go.
-        image_shape: (height, width, 3) of its observations.
-    """
+    @property
+    def action_spec(self) -> ActionSpec:
+        """What an action on this arm means and how far one may go."""
+        ...
 
-    action_spec: ActionSpec
-    image_shape: tuple[int, int, int]
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, 3) of its observations."""
+        ...
 
     def connect(self) -> None:
         """Makes the arm ready to observe and to move. Connecting twice does no harm."""
@@ -74,12 +76,14 @@ class ArmEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.action_spec.check_same_meaning(arm.action_spec)
         low, high = (np.array(bound, dtype=np.float64) for bound in (self.action_spec.low, self.action_spec.high))
         self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float64)
-        self.observation_space = gymnasium.spaces.Dict(
+        space = gymnasium.spaces.Dict(
             {
                 "image": gymnasium.spaces.Box(0, 255, arm.image_shape, np.uint8),
                 "pose": gymnasium.spaces.Box(-_POSE_BOUND, _POSE_BOUND, dtype=np.float64),
             }
         )
+        # gymnasium declares a Dict's elements to be dicts of spaces
+        self.observation_space = cast("gymnasium.Space[dict[str, np.ndarray]]", space)
         self._observation: Observation | None = None
         arm.connect()
 

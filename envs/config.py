@@ -10,11 +10,18 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union
 
 import yaml
 
-T = TypeVar("T")
+
+class Dataclass(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+T = TypeVar("T", bound=Dataclass)
 
 
 class ConfigError(ValueError):
@@ -61,7 +68,9 @@ def config_from_command_line(cls: type[T], description: str, arguments: Sequence
     """Returns `cls` from ``--config FILE.yaml`` and the flags that override single fields of it.
 
     Every field is a flag (nested ones as ``--encoder.width``); the file's values are the defaults that ``--help``
-    shows. Prints the message and exits with status 2 if the file is at fault, as for a wrong flag.
+    shows. Of a choice between dataclasses a flag such as ``--planner.algorithm mppi`` takes another than the file's,
+    with its own defaults: the file's settings of the one that it replaces are dropped. Prints the message and exits
+    with status 2 if the file or such a flag is at fault, as for any wrong flag.
 
     Args:
         cls: A dataclass.
@@ -70,20 +79,52 @@ def config_from_command_line(cls: type[T], description: str, arguments: Sequence
     """
     import tyro  # only programs need it
 
-    flat = tyro.conf.AvoidSubcommands  # of a choice between dataclasses the file's is taken
+    flat = tyro.conf.AvoidSubcommands  # of a choice between dataclasses the default's is taken
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
+    choices = _find_choices(cls)
+    for flag, words in choices.items():
+        parser.add_argument(f"--{flag}", help=", ".join(words))
+        description = f"{description} --{flag}: {', '.join(words)}."
     known, rest = parser.parse_known_args(arguments)
-    if known.config is None:
-        return tyro.cli(
-            cls, args=rest, config=(flat,), description=f"{description} --config FILE.yaml fills the flags below."
-        )
+    chosen = {flag: word for flag in choices if (word := getattr(known, flag)) is not None}
+    if known.config is None and not chosen:
+        description = f"{description} --config FILE.yaml fills the flags below."
+        return tyro.cli(cls, args=rest, config=(flat,), description=description)
     try:
-        default = load_config(cls, known.config)
+        values, origin = _read(known.config)
+        for flag, word in chosen.items():
+            values = _choose(values, flag.split("."), word)
+        default = _build(cls, values, origin, prefix="")
         return tyro.cli(cls, args=rest, default=default, config=(flat,), description=description)
     except ConfigError as error:
         parser.exit(2, f"{error}\n")
+
+
+def _find_choices(cls: Any, prefix: str = "") -> dict[str, list[str]]:
+    """Returns the flags that choose between dataclasses, such as planner.algorithm, with their words, outer first."""
+    found: dict[str, list[str]] = {}
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        options = typing.get_args(hints[field.name]) or (hints[field.name],)
+        classes = [option for option in options if dataclasses.is_dataclass(option)]
+        if len(classes) > 1:
+            key, words = _name_classes(classes)
+            found[f"{prefix}{field.name}.{key}"] = list(words)
+        for option in classes:
+            found |= _find_choices(option, f"{prefix}{field.name}.")
+    return found
+
+
+def _choose(values: Mapping[str, Any], keys: Sequence[str], word: str) -> dict[str, Any]:
+    """Returns `values` with the mapping that the last of the nested `keys` is in replaced, if it names another word."""
+    inner: Any = values
+    for key in keys[:-1]:
+        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    if isinstance(inner, Mapping) and inner.get(keys[-1]) == word:
+        return dict(values)
+    return _override(values, keys[:-1], {keys[-1]: word})
 
 
 def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
@@ -141,7 +182,7 @@ def _build(cls: type[T], values: Mapping[str, Any], origin: str, prefix: str) ->
 def _convert(hint: Any, value: Any, origin: str, name: str) -> Any:
     """Returns a YAML value as the kind of thing the field `name` is declared to be."""
     outer, inner = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
         if isinstance(value, Mapping):
@@ -187,14 +228,19 @@ def _convert_union(options: Sequence[Any], value: Any, origin: str, name: str) -
 
 def _named_class(classes: Sequence[Any], value: Mapping[str, Any], origin: str, name: str) -> Any:
     """Returns the dataclass whose first field, a Literal, has the value given, or the first dataclass."""
-    key = dataclasses.fields(classes[0])[0].name
-    words = {typing.get_args(typing.get_type_hints(cls)[key])[0]: cls for cls in classes}
+    key, words = _name_classes(classes)
     word = value.get(key, next(iter(words)))
     if word not in words:
         near = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"unknown {name}.{key} {word!r} in {origin}: {hint}Known: {', '.join(words)}")
     return words[word]
+
+
+def _name_classes(classes: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+    """Returns the name of the first field of some dataclasses, and each dataclass by its own word there."""
+    key = dataclasses.fields(classes[0])[0].name
+    return key, {typing.get_args(typing.get_type_hints(cls)[key])[0]: cls for cls in classes}
 
 
 def _convert_sequence(hint: Any, value: Sequence[Any], origin: str, name: str) -> Any:

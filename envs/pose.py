@@ -28,8 +28,8 @@ def _library(array: Any) -> ModuleType:
     return torch if torch is not None and isinstance(array, torch.Tensor) else np
 
 
-def _stack(library: ModuleType, parts: list[Any]) -> Any:
-    return np.stack(parts, axis=-1) if library is np else library.stack(parts, dim=-1)
+def _stack(library: ModuleType, parts: list[Any], axis: int = -1) -> Any:
+    return np.stack(parts, axis=axis) if library is np else library.stack(parts, dim=axis)
 
 
 def _concatenate(library: ModuleType, parts: list[Any]) -> Any:
@@ -46,7 +46,7 @@ def matrix_from_euler(euler: Array) -> Array:
         _stack(xp, [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr]),
         _stack(xp, [-sp, cp * sr, cp * cr]),
     ]
-    return np.stack(rows, axis=-2) if xp is np else xp.stack(rows, dim=-2)
+    return _stack(xp, rows, axis=-2)
 
 
 def euler_from_matrix(matrix: Array) -> Array:

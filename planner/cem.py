@@ -109,16 +109,10 @@ class CEM:
         search = Search(score, spec, guesses, generator, self.horizon, deadline, config.tolerance)
         mean, least_std = search.guesses[0], config.minimum_std * search.range
         std = (config.initial_std * search.range).expand_as(mean)
-        kept, kept_costs = search.guesses[:0], mean.new_empty(0)
-        if search.guess_costs is not None:
-            kept, kept_costs = search.guesses, search.guess_costs
+        kept, kept_costs = search.scored, search.scored_costs
         while search.goes_on(config.iterations):
-            known = mean[None]
-            if search.iterations == 1:
-                known = search.guesses if search.guess_costs is None else search.guesses[:0]
-            fresh = search.affordable(max(0, config.samples - len(known)))
-            drawn = (mean + std * search.noise(fresh)).clamp(search.low, search.high)
-            drawn = torch.cat([known, drawn])
+            known = search.unscored if search.iterations == 1 else mean[None]
+            drawn = search.draw(known, mean, std, config.samples)
             costs, drawn = torch.cat([search.score(drawn), kept_costs]), torch.cat([drawn, kept])
             elite_costs, order = costs.topk(min(config.elites, len(costs)), largest=False)
             elites = drawn[order]

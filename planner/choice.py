@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from planner.base import Planner
-from planner.cem import CEM, CEMConfig
+from planner.gradient import Gradient, GradientConfig
+from planner.hybrid import Hybrid, HybridConfig, SamplingConfig, make_sampling_planner
 from planner.official_cem import OfficialCEM, OfficialCEMConfig
 
-PlannerConfig = CEMConfig | OfficialCEMConfig
+PlannerConfig = SamplingConfig | OfficialCEMConfig | GradientConfig | HybridConfig
 """Settings of a planner; ``algorithm`` in YAML says which."""
 
 
 def make_planner(config: PlannerConfig) -> Planner:
     """Returns the planner that a configuration describes."""
     match config:
-        case CEMConfig():
-            return CEM(config)
         case OfficialCEMConfig():
             return OfficialCEM(config)
+        case GradientConfig():
+            return Gradient(config)
+        case HybridConfig():
+            return Hybrid(config)
+        case _:
+            return make_sampling_planner(config)

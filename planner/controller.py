@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from envs.spec import ActionSpec, Observation
 from planner.base import Objective, Plan, Planner
-from planner.objective import GoalDistance, score_actions
+from planner.chunks import Chunks
+from planner.goals import GoalProgress, GoalScheduleConfig, advance
+from planner.objective import GoalDistance
 from world_model.base import LatentState, WorldModel
 
 
@@ -26,31 +28,33 @@ class ControllerConfig:
 
     Attributes:
         context: Past frames given to the model; None for as many as it makes use of.
-        chunk: Action sequences rolled out at a time; less memory, same costs.
-        warm_start: Whether the last plan, shifted by a step, is the planner's first guess.
+        chunk: Action sequences rolled out at a time; None for as many as fit into the memory, see `planner.chunks`.
+        warm_start: Whether the last plan and its runners-up, shifted by a step, are the planner's first guesses.
         hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
         min_improvement: By what share of staying's cost the plan must be better, or the controller holds.
         camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
             scripts/doctor.py fits it for a camera that stands elsewhere than the training's; zero for none.
         planning_time: Time for encoding and planning, after which the best plan so far counts [s]; None for no limit.
+        schedule: When a subgoal is left for the next one.
 
     Raises:
         ValueError: If a setting is out of its range.
     """
 
     context: int | None = None
-    chunk: int = 64
+    chunk: int | None = None
     warm_start: bool = True
     hold_if_no_better: bool = False
     min_improvement: float = 0.0
     camera_rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     planning_time: float | None = None
+    schedule: GoalScheduleConfig = field(default_factory=GoalScheduleConfig)
 
     def __post_init__(self) -> None:
         if self.context is not None and self.context < 1:
             raise ValueError(f"the controller's context must be at least 1 frame or None, got {self.context}")
-        if self.chunk < 1:
-            raise ValueError(f"the controller's chunk must be at least 1 sequence, got {self.chunk}")
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"the controller's chunk must be at least 1 sequence or None, got {self.chunk}")
         if not 0 <= self.min_improvement < 1:
             raise ValueError(f"the controller's min_improvement must be in [0, 1), got {self.min_improvement}")
         if self.planning_time is not None and self.planning_time <= 0:
@@ -65,7 +69,10 @@ class Controller:
         a* = planner(minimise objective_g(rollout(z, a)))      execute a*_0,   start the next search at (a*_1, ..., 0)
 
     The planner's noise comes from one generator, seeded at `reset`, that lives across steps. Staying (the zero action,
-    or the nearest to it within the bounds) is always proposed beside the shifted last plan.
+    or the nearest to it within the bounds) is always proposed beside the shifted last plan and its runners-up.
+
+    Of several goals one after the other is pursued, see `GoalScheduleConfig`. With the goal the last plan is dropped:
+    it leads to where the arm should no longer go, and the first guess is the one that a search starts around.
     """
 
     def __init__(
@@ -99,28 +106,37 @@ class Controller:
         context = model.context if self.config.context is None else self.config.context
         if context > model.context:
             raise ValueError(f"the model makes use of {model.context} past frames, {context} were asked for")
+        self._chunks = Chunks(self.config.chunk)
         self._frames: deque[LatentState] = deque(maxlen=context)
-        self._goal_cost: Objective | None = None
+        self._goal_costs: list[Objective] = []
+        self._goal_cost: Objective | None = None  # of the goal that is pursued
+        self._progress: GoalProgress | None = None
         self._generator: torch.Generator | None = None
-        self._last_plan: Float[Tensor, "H A"] | None = None
+        self._last_plan: Plan | None = None
 
     def reset(self, goals: Sequence[Observation], seed: int) -> None:
-        """Forgets the past and takes up a goal.
+        """Forgets the past and takes up the first goal.
 
         Args:
-            goals: The goal, one observation. Sequences of subgoals are still to come.
+            goals: The goal, or subgoals in the order in which they are pursued; each is encoded once, here.
             seed: Seed of the planner's noise.
 
         Raises:
-            ValueError: If there is not exactly one goal.
+            ValueError: If there is no goal, or the schedule is for another number of them.
         """
-        if len(goals) != 1:
-            raise ValueError(f"a controller pursues exactly one goal observation for now, got {len(goals)}")
-        goal = self.model.encode(goals)
-        self._goal_cost = self.objective(goal)
-        self._generator = torch.Generator(goal.tokens.device).manual_seed(seed)
+        self.config.schedule.check_goals(len(goals))
+        encoded = [self.model.encode([goal]) for goal in goals]
+        self._goal_costs = [self.objective(goal) for goal in encoded]
+        self._goal_cost = self._goal_costs[0]
+        self._progress = None
+        self._generator = torch.Generator(encoded[0].tokens.device).manual_seed(seed)
         self._frames.clear()
         self._last_plan = None
+
+    @property
+    def goal_index(self) -> int:
+        """Which of the goals is pursued now, from 0."""
+        return 0 if self._progress is None else self._progress.index
 
     def step(self, observation: Observation) -> tuple[Float[np.ndarray, "A"], Plan]:
         """Returns the action to execute now, within the spec's bounds, and the plan that it begins.
@@ -135,10 +151,11 @@ class Controller:
         limit = self.config.planning_time
         deadline = None if limit is None else time.monotonic() + limit
         self._frames.append(self.model.encode([observation]))
+        self._choose_goal(self._frames[-1])
         state = self.state()
         guesses = self._guesses(state)
         plan = self.planner.plan(partial(self.score, state), self.spec, guesses, self._generator, deadline)
-        self._last_plan = plan.actions
+        self._last_plan = plan
         if self.config.hold_if_no_better:
             plan = self._hold_if_no_better(state, plan, staying=guesses[-1])
         action = plan.actions[0].detach().cpu().numpy().astype(np.float64)
@@ -154,29 +171,54 @@ class Controller:
         )
 
     def score(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
-        """Returns the predicted cost of each action sequence from a state, `chunk` sequences at a time.
+        """Returns the predicted cost of each action sequence from a state, in parts that fit into the memory.
 
         Without gradient, unless the actions ask for one.
         """
         if self._goal_cost is None:
             raise ValueError("score() before reset(): call reset(goals, seed) first, it sets the goal")
-        return score_actions(self.model, self._goal_cost, state, self._as_seen(actions), self.config.chunk)
+        cost = self._goal_cost
 
-    def _as_seen(self, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S H A"]:
-        """Returns the actions in the frame that the model reads from the camera: translations turned back."""
+        return self._chunks.score(lambda part: cost(self._predict(state, part), part), actions)
+
+    def _predict(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
+        """Returns the predicted frames, poses in the arm's directions.
+
+        With a camera rotation R the model gets R^T a, the translations as it reads them from the camera, and so
+        integrates positions in those directions; they are turned back around the last measured one.
+        """
         if not any(self.config.camera_rotation):
-            return actions
-        seen = actions.new_tensor(Rotation.from_rotvec(self.config.camera_rotation).as_matrix())
-        return torch.cat([actions[..., :3] @ seen, actions[..., 3:]], dim=-1)  # R^T a, as rows
+            return self.model.rollout(state, actions)
+        rotation = actions.new_tensor(Rotation.from_rotvec(self.config.camera_rotation).as_matrix())
+        seen = torch.cat([actions[..., :3] @ rotation, actions[..., 3:]], dim=-1)  # R^T a, as rows
+        predicted = self.model.rollout(state, seen)
+        start, positions = state.poses[:, -1:, :3], predicted.poses[..., :3]
+        turned = start + (positions - start) @ rotation.T
+        return replace(predicted, poses=torch.cat([turned, predicted.poses[..., 3:]], dim=-1))
+
+    def _choose_goal(self, frame: LatentState) -> None:
+        """Takes up the goal whose turn it is at the last observation."""
+        before, still = self.goal_index, frame.poses.new_zeros(1, 1, self.spec.size)
+        costs = self._goal_costs
+        self._progress = advance(
+            self.config.schedule, self._progress, len(costs), lambda index: float(costs[index](frame, still)[0])
+        )
+        if self.goal_index != before:
+            self._goal_cost = costs[self.goal_index]
+            self._last_plan = None
 
     def _guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
-        """Returns the shifted last plan, where there is one, and staying, which is always the last guess."""
+        """Returns the last plan and its runners-up, shifted by a step, and staying, which is always the last guess."""
         staying = state.poses.new_zeros(1, self.planner.horizon, self.spec.size)
         staying = staying.clamp(staying.new_tensor(self.spec.low), staying.new_tensor(self.spec.high))
-        if self._last_plan is None or not self.config.warm_start:
+        plan = self._last_plan
+        if plan is None or not self.config.warm_start:
             return staying
-        shifted = torch.cat([self._last_plan[1:].to(staying), staying[0, -1:]])
-        return torch.stack([shifted, staying[0]])
+        known = plan.actions[None]
+        if plan.runners_up is not None and self.planner.horizon > 1:  # of a single step, shifted, nothing is left
+            known = torch.cat([known, plan.runners_up])
+        shifted = torch.cat([known[:, 1:].to(staying), staying[:, -1:].expand(len(known), -1, -1)], dim=1)
+        return torch.cat([shifted, staying])
 
     def _hold_if_no_better(self, state: LatentState, plan: Plan, staying: Float[Tensor, "H A"]) -> Plan:
         """Returns the plan, or the one to stay if the first is not better by the share that is asked for.

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from envs.arm import Arm
 from envs.pose import compose, difference
 from envs.spec import ActionSpec, Observation
-from planner.base import Objective
+from planner.base import Score
 from planner.cem import CEM, CEMConfig
+from planner.chunks import Chunks
 from planner.landscape import diagnose_step
-from planner.objective import GoalDistance, score_actions
+from planner.objective import GoalDistance, rollout_score
 from world_model.base import LatentState, WorldModel
 
 MIN_TRANSLATION = 0.01
@@ -259,7 +262,7 @@ def encode_step(
 
 def step_error(model: WorldModel, now: LatentState, after: LatentState, action: Float[np.ndarray, "7"]) -> float:
     """Returns the energy of one step's true action."""
-    return float(score_actions(model, GoalDistance(after), now, now.poses.new_tensor(action)[None, None], 1)[0])
+    return float(rollout_score(model, GoalDistance(after), now)(now.poses.new_tensor(action)[None, None])[0])
 
 
 def examine_view(model: WorldModel, recording: Recording, steps: list[int]) -> View:
@@ -268,15 +271,15 @@ def examine_view(model: WorldModel, recording: Recording, steps: list[int]) -> V
     For each step the model's best translation is searched; W = argmin sum |a_true - W a_inferred|^2 over rotations, by
     singular value decomposition. Source: V-JEPA 2 (arXiv 2506.09985), on the sensitivity to the camera's position.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator, chunks = torch.Generator().manual_seed(0), Chunks()
     true, inferred, ranks = [], [], []
     for t in steps:
         now, after, action = encode_step(model, recording, t)
-        ranks.append(
-            diagnose_step(model, GoalDistance, now, after, now.poses.new_tensor(action), generator, shell=64).rank
-        )
+        tensor = now.poses.new_tensor(action)
+        ranks.append(diagnose_step(model, GoalDistance, now, after, tensor, generator, 64, chunks).rank)
         true.append(action[:3])
-        inferred.append(infer_translation(model, GoalDistance(after), now, action, generator))
+        score = partial(chunks.score, rollout_score(model, GoalDistance(after), now))
+        inferred.append(infer_translation(score, model.action_spec, tensor, generator))
     rotation = fit_rotation(np.array(inferred), np.array(true))
     before = ((np.array(true) - inferred) ** 2).sum()
     after_fit = ((np.array(true) - np.array(inferred) @ rotation.T) ** 2).sum()
@@ -285,16 +288,15 @@ def examine_view(model: WorldModel, recording: Recording, steps: list[int]) -> V
 
 
 def infer_translation(
-    model: WorldModel, cost: Objective, now: LatentState, action: np.ndarray, generator: torch.Generator
+    score: Score, spec: ActionSpec, action: Float[Tensor, "A"], generator: torch.Generator
 ) -> Float[np.ndarray, "3"]:
     """Returns the translation of the lowest energy within 1.5 times the true one's length [m]."""
-    reach = 1.5 * np.linalg.norm(action[:3])
-    low, high = np.array(action), np.array(action)
-    low[:3], high[:3] = -reach, reach
-    spec = replace(model.action_spec, low=tuple(low), high=tuple(high))
+    reach = 1.5 * float(action[:3].norm())
+    rest = action[3:].tolist()
+    spec = replace(spec, low=(-reach, -reach, -reach, *rest), high=(reach, reach, reach, *rest))
     planner = CEM(CEMConfig(horizon=1, samples=48, iterations=4, elites=6, initial_std=0.3))
-    start = now.poses.new_tensor(np.append(np.zeros(3), action[3:]))[None, None]
-    plan = planner.plan(lambda a: score_actions(model, cost, now, a, 64), spec, start, generator)
+    start = torch.cat([torch.zeros_like(action[:3]), action[3:]])[None, None]
+    plan = planner.plan(score, spec, start, generator)
     return plan.actions[0, :3].cpu().numpy().astype(np.float64)
 
 

@@ -64,7 +64,8 @@ def run_episode(
     Args:
         env: Observations are ``{"image": (h, w, 3) uint8, "pose": (P,)}``; ``info["time"]`` [s] comes with each.
         actor: Chooses the actions.
-        goals: What to reach; None for the goal that the environment gives at its reset, ``info["goal"]``.
+        goals: What to reach; None for what the environment gives at its reset: subgoals in their order,
+            ``info["goals"]``, or else the goal, ``info["goal"]``.
         max_steps: Actions at most.
         stop: Asked at each moment; True ends the episode there, and its action is not executed.
         seed: Seed of the environment's reset and of the actor.
@@ -90,7 +91,9 @@ def run_episode(
 
 
 def _goals_of(info: Mapping[str, Any]) -> list[Observation]:
-    """Returns the goal that an environment gave at its reset."""
+    """Returns the goal that an environment gave at its reset, or its subgoals."""
+    if "goals" in info:
+        return [_observation(goal, info) for goal in info["goals"]]
     if "goal" not in info:
         raise ValueError(
             "no goal: pass run_episode the goal observations, or use an environment whose reset gives info['goal'], "

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planner.base import Objective
-from planner.objective import score_actions
+from planner.base import Objective, Score
+from planner.chunks import Chunks
+from planner.objective import rollout_score
 from world_model.base import LatentState, WorldModel
 
 TRANSLATION = slice(0, 3)
@@ -47,7 +48,7 @@ def diagnose_step(
     action: Float[Tensor, "A"],
     generator: torch.Generator,
     shell: int = 256,
-    chunk: int = 64,
+    chunks: Chunks | None = None,
 ) -> StepDiagnosis:
     """Returns how well the energy, with the next observation as the goal, singles out the action that led there.
 
@@ -59,7 +60,7 @@ def diagnose_step(
         action: What led from one to the other, physical units, its first three numbers a translation [m].
         generator: Source of the random directions.
         shell: How many directions.
-        chunk: Actions rolled out at a time.
+        chunks: Splits what does not fit into memory; worth keeping from step to step.
 
     Raises:
         ValueError: If the action has no translation: there is nothing to compare.
@@ -71,7 +72,7 @@ def diagnose_step(
     directions = torch.randn(shell, 3, generator=generator).to(action)
     actions = action.repeat(shell + 1, 1, 1)  # (shell + 1, H=1, A), the true one first
     actions[1:, 0, TRANSLATION] = length * torch.nn.functional.normalize(directions, dim=-1)
-    costs = score_actions(model, cost, now, actions, chunk)
+    costs = (chunks or Chunks()).score(rollout_score(model, cost, now), actions)
     zero = torch.zeros_like(action)[None, None].requires_grad_()
     (gradient,) = torch.autograd.grad(cost(model.rollout(now, zero), zero).sum(), zero)
     cosine = torch.cosine_similarity(-gradient[0, 0, TRANSLATION], action[TRANSLATION], dim=0)
@@ -85,13 +86,10 @@ def diagnose_step(
 
 
 def energy_plane(
-    model: WorldModel,
-    cost: Objective,
-    state: LatentState,
+    score: Score,
     center: Float[Tensor, "A"],
     plane: tuple[int, int],
     values: tuple[Float[Tensor, "n"], Float[Tensor, "m"]],
-    chunk: int = 64,
 ) -> Float[Tensor, "m n"]:
     """Returns the cost of single actions on a grid over two dimensions, the others as in `center`.
 
@@ -100,4 +98,4 @@ def energy_plane(
     first, second = torch.meshgrid(*values, indexing="xy")
     actions = center.repeat(first.numel(), 1, 1)
     actions[:, 0, plane[0]], actions[:, 0, plane[1]] = first.flatten(), second.flatten()
-    return score_actions(model, cost, state, actions, chunk).view(first.shape)
+    return score(actions).view(first.shape)

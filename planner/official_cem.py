@@ -122,7 +122,8 @@ class OfficialCEM:
         noise = like.new_zeros(self.config.samples, self.horizon, len(like))
         shape = (self.config.samples, int(searched.sum()))
         for step in range(self.horizon):
-            noise[:, step, searched] = torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
+            drawn = torch.randn(shape, generator=generator, device=generator.device, dtype=like.dtype)
+            noise[:, step, searched] = drawn.to(like.device)
         return noise
 
     def _momenta(self, gripper: Tensor, like: Tensor) -> tuple[Float[Tensor, "A"], Float[Tensor, "A"]]:

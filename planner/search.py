@@ -20,15 +20,17 @@ class Search:
     one so far is at hand at any moment.
 
     With a deadline the guesses are scored at the start. That gives a plan before anything else and the time that a
-    sequence takes, from which `affordable` tells how many more can be scored in time.
+    sequence takes, from which `affordable` tells how many more can be scored in time. Without one the planner scores
+    them with its first candidates. So all guesses are either in `scored` or in `unscored`.
 
     Attributes:
         low: Lower bounds, (A,).
         high: Upper bounds, (A,).
         range: high - low, (A,); 0 where a dimension is fixed.
         guesses: The guesses, clipped to the bounds, (G, H, A).
-        guess_costs: Their costs, (G,), with a deadline; None without, where the planner scores them with its first
-            samples.
+        scored: The guesses with a deadline, none without, (K, H, A).
+        scored_costs: Their costs, (K,).
+        unscored: None with a deadline, the guesses without, (U, H, A).
         generator: Source of all randomness.
         best: The best sequence so far, (H, A).
         best_cost: Its cost; infinite before the first score.
@@ -67,7 +69,7 @@ class Search:
         self.range = self.high - self.low
         self.generator = generator
         self.guesses = guesses.detach().clamp(self.low, self.high)
-        self.guess_costs: Tensor | None = None
+        self.scored, self.scored_costs, self.unscored = self.guesses[:0], guesses.new_empty(0), self.guesses
         self.best = self.guesses[0]
         self.best_cost = guesses.new_tensor(float("inf"))
         self.evaluations = 0
@@ -77,9 +79,12 @@ class Search:
         self._tolerance = tolerance
         self._trace: list[Tensor] = []  # the best cost at the end of each iteration
         self._began = time.monotonic()  # the iteration that is running
-        self._seconds_each = float("inf")  # per sequence, the best rate so far
+        self._seconds_each = {
+            False: float("inf"),
+            True: float("inf"),
+        }  # without and with gradient, the best rate so far
         if deadline is not None:
-            self.guess_costs = self.score(self.guesses)
+            self.scored, self.scored_costs, self.unscored = self.guesses, self.score(self.guesses), self.guesses[:0]
 
     def goes_on(self, iterations: int) -> bool:
         """Ends the iteration that has been running and returns whether another is to begin.
@@ -94,12 +99,25 @@ class Search:
         self.iterations += 1
         return True
 
-    def affordable(self, count: int) -> int:
-        """Returns how many of `count` sequences can be scored before the deadline; all without one."""
+    def affordable(self, count: int, gradient: bool = False) -> int:
+        """Returns how many of `count` sequences can be scored before the deadline, by choice with their gradients.
+
+        It is all of them without a deadline. A gradient counts as three scores until one has been measured: a backward
+        pass takes about as long as two forward passes.
+        """
         if self._deadline is None:
             return count
-        fitting = (self._deadline - time.monotonic()) / self._seconds_each
-        return int(max(0, min(count, fitting)))
+        seconds_each = self._seconds_each[gradient]
+        if gradient and seconds_each == float("inf"):
+            seconds_each = 3 * self._seconds_each[False]
+        return int(max(0, min(count, (self._deadline - time.monotonic()) / seconds_each)))
+
+    def draw(
+        self, known: Float[Tensor, "K H A"], mean: Float[Tensor, "H A"], std: Float[Tensor, "H A"], samples: int
+    ) -> Float[Tensor, "S H A"]:
+        """Returns `known` and, to make up `samples`, normal draws clipped to the bounds, as many as are affordable."""
+        noise = self.noise(self.affordable(max(0, samples - len(known))))
+        return torch.cat([known, (mean + std * noise).clamp(self.low, self.high)])
 
     def score(self, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         """Returns the costs, infinite where they are not numbers, and keeps the best sequence."""
@@ -110,43 +128,58 @@ class Search:
         self._keep(actions, costs, began)
         return costs
 
-    def score_with_gradient(
-        self, actions: Float[Tensor, "S H A"]
-    ) -> tuple[Float[Tensor, "S"], Float[Tensor, "S H A"]]:
-        """Returns the costs and each cost's gradient with respect to its own sequence, 0 where it is not a number."""
+    def score_with_gradient(self, actions: Float[Tensor, "S H A"]) -> tuple[Float[Tensor, "S"], Float[Tensor, "S H A"]]:
+        """Returns the costs and each cost's gradient with respect to its own sequence, 0 where it is not a number.
+
+        Raises:
+            ValueError: If the costs do not depend differentiably on the actions.
+        """
         began = time.monotonic()
         actions = actions.detach().requires_grad_()
         with torch.enable_grad():
             costs = self._score(actions)
+            if not costs.requires_grad:
+                raise ValueError("the score has no gradient with respect to the actions: choose a planner by sampling")
             (gradient,) = torch.autograd.grad(costs.sum(), actions)
         costs = costs.detach().nan_to_num(nan=float("inf"), posinf=float("inf"))
-        self._keep(actions.detach(), costs, began)
+        self._keep(actions.detach(), costs, began, gradient=True)
         return costs, gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     def noise(self, count: int) -> Float[Tensor, "S H A"]:
         """Returns standard normal noise for `count` sequences."""
-        like = self.best
-        return torch.randn((count, *like.shape), generator=self.generator, device=like.device, dtype=like.dtype)
+        shape, dtype, source = (count, *self.best.shape), self.best.dtype, self.generator.device
+        return torch.randn(shape, generator=self.generator, device=source, dtype=dtype).to(self.best.device)
 
-    def plan(self) -> Plan:
-        """Returns the best sequence so far."""
-        trace = [*self._trace[: self.iterations - 1], self.best_cost]  # what came last belongs to the last iteration
-        return Plan(self.best.clone(), float(self.best_cost), torch.stack(trace), self.evaluations)
+    def uniform(self, count: int) -> Float[Tensor, "S H A"]:
+        """Returns `count` sequences drawn uniformly within the bounds."""
+        shape, dtype, source = (count, *self.best.shape), self.best.dtype, self.generator.device
+        shares = torch.rand(shape, generator=self.generator, device=source, dtype=dtype).to(self.best.device)
+        return (self.low + self.range * shares).clamp(self.low, self.high)
 
-    def _keep(self, actions: Float[Tensor, "S H A"], costs: Float[Tensor, "S"], began: float) -> None:
+    def plan(self, runners_up: Float[Tensor, "K H A"] | None = None) -> Plan:
+        """Returns the best sequence so far; `runners_up`, best first, go with it but for the plan itself."""
+        trace = [*self._trace[: max(0, self.iterations - 1)], self.best_cost]  # what came last is the last iteration's
+        if runners_up is not None:
+            runners_up = runners_up[(runners_up != self.best).any(dim=2).any(dim=1)]
+        return Plan(self.best.clone(), float(self.best_cost), torch.stack(trace), self.evaluations, runners_up)
+
+    def _keep(
+        self, actions: Float[Tensor, "S H A"], costs: Float[Tensor, "S"], began: float, gradient: bool = False
+    ) -> None:
         self.evaluations += len(actions)
         cost, index = costs.min(dim=0)
         self.best = torch.where(cost < self.best_cost, actions[index], self.best)
         self.best_cost = torch.minimum(cost, self.best_cost)
         if self._deadline is not None:
             self.best_cost.item()  # waits for the device, so that the clock means something
-            self._seconds_each = min(self._seconds_each, (time.monotonic() - began) / len(actions))
+            seconds_each = (time.monotonic() - began) / len(actions)
+            self._seconds_each[gradient] = min(self._seconds_each[gradient], seconds_each)
 
     def _late(self) -> bool:
         if self._deadline is None:
             return False
         now = time.monotonic()
-        last = now - self._began if self.iterations else self._seconds_each
+        last = now - self._began if self.iterations else self._seconds_each[False]
         self._began = now
         return now + last >= self._deadline
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -127,11 +128,11 @@ def _draw_plane(axis, controller: Controller, record: EpisodeRecord, moment: int
     assert record.images is not None and record.goal_image is not None
     observation = Observation(record.images[moment], record.poses[moment], 0.0)
     spec, state = controller.spec, controller.model.encode([observation])
-    goal = controller.objective(controller.model.encode([Observation(record.goal_image, record.goal_pose, 0.0)]))
+    controller.reset([Observation(record.goal_image, record.goal_pose, 0.0)], seed=0)
     xs, ys = (np.linspace(spec.low[i], spec.high[i], 21) for i in plane)
     still = state.poses.new_tensor(np.clip(np.zeros(spec.size), spec.low, spec.high))
     values = (still.new_tensor(xs), still.new_tensor(ys))
-    costs = energy_plane(controller.model, goal, state, still, plane, values).cpu().numpy()
+    costs = energy_plane(partial(controller.score, state), still, plane, values).cpu().numpy()
     way = 1000 * difference(record.poses[moment], record.goal_pose)[list(plane)]  # [mm]
     filled = axis.contourf(1000 * xs, 1000 * ys, costs, levels=24, cmap="viridis")
     axis.figure.colorbar(filled, ax=axis)

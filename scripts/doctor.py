@@ -26,6 +26,7 @@ from envs.config import config_from_command_line
 from envs.safety import SafeArm
 from planner.doctor import Finding, Recording, Training, View, examine, record_moves
 from world_model.checkpoint import Manifest, load_checkpoint, read_manifest
+from world_model.device import Precision
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class DoctorConfig:
         seed: Of the moves.
         output: Folder for looks.png, the recording's extremes for your own eyes.
         store: YAML file that gets the camera correction, made if missing; None to store nothing.
-        device: Where the model runs, such as cpu or cuda.
+        device: Where the model runs: cpu, cuda, mps or auto.
+        precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
     """
 
     checkpoint: str = "franka-tiny"
@@ -53,6 +55,7 @@ class DoctorConfig:
     output: Path = Path("results/doctor")
     store: Path | None = None
     device: str = "cpu"
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         if (self.arm is None) == (self.dataset is None):
@@ -67,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = config_from_command_line(DoctorConfig, "Checks a robot set-up.", arguments)
         training = what_it_knows(read_manifest(config.checkpoint))
-        model = load_checkpoint(config.checkpoint, config.device)
+        model = load_checkpoint(config.checkpoint, config.device, config.precision)
         recording = record(config, training)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

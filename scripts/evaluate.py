@@ -36,8 +36,10 @@ from planner.cem import CEMConfig
 from planner.choice import PlannerConfig, make_planner
 from planner.controller import Controller, ControllerConfig, RandomActions, ZeroActions
 from planner.episode import Actor, run_episode
-from planner.objective import GoalDistance, GoalDistanceConfig
+from planner.mask import read_mask
+from planner.objective import ObjectiveConfig, make_objective
 from world_model.base import WorldModel
+from world_model.device import Precision
 from world_model.toy import ToyWorldModel
 
 
@@ -56,10 +58,11 @@ class EvaluateConfig:
         processes: How many share out the episodes. Times an action are comparable only at 1.
         baselines: Whether the zero-action and random-action baselines run too.
         video_episodes: The first so many episodes are drawn; 0 writes no pictures.
-        device: Where the model runs, such as cpu or cuda.
+        device: Where the model runs: cpu, cuda, mps or auto.
+        precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
         planner: The search; a file says which by planner.algorithm.
         objective: What is minimised.
-        controller: Receding horizon.
+        controller: Receding horizon, and when a subgoal is left where a task has several.
     """
 
     checkpoint: str = "franka-tiny"
@@ -72,8 +75,9 @@ class EvaluateConfig:
     baselines: bool = True
     video_episodes: int = 4
     device: str = "cpu"
+    precision: Precision = "fp32"
     planner: PlannerConfig = field(default_factory=CEMConfig)
-    objective: GoalDistanceConfig = field(default_factory=GoalDistanceConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     controller: ControllerConfig = field(default_factory=ControllerConfig)
 
     def __post_init__(self) -> None:
@@ -150,12 +154,14 @@ def workplace(config: EvaluateConfig) -> tuple[gymnasium.Env, Controller]:
     """Returns the task and the controller for it, built once a process.
 
     Raises:
-        ValueError: If there is no such task or checkpoint, or the two do not fit together.
+        ValueError: If there is no such task, checkpoint or mask, or they do not fit together.
     """
+    if config.objective.mask is not None:
+        read_mask(config.objective.mask)  # what is wrong with it is better said now than at the first reset
     env = make_task(config.task)
-    model = load_model(config.checkpoint, config.device)
-    objective = partial(GoalDistance, config=config.objective)
+    model = load_model(config)
     spec = env.unwrapped.action_spec  # type: ignore[attr-defined]
+    objective = partial(make_objective, config=config.objective, spec=spec)
     return env, Controller(model, make_planner(config.planner), spec, config.controller, objective)
 
 
@@ -177,20 +183,17 @@ def make_task(task: str) -> gymnasium.Env:
     return gymnasium.make(task_id, disable_env_checker=True)  # the tests check it
 
 
-def load_model(checkpoint: str, device: str) -> WorldModel:
+def load_model(config: EvaluateConfig) -> WorldModel:
     """Returns the world model of a checkpoint.
 
     Raises:
         ValueError: If there is none of that name, it is damaged or there is no such device.
     """
-    if checkpoint == "toy":
+    if config.checkpoint == "toy":
         return ToyWorldModel()
-    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if device not in {*devices, "cuda" if torch.cuda.is_available() else "cpu"}:
-        raise ValueError(f"there is no device {device!r} here; there are: {', '.join(devices)}")
     from world_model.checkpoint import load_checkpoint  # imports transformers, which takes seconds
 
-    return load_checkpoint(checkpoint, device)
+    return load_checkpoint(config.checkpoint, config.device, config.precision)
 
 
 def report(config: EvaluateConfig, records: dict[str, list[EpisodeRecord]]) -> tuple[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,11 @@ from envs.config import config_from_command_line, dump_config
 from envs.episodes import DatasetError
 from envs.pose import difference
 from envs.spec import Observation
+from planner.chunks import Chunks
 from planner.landscape import StepDiagnosis, diagnose_step, energy_plane
-from planner.objective import GoalDistance, GoalDistanceConfig
+from planner.objective import GoalDistance, GoalDistanceConfig, rollout_score
 from world_model.base import WorldModel
+from world_model.device import Precision
 
 PLANES = ((0, 1), (0, 2), (1, 2))
 NAMES = "xyz"
@@ -54,7 +57,8 @@ class LandscapeConfig:
         points: Grid points along a side of the pictures.
         drawn: Steps that landscape.png shows.
         output: Folder for the results.
-        device: Where the model runs, such as cpu or cuda.
+        device: Where the model runs: cpu, cuda, mps or auto.
+        precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
         objective: The energy.
     """
 
@@ -72,6 +76,7 @@ class LandscapeConfig:
     drawn: int = 3
     output: Path = Path("results/landscape")
     device: str = "cpu"
+    precision: Precision = "fp32"
     objective: GoalDistanceConfig = field(default_factory=GoalDistanceConfig)
 
     def __post_init__(self) -> None:
@@ -107,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pairs = list(find_pairs(config))
         if not pairs:
             raise ValueError(f"no step moves by {config.min_translation} m or more; lower min_translation")
-        found = [(pair, diagnose(model, config, pair)) for pair in tqdm(pairs, desc="steps", file=sys.stderr)]
+        chunks = Chunks()
+        found = [(pair, diagnose(model, config, pair, chunks)) for pair in tqdm(pairs, desc="steps", file=sys.stderr)]
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     config.output.mkdir(parents=True, exist_ok=True)
@@ -124,7 +130,7 @@ def load_model(config: LandscapeConfig) -> WorldModel:
     """Returns the world model."""
     from world_model.checkpoint import load_checkpoint  # imports transformers, which takes seconds
 
-    return load_checkpoint(config.checkpoint, config.device)
+    return load_checkpoint(config.checkpoint, config.device, config.precision)
 
 
 def find_pairs(config: LandscapeConfig) -> Iterator[Pair]:
@@ -136,7 +142,8 @@ def find_pairs(config: LandscapeConfig) -> Iterator[Pair]:
     if config.images is not None and config.poses is not None:
         pictures = [np.asarray(Image.open(path).convert("RGB")) for path in config.images]
         poses = np.array(config.poses).reshape(2, 7)
-        yield Pair(*(Observation(picture, pose, 0.0) for picture, pose in zip(pictures, poses, strict=True)), "images")
+        now, after = (Observation(picture, pose, 0.0) for picture, pose in zip(pictures, poses, strict=True))
+        yield Pair(now, after, "images")
     elif config.npz is not None:
         yield from npz_pairs(config.npz, config.ahead)
     else:
@@ -204,14 +211,13 @@ def episodes(config: LandscapeConfig):
         arm.close()
 
 
-def diagnose(model: WorldModel, config: LandscapeConfig, pair: Pair) -> StepDiagnosis:
+def diagnose(model: WorldModel, config: LandscapeConfig, pair: Pair, chunks: Chunks) -> StepDiagnosis:
     """Returns the numbers of one step."""
     now, after = model.encode([pair.now]), model.encode([pair.after])
     action = now.poses.new_tensor(pair.action)
     generator = torch.Generator().manual_seed(config.seed)
-    return diagnose_step(
-        model, lambda goal: GoalDistance(goal, config.objective), now, after, action, generator, config.shell
-    )
+    objective = partial(GoalDistance, config=config.objective)
+    return diagnose_step(model, objective, now, after, action, generator, config.shell, chunks)
 
 
 def summary_text(steps: Sequence[StepDiagnosis]) -> str:
@@ -269,11 +275,12 @@ def draw(model: WorldModel, config: LandscapeConfig, found: Sequence[tuple[Pair,
 def draw_step(row, model: WorldModel, config: LandscapeConfig, pair: Pair, diagnosis: StepDiagnosis) -> None:
     """Draws the three planes of translations through the true action of one step."""
     state, cost = model.encode([pair.now]), GoalDistance(model.encode([pair.after]), config.objective)
+    score = partial(Chunks().score, rollout_score(model, cost, state))
     action = state.poses.new_tensor(pair.action)
     reach = max(1.3 * float(action[:3].abs().max()), *np.abs(model.action_spec.high[:3]))
     values = torch.linspace(-reach, reach, config.points).to(action)
     for axis, plane in zip(row, PLANES, strict=True):
-        costs = energy_plane(model, cost, state, action, plane, (values, values)).cpu().numpy()
+        costs = energy_plane(score, action, plane, (values, values)).cpu().numpy()
         grid = 1000 * values.cpu().numpy()
         axis.figure.colorbar(axis.contourf(grid, grid, costs, levels=24, cmap="viridis"), ax=axis)
         best = np.unravel_index(costs.argmin(), costs.shape)

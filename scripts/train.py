@@ -27,11 +27,12 @@ from envs.episodes import DatasetError
 from envs.episodes.lerobot import EpisodeDataset, read_dataset
 from world_model.batches import WindowBatches
 from world_model.checkpoint import CheckpointError, Manifest
+from world_model.device import find_device
 from world_model.encoder import Encoder
 from world_model.encoder_folder import load_encoder
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
-from world_model.loop import RunLog, StateError, choose_device
+from world_model.loop import RunLog, StateError
 from world_model.store import CacheError
 from world_model.train import TrainConfig, train
 
@@ -44,7 +45,7 @@ def main() -> int:
     config = config_from_command_line(TrainConfig, "Train the action-conditioned predictor on cached latents.")
     try:
         dataset = read_dataset(config.data)
-        encoder = load_encoder(config.encoder).to(choose_device(config.device))
+        encoder = load_encoder(config.encoder).to(find_device(config.device))
         batches = WindowBatches(dataset, encode(config, dataset, encoder), config.stride)
         manifest = run(config, encoder, batches, dataset)
     except (DatasetError, CacheError, StateError, CheckpointError, FileNotFoundError) as error:

@@ -14,7 +14,7 @@ SPEC = ActionSpec(("x", "y"), ("m", "m"), (-0.1, -0.1), (0.1, 0.1), "base", 4.0)
 
 @dataclass(frozen=True)
 class MovingSquare:
-    """Stands in for `envs.episodes.lerobot.EpisodeDataset`; positions are in 0 .. 1, actions are their differences."""
+    """An `envs.episodes.EpisodeSource`; positions are in 0 .. 1, actions are their differences."""
 
     lengths: tuple[int, ...]
     size: int = 32

@@ -9,6 +9,7 @@ import gymnasium
 import pytest
 
 import envs.mujoco.tasks  # noqa: F401 (registers the tasks)
+from envs.arm import ArmEnv
 from envs.config import load_config
 from planner.cem import CEM, CEMConfig
 from planner.controller import Controller
@@ -28,6 +29,7 @@ def test_the_bundled_checkpoint_is_under_40_megabytes():
 def test_the_bundled_checkpoint_gets_near_a_goal_that_an_image_shows():
     """One seed that is not held out; how often it succeeds is evaluate.py's to measure."""
     env = gymnasium.make("envs/FrankaReach-v0", disable_env_checker=True)
+    assert isinstance(env.unwrapped, ArmEnv)
     controller = Controller(load_checkpoint("franka-tiny"), CEM(CEMConfig()), env.unwrapped.action_spec)
     distances = [step.info["distance"] for step in run_episode(env, controller, None, max_steps=12, seed=5000)]
     env.close()

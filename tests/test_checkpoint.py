@@ -7,12 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from transformers import VJEPA2Model
 
+from envs.spec import Observation
 from tests.small_models import (
     ACTIONS,
     GOLDEN,
@@ -68,7 +70,7 @@ def test_a_loaded_checkpoint_gives_bit_identical_outputs(folder: Path) -> None:
     before, after = model.rollout(state, actions), loaded.rollout(state, actions)
     assert torch.equal(after.tokens, before.tokens) and torch.equal(after.poses, before.poses)
     assert (loaded.action_spec, loaded.statistics, loaded.context) == (ACTIONS, STATISTICS, 2)
-    assert not loaded.training and all(parameter.requires_grad for parameter in loaded.predictor.parameters())
+    assert not loaded.training and not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
 def test_the_manifest_says_what_was_saved(folder: Path) -> None:
@@ -94,6 +96,27 @@ def test_weights_may_be_stored_in_bfloat16(tmp_path: Path) -> None:
     loaded = load_checkpoint(tmp_path / "half")
     for before, after in zip(model.predictor.parameters(), loaded.predictor.parameters(), strict=True):
         assert after.dtype == torch.float32 and torch.equal(before.bfloat16().float(), after)
+
+
+@torch.no_grad()
+def test_a_checkpoint_loaded_in_bfloat16_computes_in_it_and_gives_float32(folder: Path) -> None:
+    # 2^-9 relative rounding in each product; layer-normed values are of order 1.
+    exact, rounded = load_checkpoint(folder), load_checkpoint(folder, precision="bf16")
+    assert {parameter.dtype for parameter in rounded.parameters()} == {torch.bfloat16}
+    image = torch.randint(0, 255, (20, 20, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
+    seen = [Observation(image, np.full(7, 0.1), 0.0)]
+    for one, other in (
+        (exact.encode(seen), rounded.encode(seen)),
+        (exact.rollout(random_state(2), random_actions(2, 2)), rounded.rollout(random_state(2), random_actions(2, 2))),
+    ):
+        assert other.tokens.dtype == torch.float32 and torch.equal(one.poses, other.poses)
+        assert 0 < (one.tokens - other.tokens).abs().mean() < 0.05
+
+
+def test_a_device_that_is_not_there_is_an_error_that_lists_those_that_are(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no device 'cuda:99' here; there are: cpu.*or auto"):
+        load_checkpoint(folder, "cuda:99")
+    assert load_checkpoint(folder, "auto").action_mean.device.type in {"cpu", "cuda", "mps"}
 
 
 def test_saving_replaces_a_checkpoint_and_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

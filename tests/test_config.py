@@ -9,8 +9,14 @@ from typing import Literal
 import pytest
 
 from envs.config import ConfigError, config_from_command_line, dump_config, load_config
+from planner.cem import CEMConfig
 from planner.choice import PlannerConfig
+from planner.gradient import GradientConfig
+from planner.hybrid import HybridConfig
+from planner.icem import ICEMConfig
+from planner.mppi import MPPIConfig
 from planner.official_cem import OfficialCEMConfig
+from planner.predictive_sampling import PredictiveSamplingConfig
 
 
 @dataclass(frozen=True)
@@ -104,3 +110,62 @@ def test_a_choice_between_planners_is_made_by_name() -> None:
         load_config(Choice, {"planner": {"algorithm": "oficial_cem"}})
     with pytest.raises(ConfigError, match=r"unknown key 'planner.kept_elites'"):
         load_config(Choice, {"planner": {"algorithm": "official_cem", "kept_elites": 2}})
+
+
+PLANNERS = [
+    CEMConfig,
+    ICEMConfig,
+    MPPIConfig,
+    PredictiveSamplingConfig,
+    OfficialCEMConfig,
+    GradientConfig,
+    HybridConfig,
+]
+
+
+@pytest.mark.parametrize("config", PLANNERS)
+def test_every_planner_is_chosen_by_its_name_in_yaml_and_on_the_command_line(config: type) -> None:
+    name = config().algorithm
+    assert type(load_config(Choice, {"planner": {"algorithm": name}}).planner) is config
+    flags = ["--planner.algorithm", name, "--planner.horizon", "3"]
+    assert config_from_command_line(Choice, "Test.", flags) == Choice(config(horizon=3))
+
+
+def test_a_choice_within_a_choice_is_made_in_yaml_and_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        "planner:\n  algorithm: hybrid\n  horizon: 2\n"
+        "  sampling: {algorithm: icem, samples: 16}\n  gradient: {optimizer: lbfgs, starts: 1}\n"
+    )
+    descent = GradientConfig(optimizer="lbfgs", starts=1)
+    config = load_config(Choice, path)
+    assert config == Choice(HybridConfig(horizon=2, sampling=ICEMConfig(samples=16), gradient=descent))
+    assert load_config(Choice, dump_config(config)) == config
+
+    flags = ["--config", str(path), "--planner.horizon", "4", "--planner.sampling.algorithm=mppi"]
+    expected = Choice(HybridConfig(horizon=4, sampling=MPPIConfig(samples=9), gradient=descent))
+    assert config_from_command_line(Choice, "Test.", [*flags, "--planner.sampling.samples", "9"]) == expected
+
+
+def test_the_name_on_the_command_line_drops_the_files_settings_only_if_it_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text("planner: {algorithm: cem, samples: 9, kept_elites: 0}\n")
+    flags = ["--config", str(path), "--planner.algorithm"]
+    assert config_from_command_line(Choice, "Test.", [*flags, "cem"]) == Choice(CEMConfig(samples=9, kept_elites=0))
+    assert config_from_command_line(Choice, "Test.", [*flags, "mppi"]) == Choice(MPPIConfig())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--planner.algorithm", "mpi"], "did you mean 'mppi'"),
+        (["--planner.algorithm", "hybrid", "--planner.sampling.algorithm", "gradient"], "Known: cem, icem, mppi"),
+        (["--planner.algorithm", "cem", "--planner.sampling.algorithm", "mppi"], "unknown key 'planner.sampling'"),
+    ],
+)
+def test_a_wrong_choice_ends_the_program_with_the_message(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        config_from_command_line(Choice, "Test.", flags)
+    assert message in capsys.readouterr().err

@@ -66,7 +66,7 @@ FAULTS: dict[str, tuple[str, Callable[[Recording], Recording]]] = {
     "gripper in millimetres": ("gripper range", lambda r: with_poses(r, GRIPPER, lambda g: 80 * (1 - g))),
     "positions ten times too large": ("scale", lambda r: with_poses(r, POSITION, lambda p: 10 * p)),
     "positions ten times too small": ("scale", lambda r: with_poses(r, POSITION, lambda p: p / 10)),
-    "commands ten times too large": ("scale", lambda r: replace(r, commands=10 * r.commands)),
+    "commands ten times too large": ("scale", lambda r: replace(r, commands=10 * np.asarray(r.commands))),
     "15 Hz": ("rate", lambda r: replace(r, times=r.times * 4 / 15)),
     "lost frames": ("rate", lambda r: replace(r, times=r.times + (np.arange(len(r.times)) > 20))),
     "clock backwards": ("clock", lambda r: replace(r, times=r.times[::-1])),

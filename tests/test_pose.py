@@ -11,7 +11,7 @@ from envs.pose import compose, difference, euler_from_matrix, matrix_from_euler
 
 def random_poses(count, seed=0):
     generator = np.random.default_rng(seed)
-    euler = Rotation.random(count, random_state=generator).as_euler("xyz")
+    euler = Rotation.random(count, generator).as_euler("xyz")
     return np.concatenate([generator.normal(size=(count, 3)), euler, generator.uniform(size=(count, 1))], axis=-1)
 
 

@@ -22,7 +22,7 @@ def inputs(predictor: Predictor, batch: int, frames: int, seed: int = 0) -> tupl
 
 def extend(predictor: Predictor, parts: tuple[Tensor, ...], cache: Cache | None) -> tuple[Tensor, Cache]:
     tokens, actions, poses, *extrinsics = parts
-    return predictor.extend(tokens, actions, poses, cache, *extrinsics)
+    return predictor.extend(tokens, actions, poses, cache, extrinsics[0] if extrinsics else None)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])

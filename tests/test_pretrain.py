@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def test_hidden_pixels_never_reach_the_prediction(encoder: Encoder) -> None:
         return predictor(seen, visible, hidden)
 
     predict(pixels).square().sum().backward()
+    assert pixels.grad is not None
     gradient = patchify(pixels.grad, 8).abs().sum((0, 2))
     assert (gradient[visible] > 0).all()
     unseen = torch.ones(16, dtype=torch.bool)
@@ -138,7 +140,7 @@ def test_a_resumed_run_has_the_losses_of_an_unbroken_one(tmp_path: Path, frames:
     resumed: dict[int, float] = {}
     broken = threading.Event()
 
-    def report(step: int, measured: dict[str, float]) -> None:
+    def report(step: int, measured: Mapping[str, float]) -> None:
         resumed[step] = measured["loss"]
         if step == 8 and not broken.is_set():
             broken.set()

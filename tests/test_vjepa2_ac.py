@@ -191,7 +191,7 @@ def test_bfloat16_is_near_float32() -> None:
     # 2^-9 relative rounding in each product; layer-normed values are of order 1.
     model, state, actions = small_model(), random_state(2), random_actions(2, 2)
     expected = model.rollout(state, actions)
-    model.dtype = torch.bfloat16
+    model.predictor.bfloat16()
     rounded = model.rollout(state, actions)
     assert rounded.tokens.dtype == torch.float32 and torch.equal(rounded.poses, expected.poses)
     assert 0 < (rounded.tokens - expected.tokens).abs().mean() < 0.05

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from envs.episodes.lerobot import EpisodeDataset
+from envs.episodes import EpisodeSource
 from envs.pose import difference
 from envs.spec import POSE_NAMES, ActionSpec
 from world_model.clips import Windows
@@ -51,7 +51,7 @@ class WindowBatches:
         stride: Distance of a window's frames.
     """
 
-    def __init__(self, dataset: EpisodeDataset, latents: LatentCache, stride: int = 1) -> None:
+    def __init__(self, dataset: EpisodeSource, latents: LatentCache, stride: int = 1) -> None:
         self.latents, self.stride = latents, stride
         self.lengths = tuple(dataset.lengths)
         self.action_spec = strided_spec(dataset.spec, stride)

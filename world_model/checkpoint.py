@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from envs.config import dump_config, load_config
 from envs.spec import ActionSpec
+from world_model.device import Precision, find_device, resolve_precision
 from world_model.encoder import Encoder, EncoderConfig
 from world_model.predictor import Predictor, PredictorConfig
 from world_model.vjepa2_ac import VJEPA2AC, Statistics
@@ -144,19 +145,23 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    name_or_path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    name_or_path: str | Path, device: str | torch.device = "cpu", precision: Precision = "fp32"
 ) -> VJEPA2AC:
-    """Returns the world model of a checkpoint, in eval mode.
+    """Returns the world model of a checkpoint, in eval mode and frozen: training unfreezes what it trains.
 
     Args:
         name_or_path: A folder, or the name of one in checkpoints/.
-        device: Where to put it.
-        dtype: Precision of its matrix products, see `VJEPA2AC`.
+        device: Where to put it: cpu, cuda, cuda:1, mps, or auto for the best there is.
+        precision: Type of the networks' weights in memory, in which they compute; "bf16" is for planning (training
+            wants fp32 weights), "auto" takes it where the hardware is faster in it.
 
     Raises:
         CheckpointError: If there is no such checkpoint, or a file is missing, is not the one that the manifest names,
             or does not fit it.
+        ValueError: If there is no such device.
     """
+    device = find_device(device)
+    dtype = torch.bfloat16 if resolve_precision(precision, device) == "bf16" else torch.float32
     folder = find_checkpoint(name_or_path)
     manifest = read_manifest(folder)
     _verify_files(folder, manifest)
@@ -164,13 +169,13 @@ def load_checkpoint(
     with torch.device("meta"):  # no weights are initialised only to be overwritten
         encoder, predictor = Encoder(manifest.encoder), Predictor(manifest.predictor)
     stored = DTYPES[manifest.weights]
-    load_weights(encoder.model, _read_weights(folder / ENCODER_WEIGHTS, stored), str(folder / ENCODER_WEIGHTS))
-    load_weights(predictor, _read_weights(folder / PREDICTOR_WEIGHTS, stored), str(folder / PREDICTOR_WEIGHTS))
+    for module, name in ((encoder.model, ENCODER_WEIGHTS), (predictor, PREDICTOR_WEIGHTS)):
+        load_weights(module, _read_weights(folder / name, stored), str(folder / name), dtype)
     try:
-        model = VJEPA2AC(encoder, predictor, manifest.action_spec, manifest.statistics, manifest.context, dtype)
+        model = VJEPA2AC(encoder, predictor, manifest.action_spec, manifest.statistics, manifest.context)
     except ValueError as error:
         raise CheckpointError(f"{folder / MANIFEST}: {error}") from error
-    return model.to(device).eval()
+    return model.to(device).requires_grad_(False).eval()
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
@@ -208,8 +213,10 @@ def read_manifest(name_or_path: str | Path) -> Manifest:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
-    """Makes the given tensors the module's parameters; exactly its names and shapes, in float32.
+def load_weights(
+    module: nn.Module, weights: Mapping[str, Tensor], origin: str, dtype: torch.dtype = torch.float32
+) -> None:
+    """Makes the given tensors the module's parameters; exactly its names and shapes, in the type asked for.
 
     Raises:
         CheckpointError: Naming missing and unexpected keys or wrong shapes, and `origin`, where they come from.
@@ -225,7 +232,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: str) 
     ]
     if wrong:
         raise CheckpointError(f"{origin}: wrong shapes: {'; '.join(wrong[:5])}")
-    module.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=True, assign=True)
+    module.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=True, assign=True)
 
 
 def _some(names: list[str]) -> str:

@@ -62,7 +62,13 @@ class EncoderConfig:
 
     @classmethod
     def from_transformers(cls, config: VJEPA2Config) -> Self:
-        """Returns the shape of the encoder of a transformers' config: the inverse of `to_transformers`."""
+        """Returns the shape of the encoder of a transformers' config: the inverse of `to_transformers`.
+
+        Raises:
+            ValueError: If it is the config of no encoder that there is here.
+        """
+        if not isinstance(config.patch_size, int):
+            raise ValueError(f"an encoder's patches are squares, one number, got a patch_size of {config.patch_size}")
         return cls(
             image_size=config.crop_size,
             patch_size=config.patch_size,
@@ -164,7 +170,7 @@ class Encoder(nn.Module):
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
         square = images[:, top : top + side, left : left + side].permute(0, 3, 1, 2)  # (B, 3, side, side)
-        pixels = square.to(self.rotary.tables.dtype) / 255.0
+        pixels = square.to(self.rotary.tables.dtype) / 255.0  # float32 though the weights be bfloat16
         mean, std = (pixels.new_tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
         size = self.config.image_size
         resized = functional.interpolate(pixels, (size, size), mode="bilinear", align_corners=False, antialias=False)
@@ -180,7 +186,7 @@ class Encoder(nn.Module):
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
             raise ValueError(f"this encoder takes images (B, 3, {size}, {size}), got {tuple(pixels.shape)}")
         clips = pixels[:, None].expand(-1, self.config.tubelet_size, -1, -1, -1)
-        return layer_norm(self.model.encoder(clips).last_hidden_state)
+        return layer_norm(self.model.encoder(clips.to(self.model.dtype)).last_hidden_state)
 
 
 def layer_norm(tokens: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import BFloat16, Int, UInt8, UInt16
 from torch import Tensor
 
-from envs.episodes.lerobot import EpisodeDataset
+from envs.episodes import EpisodeSource
 from world_model.encoder import IMAGE_MEAN, IMAGE_STD, Encoder
 from world_model.store import SHARD_BYTES, FrameStore, Layout, build_store
 
@@ -40,7 +40,7 @@ class LatentCache:
         return torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)
 
 
-def latent_layout(dataset: EpisodeDataset, encoder: Encoder, shard_bytes: int = SHARD_BYTES) -> Layout:
+def latent_layout(dataset: EpisodeSource, encoder: Encoder, shard_bytes: int = SHARD_BYTES) -> Layout:
     """Returns what the cache of a dataset and an encoder holds; `Layout.bytes` is the disk that it takes.
 
     Its key hashes the encoder's shape and weights, the preprocessing (its constants and its code) and the dataset's
@@ -57,7 +57,7 @@ def latent_layout(dataset: EpisodeDataset, encoder: Encoder, shard_bytes: int = 
 
 
 def build_latents(
-    dataset: EpisodeDataset,
+    dataset: EpisodeSource,
     encoder: Encoder,
     directory: Path,
     *,

@@ -10,7 +10,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
@@ -22,7 +22,6 @@ from envs.config import dump_config
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["auto", "bf16", "fp32"]
 CONFIG_FILE, STATE_FILE, LOG_FILE = "config.yaml", "state.pt", "losses.jsonl"
 Report = Callable[[int, Mapping[str, float]], None]  # step, what was measured at it
 
@@ -66,28 +65,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, momentum: float) -> None:
     """Moves the average's parameters towards the model's: average <- momentum average + (1 - momentum) model."""
-    ours = [p for p in average.parameters() if p.is_floating_point()]
-    torch._foreach_lerp_(ours, [p.detach() for p in model.parameters() if p.is_floating_point()], 1.0 - momentum)
-
-
-def choose_device(name: str) -> torch.device:
-    """Returns the named device; "auto" is CUDA where there is one, else the CPU."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-
-
-def resolve_precision(precision: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
-    """Returns "bf16" where "auto" finds hardware for it; a CPU without it would be ten times slower than in fp32."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return "bf16" if any(probe() for probe in probes if probe is not None) else "fp32"
-
-
-def autocast(precision: Literal["bf16", "fp32"], device: torch.device) -> AbstractContextManager[Any]:
-    """Returns the context to compute losses in."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+    ours, theirs = ([p.detach() for p in m.parameters() if p.is_floating_point()] for m in (average, model))
+    torch._foreach_lerp_(ours, theirs, 1.0 - momentum)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

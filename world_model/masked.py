@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Layer, VJEPA2RopeAttention
 
 from world_model.encoder import Encoder
 from world_model.predictor import attend
@@ -109,7 +111,7 @@ def encode_patches(
     kernel = module.embeddings.patch_embeddings.proj
     x = functional.linear(patches, kernel.weight.sum(2).flatten(1), kernel.bias)  # (B, N, D)
     order = _projection_order(encoder)
-    for layer in module.layer:
+    for layer in cast("Iterable[VJEPA2Layer]", module.layer):
         x = x + _attend(layer.attention, layer.norm1(x), tables, order)
         x = x + layer.mlp(layer.norm2(x))
     return module.layernorm(x)

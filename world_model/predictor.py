@@ -97,7 +97,7 @@ class Cache:
     @property
     def frames(self) -> int:
         """How many frames it holds."""
-        return len(self.keys[0])
+        return len(self.keys[0]) if self.keys else 0
 
     def first(self, frames: int) -> Cache:
         """Returns the cache of the first frames alone; later ones never influenced them."""
@@ -244,11 +244,13 @@ class Predictor(nn.Module):
         poses: Float[Tensor, "b T P"],
         cache: Cache | None = None,
         extrinsics: Float[Tensor, "b T 6"] | None = None,
+        keep: bool = True,
     ) -> tuple[Float[Tensor, "B T N D"], Cache]:
         """Returns the predictions for T frames that follow the cached ones, and the cache with them added.
 
         A batch of 1 among the arguments (b) and the cached frames is shared by all B samples. Equal to one pass over
-        all frames, at the cost of the new ones alone.
+        all frames, at the cost of the new ones alone. Where nothing follows, `keep` False saves the memory of the
+        cache and returns an empty one.
 
         Raises:
             ValueError: If the shapes are not the config's or the frames exceed `max_frames`.
@@ -261,20 +263,22 @@ class Predictor(nn.Module):
         for index, block in enumerate(self.predictor_blocks):
             past_keys, past_values = (cache.keys[index], cache.values[index]) if cache else ((), ())
             x, new_keys, new_values = block(x, tables, past_keys, past_values)
-            keys.append((*past_keys, *new_keys))
-            values.append((*past_values, *new_values))
+            if keep:
+                keys.append((*past_keys, *new_keys))
+                values.append((*past_values, *new_values))
         predicted = self.predictor_proj(self.predictor_norm(x[:, :, self.config.conditions :]))
         if self.config.residual:
             predicted = tokens + predicted
         return predicted, Cache(tuple(keys), tuple(values))
 
     def _embed(self, tokens: Tensor, actions: Tensor, poses: Tensor, extrinsics: Tensor | None) -> Tensor:
-        conditions = [self.action_encoder(actions)]
+        dtype = self.predictor_embed.weight.dtype
+        conditions = [self.action_encoder(actions.to(dtype))]
         if self.state_encoder is not None:
-            conditions.append(self.state_encoder(poses))
+            conditions.append(self.state_encoder(poses.to(dtype)))
         if extrinsics is not None:
-            conditions.append(self.extrinsics_encoder(extrinsics))
-        patches = self.predictor_embed(tokens)
+            conditions.append(self.extrinsics_encoder(extrinsics.to(dtype)))
+        patches = self.predictor_embed(tokens.to(dtype))
         parts = [*(condition[:, :, None] for condition in conditions), patches]  # each (b, T, 1 or N, width)
         batch = max(part.shape[0] for part in parts)
         return torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim=2)
@@ -299,10 +303,14 @@ class Predictor(nn.Module):
 
 
 def _tables(config: PredictorConfig) -> Float[Tensor, "2 T M 1 1 d"]:
-    """Returns the rotary tables of every frame, in `halves_order`; conditioning tokens rotate by depth alone."""
-    patches = frame_positions(config.grid_height, config.grid_width)
+    """Returns the rotary tables of every frame, in `halves_order`; conditioning tokens rotate by depth alone.
+
+    Columns are stretched to the number of rows, as the official code does where a grid is not square.
+    """
+    patches = frame_positions(config.grid_height, config.grid_width).double()
+    patches[:, 2] *= config.grid_height / config.grid_width
     frame = torch.cat((patches.new_zeros(config.conditions, 3), patches))  # (M, 3)
     positions = frame.repeat(config.max_frames, 1, 1)  # (T, M, 3)
-    positions[..., 0] = torch.arange(config.max_frames, device="cpu")[:, None]
+    positions[..., 0] = torch.arange(config.max_frames, dtype=positions.dtype, device="cpu")[:, None]
     tables = rotary_tables(positions, config.head_size)[..., halves_order(config.head_size)]
     return tables[:, :, :, None, None]

@@ -5,27 +5,17 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from world_model.clips import Shuffle, split_episodes
+from world_model.device import Precision, autocast, find_device, resolve_precision
 from world_model.encoder import Encoder, EncoderConfig, layer_norm
 from world_model.encoder_folder import save_encoder
-from world_model.loop import (
-    Precision,
-    Report,
-    autocast,
-    choose_device,
-    learning_rate_factor,
-    make_adamw,
-    resolve_precision,
-    run_steps,
-    set_learning_rate,
-    update_average,
-)
+from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
 from world_model.masked import (
     MaskConfig,
     MaskedPredictor,
@@ -136,8 +126,8 @@ class Pretrainer:
 
     def __init__(self, config: PretrainConfig, frames: FrameStore) -> None:
         self.config, self.frames = config, frames
-        self.device = choose_device(config.device)
-        self.precision = resolve_precision(config.precision, self.device)
+        self.device = find_device(config.device)
+        self.precision: Literal["bf16", "fp32"] = resolve_precision(config.precision, self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.encoder = Encoder(config.encoder).to(self.device)

@@ -13,7 +13,7 @@ That is no rotation, since the two angles of a pair differ. It is what the relea
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 BASE = 10000.0
@@ -28,7 +28,7 @@ def frame_positions(height: int, width: int, frame: int = 0) -> Int[Tensor, "N 3
     return torch.cartesian_prod(*axes)
 
 
-def rotary_tables(positions: Int[Tensor, "*L 3"], head_size: int) -> Float[Tensor, "2 *L d"]:
+def rotary_tables(positions: Num[Tensor, "*L 3"], head_size: int) -> Float[Tensor, "2 *L d"]:
     """Returns the cosines and the signed sines (minus on even dimensions) of tokens at (depth, row, column).
 
     Position 0 on an axis leaves that axis as it is. Computed in float64, returned in float32.

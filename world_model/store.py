@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from envs.episodes.lerobot_read import EpisodeDataset
+from envs.episodes import EpisodeSource
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +136,13 @@ class FrameStore:
         return array
 
 
-def frame_layout(dataset: EpisodeDataset, shard_bytes: int = SHARD_BYTES) -> Layout:
+def frame_layout(dataset: EpisodeSource, shard_bytes: int = SHARD_BYTES) -> Layout:
     """Returns the layout of a dataset's decoded images, (h, w, 3) uint8 a frame."""
     key = hashlib.sha256(f"frames {dataset.fingerprint}".encode()).hexdigest()
     return Layout.plan(key, dataset.lengths, dataset.image_shape, "uint8", shard_bytes)
 
 
-def build_frames(dataset: EpisodeDataset, directory: Path, report: Callable[[int], object] = int) -> FrameStore:
+def build_frames(dataset: EpisodeSource, directory: Path, report: Callable[[int], object] = int) -> FrameStore:
     """Returns the decoded images of a dataset, each video decoded once; see `build_store`."""
 
     def images(episode: int) -> UInt8[np.ndarray, "T h w 3"]:

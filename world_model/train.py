@@ -13,19 +13,10 @@ from torch import Tensor, nn
 from world_model.batches import WindowBatches
 from world_model.checkpoint import Manifest, save_checkpoint
 from world_model.clips import Shuffle, split_episodes
+from world_model.device import Precision, autocast, find_device, resolve_precision
 from world_model.encoder import Encoder
 from world_model.held_out import held_out_errors
-from world_model.loop import (
-    Precision,
-    Report,
-    choose_device,
-    learning_rate_factor,
-    make_adamw,
-    resolve_precision,
-    run_steps,
-    set_learning_rate,
-    update_average,
-)
+from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
 from world_model.predictor import Predictor, PredictorConfig
 from world_model.vjepa2_ac import VJEPA2AC
 
@@ -155,7 +146,8 @@ class PredictorTrainer:
 
     def __init__(self, config: TrainConfig, encoder: Encoder, batches: WindowBatches) -> None:
         self.config, self.batches = config, batches
-        self.device = choose_device(config.device)
+        self.device = find_device(config.device)
+        self.precision: Literal["bf16", "fp32"] = resolve_precision(config.precision, self.device)
         split = split_episodes(len(batches.lengths), config.held_out, config.seed)
         self.model = make_model(config, encoder, batches, split.training).to(self.device)
         self.average = make_model(config, encoder, batches, split.training).to(self.device) if config.average else None
@@ -175,7 +167,8 @@ class PredictorTrainer:
         share = learning_rate_factor(step, config.steps, config.warmup, config.decay, config.final_learning_rate)
         set_learning_rate(self.optimizer, config.learning_rate * share)
         batch = self.batches.gather(self.windows, self.shuffle.batch(step, config.batch)).to(self.device)
-        losses = self.model.loss(batch.tokens, batch.actions, self.noisy(batch.poses, step), config.rollout_steps)
+        with autocast(self.precision, self.device):
+            losses = self.model.loss(batch.tokens, batch.actions, self.noisy(batch.poses, step), config.rollout_steps)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         if config.clip:
@@ -198,7 +191,8 @@ class PredictorTrainer:
 
     def evaluate(self) -> dict[str, float]:
         """Returns the errors on held-out windows, see `held_out.held_out_errors`."""
-        return held_out_errors(self.best, self.batches, self.held_out, self.config.evaluate_windows)
+        with autocast(self.precision, self.device):
+            return held_out_errors(self.best, self.batches, self.held_out, self.config.evaluate_windows)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that a resumed run needs."""
@@ -236,9 +230,7 @@ def make_model(config: TrainConfig, encoder: Encoder, batches: WindowBatches, tr
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         predictor = Predictor(shape)
-    precision = resolve_precision(config.precision, choose_device(config.device))
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    return VJEPA2AC(encoder, predictor, spec, batches.statistics(training), config.context, dtype)
+    return VJEPA2AC(encoder, predictor, spec, batches.statistics(training), config.context)
 
 
 def train(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -74,14 +73,15 @@ class Losses:
 class VJEPA2AC(nn.Module):
     """A `WorldModel` with a frozen V-JEPA 2 encoder. Physical units outside, normalised ones inside.
 
+    The networks compute in the type of their weights: float32, or bfloat16 as `load_checkpoint` can load them. Poses,
+    normalisation and the latents that come out are float32 in either case.
+
     Attributes:
         encoder: Frozen, always in eval mode.
         predictor: Trainable.
         action_spec: What its actions mean.
         statistics: What actions and poses are normalised with.
         context: How many past frames `rollout` makes use of at most.
-        dtype: Precision of the networks' matrix products: float32, or bfloat16 by autocast (which is slower on a CPU
-            without bfloat16 instructions).
     """
 
     action_mean: Tensor
@@ -96,7 +96,6 @@ class VJEPA2AC(nn.Module):
         action_spec: ActionSpec,
         statistics: Statistics,
         context: int = 2,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         _check_parts(encoder, predictor, action_spec, statistics, context)
@@ -105,7 +104,6 @@ class VJEPA2AC(nn.Module):
         self.action_spec = action_spec
         self.statistics = statistics
         self.context = context
-        self.dtype = dtype
         for field in fields(statistics):
             value = torch.tensor(getattr(statistics, field.name), dtype=torch.float32)
             self.register_buffer(field.name, value, persistent=False)
@@ -124,9 +122,8 @@ class VJEPA2AC(nn.Module):
             self.encoder.preprocess(torch.from_numpy(np.array(seen.image, order="C"))[None].to(device))
             for seen in observations
         ]
-        poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean)
-        with self._autocast():
-            tokens = self.encoder(torch.cat(pixels))
+        poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean.dtype)
+        poses, tokens = poses.to(device), self.encoder(torch.cat(pixels))
         return LatentState(tokens[None], poses[None])
 
     def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
@@ -142,7 +139,7 @@ class VJEPA2AC(nn.Module):
             latents, poses = [], []
             for step in range(actions.shape[1]):
                 action = actions[:, step : step + 1]
-                latent, cache = self._predict(latent, action, pose, cache)
+                latent, cache = self._predict(latent, action, pose, cache, keep=step + 1 < actions.shape[1])
                 pose = compose(pose.expand(len(actions), -1, -1), action)
                 latents.append(latent)
                 poses.append(pose)
@@ -180,13 +177,12 @@ class VJEPA2AC(nn.Module):
         return Losses(teacher_forcing + rollout, teacher_forcing, rollout)
 
     def _predict(
-        self, tokens: Tensor, actions: Tensor, poses: Tensor, cache: Cache | None
+        self, tokens: Tensor, actions: Tensor, poses: Tensor, cache: Cache | None, keep: bool = True
     ) -> tuple[Float[Tensor, "B T N D"], Cache]:
-        """Returns layer-normed predictions and the extended cache, from physical units."""
+        """Returns layer-normed predictions and the extended cache, from physical units; see `Predictor.extend`."""
         actions = (actions - self.action_mean) / self.action_std
         poses = self._from_mean(poses) / self.pose_std
-        with self._autocast():
-            predicted, cache = self.predictor.extend(tokens, actions, poses, cache)
+        predicted, cache = self.predictor.extend(tokens, actions, poses, cache, keep=keep)
         return layer_norm(predicted), cache
 
     def _from_mean(self, poses: Float[Tensor, "B T P"]) -> Float[Tensor, "B T P"]:
@@ -208,11 +204,6 @@ class VJEPA2AC(nn.Module):
             return None
         tokens = state.tokens[:, -self.context : -1]
         return self._predict(tokens, difference(poses[:, :-1], poses[:, 1:]), poses[:, :-1], None)[1]
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.action_mean.device.type, self.dtype)
 
 
 def _check_parts(

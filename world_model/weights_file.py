@@ -35,7 +35,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype 
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for _, tensor in sorted(tensors.items()):
             flat = tensor.detach().to("cpu", dtype).contiguous().flatten()
-            file.write(memoryview(flat.view(torch.uint8).numpy()))
+            file.write(flat.view(torch.uint8).numpy().data)
 
 
 def file_sha256(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -76,6 +76,42 @@ class Episode:
     def __len__(self) -> int:
         """Returns the number of frames, T."""
         return len(self.images)
+
+
+class EpisodeSource(Protocol):
+    """Numbered episodes of one kind that a model can learn from, such as `lerobot.EpisodeDataset`."""
+
+    @property
+    def spec(self) -> ActionSpec:
+        """Meaning of the actions."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(h, w, 3) of the images."""
+        ...
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Frames of each episode."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the episodes do."""
+        ...
+
+    def __len__(self) -> int:
+        """Returns the number of episodes."""
+        ...
+
+    def __getitem__(self, episode: int) -> Episode:
+        """Returns an episode with its images."""
+        ...
+
+    def poses_actions(self, episode: int) -> tuple[Float32[np.ndarray, "T P"], Float32[np.ndarray, "T-1 A"]]:
+        """Returns an episode's poses and actions without the work of decoding its images."""
+        ...
 
 
 def check_rows(name: str, values: np.ndarray, rows: int) -> Float32[np.ndarray, "T D"]:

@@ -115,9 +115,13 @@ class EpisodeDataset:
         except DatasetError as error:
             raise DatasetError(f"episode {episode} in {place.data_file}: {error}") from error
 
-    @functools.cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over all of meta/ and data/ and the sizes of the videos; our meta files carry the videos' hashes."""
+        return self._fingerprint
+
+    @functools.cached_property  # not public: pyright takes no cached_property for a protocol's property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for path in sorted(path for folder in ("meta", "data") for path in (self.root / folder).rglob("[!.]*")):
             if path.is_file():

@@ -29,7 +29,7 @@ def load_panda() -> mujoco.MjSpec:
         MeshError: If the package is missing or the download fails.
     """
     try:
-        import mujoco_menagerie
+        import mujoco_menagerie  # pyright: ignore[reportMissingModuleSource]
     except ModuleNotFoundError as error:
         raise MeshError("meshes need the extra of that name: pip install 'vjepa-planner[meshes]'") from error
     try:

@@ -101,7 +101,8 @@ def sample_block(generator: np.random.Generator) -> tuple[Float[np.ndarray, "2"]
     return generator.uniform(BLOCK_LOW, BLOCK_HIGH), float(generator.uniform(-np.pi, np.pi))
 
 
-gymnasium.register(id="envs/FrankaReach-v0", entry_point=FrankaReachEnv)
+_ENTRY_POINT = "envs.mujoco.tasks:FrankaReachEnv"
+gymnasium.register(id="envs/FrankaReach-v0", entry_point=_ENTRY_POINT)
 gymnasium.register(
-    id="envs/FrankaReachMeshes-v0", entry_point=FrankaReachEnv, kwargs={"scene": SceneConfig(meshes=True)}
+    id="envs/FrankaReachMeshes-v0", entry_point=_ENTRY_POINT, kwargs={"scene": SceneConfig(meshes=True)}
 )

@@ -1,0 +1,120 @@
+"""Subgoals pursued one after another: when the next one's turn has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class GoalScheduleConfig:
+    """When a subgoal is left for the next one. The last one is never left, so with one goal nothing here matters.
+
+    Distances are costs of what is seen: the objective of the subgoal, applied to the observation as if it had been
+    predicted. They are compared with each other only, because what a cost is worth depends on the model, the objective
+    and the scene.
+
+    Attributes:
+        by: "steps" leaves a subgoal after a number of actions, whether it is reached or not (the paper's way); "cost"
+            when the observation is near enough to it; "plateau" when the observation comes no nearer, because it is
+            reached as well as it can be or because the arm is stuck.
+        steps: Actions spent on a subgoal, by "steps": one number for all, or one for each of them in turn (the last
+            one's may be left out).
+        threshold: Near enough, by "cost": at most this share of the subgoal's cost when it was taken up, in [0, 1).
+        min_drop: Nearer, by "plateau": the cost is lower than it last counted as nearer by this share of that, in
+            [0, 1).
+        patience: Observations in a row without coming nearer that make a plateau.
+        max_steps: Actions on a subgoal at most, by "cost" and by "plateau": nothing is pursued for ever.
+
+    Raises:
+        ValueError: If a setting is unknown or out of its range.
+    """
+
+    by: Literal["steps", "cost", "plateau"] = "steps"
+    steps: tuple[int, ...] = (10,)
+    threshold: float = 0.2
+    min_drop: float = 0.05
+    patience: int = 3
+    max_steps: int = 20
+
+    def __post_init__(self) -> None:
+        if self.by not in {"steps", "cost", "plateau"}:
+            raise ValueError(f"subgoals are left by 'steps', 'cost' or 'plateau', got {self.by!r}")
+        if not self.steps or min(self.steps) < 1:
+            raise ValueError(f"the steps of a goal schedule are whole numbers from 1 up, got {self.steps}")
+        for name in ("threshold", "min_drop"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"the {name} of a goal schedule must be in [0, 1), got {getattr(self, name)}")
+        for name in ("patience", "max_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"the {name} of a goal schedule must be at least 1, got {getattr(self, name)}")
+
+    def check_goals(self, count: int) -> None:
+        """Returns if there is a goal, and a number of steps for each one that is left by steps.
+
+        Raises:
+            ValueError: Saying how many were expected and how many came.
+        """
+        if count < 1:
+            raise ValueError("there is no goal: pass at least one goal observation, the last one is where to stay")
+        if self.by == "steps" and count > 1 and len(self.steps) not in {1, count - 1, count}:
+            raise ValueError(
+                f"{count} subgoals need 1, {count - 1} or {count} numbers of steps, got {len(self.steps)}: {self.steps}"
+            )
+
+
+@dataclass(frozen=True)
+class GoalProgress:
+    """Where a sequence of subgoals stands at an observation.
+
+    Attributes:
+        index: The subgoal that is pursued, from 0.
+        steps: Actions executed for it so far.
+        first_cost: Its cost when it was taken up; infinite where no costs are compared.
+        lowest_cost: Its cost when it last counted as nearer.
+        stale: Observations since then.
+    """
+
+    index: int = 0
+    steps: int = 0
+    first_cost: float = inf
+    lowest_cost: float = inf
+    stale: int = 0
+
+
+def advance(
+    config: GoalScheduleConfig, progress: GoalProgress | None, goals: int, cost: Callable[[int], float]
+) -> GoalProgress:
+    """Returns where a sequence of subgoals stands at a new observation, after at most one switch.
+
+    Args:
+        config: When to switch.
+        progress: Where it stood at the observation before, None at the first one. One action lies between them.
+        goals: How many subgoals there are.
+        cost: Cost of the new observation against a subgoal, by its index; asked for only where it matters.
+    """
+    if progress is None:
+        return _take_up(config, 0, goals, cost)
+    progress = replace(progress, steps=progress.steps + 1)
+    if progress.index == goals - 1:
+        return progress
+    if config.by == "steps":
+        done = progress.steps >= config.steps[progress.index if len(config.steps) > 1 else 0]
+    else:
+        now = cost(progress.index)
+        nearer = now < progress.lowest_cost and now <= (1 - config.min_drop) * progress.lowest_cost
+        stale, lowest = (0, now) if nearer else (progress.stale + 1, progress.lowest_cost)
+        progress = replace(progress, stale=stale, lowest_cost=lowest)
+        reached = now <= config.threshold * progress.first_cost if config.by == "cost" else stale >= config.patience
+        done = reached or progress.steps >= config.max_steps
+    return _take_up(config, progress.index + 1, goals, cost) if done else progress
+
+
+def _take_up(config: GoalScheduleConfig, index: int, goals: int, cost: Callable[[int], float]) -> GoalProgress:
+    """Returns the progress of a subgoal that nothing was done for yet."""
+    if config.by == "steps" or index == goals - 1:
+        return GoalProgress(index)
+    first = cost(index)
+    return GoalProgress(index, first_cost=first, lowest_cost=first)
