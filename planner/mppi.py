@@ -27,6 +27,7 @@ class MPPIConfig:
         initial_std: Standard deviation of the noise at first, as a fraction of each dimension's range (high - low).
         minimum_std: The deviation never falls below this fraction of the range.
         std_decay: The deviation is multiplied by this after each iteration, (0, 1]; 1 for the same noise throughout.
+            The default suits few iterations; a long search wants it nearer to 1.
         adapt_std: Whether what is multiplied is the weighted deviation of the samples rather than the old one.
         tolerance: Stop when two iterations in a row lowered the best cost by less than this share; 0 for never.
 
@@ -41,7 +42,7 @@ class MPPIConfig:
     temperature: float = 0.2
     initial_std: float = 0.4
     minimum_std: float = 0.01
-    std_decay: float = 0.7
+    std_decay: float = 0.5
     adapt_std: bool = False
     tolerance: float = 0.0
 

@@ -26,6 +26,7 @@ class PredictiveSamplingConfig:
         std: Standard deviation of the noise at first, as a fraction of each dimension's range (high - low).
         minimum_std: The deviation never falls below this fraction of the range.
         std_decay: The deviation is multiplied by this after each iteration, (0, 1]; 1 for the same noise throughout.
+            The default suits few iterations; a long search wants it nearer to 1.
         tolerance: Stop when two iterations in a row lowered the best cost by less than this share; 0 for never.
 
     Raises:
@@ -38,7 +39,7 @@ class PredictiveSamplingConfig:
     iterations: int = 4
     std: float = 0.2
     minimum_std: float = 0.01
-    std_decay: float = 0.7
+    std_decay: float = 0.5
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ every_planner_and_the_official = pytest.mark.parametrize("name", [*PLANNERS, "of
 
 
 def build(name: str, horizon: int = 3, samples: int = 64, iterations: int = 8, **others: Any) -> Planner:
-    """Returns a planner of a given budget; those by gradient take 8 starts."""
+    """Returns a planner whose noise narrows slowly enough for long searches; those by gradient take 8 starts."""
     sampling = {"horizon": horizon, "samples": samples, "iterations": iterations, **others}
     elites = max(2, samples // 8)
     descent = {"horizon": horizon, "iterations": iterations, "starts": 8, **others}
@@ -42,7 +42,7 @@ def build(name: str, horizon: int = 3, samples: int = 64, iterations: int = 8, *
         case "icem":
             return ICEM(ICEMConfig(**sampling, elites=elites, kept_elites=2))
         case "mppi":
-            return MPPI(MPPIConfig(**sampling))
+            return MPPI(MPPIConfig(**sampling, std_decay=0.8))
         case "predictive_sampling":
             return PredictiveSampling(PredictiveSamplingConfig(**sampling, std=0.4, std_decay=0.85))
         case "official_cem":

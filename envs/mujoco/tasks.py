@@ -103,6 +103,4 @@ def sample_block(generator: np.random.Generator) -> tuple[Float[np.ndarray, "2"]
 
 _ENTRY_POINT = "envs.mujoco.tasks:FrankaReachEnv"
 gymnasium.register(id="envs/FrankaReach-v0", entry_point=_ENTRY_POINT)
-gymnasium.register(
-    id="envs/FrankaReachMeshes-v0", entry_point=_ENTRY_POINT, kwargs={"scene": SceneConfig(meshes=True)}
-)
+gymnasium.register(id="envs/FrankaReachMeshes-v0", entry_point=_ENTRY_POINT, kwargs={"scene": SceneConfig(meshes=True)})

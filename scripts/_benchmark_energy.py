@@ -1,0 +1,224 @@
+"""How fast each planner reaches the official planner's energy, and whose energy is lowest at equal time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _official_repository import OfficialRepository, WorldStep
+from jaxtyping import Float
+from landscape import LandscapeConfig, find_pairs
+from torch import Tensor
+from tqdm import tqdm
+
+from envs.spec import ActionSpec
+from planner.base import Score
+from planner.cem import CEMConfig
+from planner.choice import PlannerConfig, make_planner
+from planner.chunks import Chunks
+from planner.gradient import GradientConfig
+from planner.hybrid import HybridConfig
+from planner.icem import ICEMConfig
+from planner.mppi import MPPIConfig
+from planner.objective import GoalDistance, GoalDistanceConfig, rollout_score
+from planner.official_cem import OfficialCEM, OfficialCEMConfig
+from planner.predictive_sampling import PredictiveSamplingConfig
+from world_model.base import LatentState
+from world_model.checkpoint import load_checkpoint
+from world_model.vjepa2_ac import VJEPA2AC
+
+SEARCHES: dict[str, PlannerConfig] = {
+    "CEM": CEMConfig(iterations=1000),
+    "iCEM": ICEMConfig(iterations=1000),
+    "MPPI": MPPIConfig(iterations=1000),
+    "predictive sampling": PredictiveSamplingConfig(iterations=1000),
+    "gradient, Adam": GradientConfig(optimizer="adam", iterations=60),
+    "gradient, L-BFGS": GradientConfig(optimizer="lbfgs", iterations=200),
+    "hybrid, CEM and L-BFGS": HybridConfig(
+        sampling=CEMConfig(iterations=2), gradient=GradientConfig(optimizer="lbfgs", starts=1, iterations=100)
+    ),
+    "hybrid, CEM and Adam": HybridConfig(
+        sampling=CEMConfig(iterations=2), gradient=GradientConfig(optimizer="adam", starts=3, iterations=30)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class EnergyBenchmark:
+    """Times planners on held-out steps of a checkpoint: until they reach the official energy, and at equal time.
+
+    Attributes:
+        official: Checkout of github.com/facebookresearch/vjepa2; without it our own code of the official search stands
+            for it.
+        checkpoint: Name of a folder in checkpoints/, or its path.
+        steps: Held-out steps of scripted play in simulation.
+        seed: Of the first episode.
+        ahead: Actions from an observation to the goal, and the planners' horizon.
+        search: The official search.
+        budgets: Times at which the energies of all planners are compared [s].
+        device: cpu, cuda, mps or auto.
+    """
+
+    official: Path | None = None
+    checkpoint: str = "franka-tiny"
+    steps: int = 50
+    seed: int = 10000
+    ahead: int = 1
+    search: OfficialCEMConfig = field(default_factory=OfficialCEMConfig)
+    budgets: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One held-out step: what to minimise, and what the official planner makes of it."""
+
+    score: Score
+    guess: Float[Tensor, "1 H A"]
+    spec: ActionSpec
+    official_seconds: float
+    official_energy: float
+    true_energy: float
+
+
+class ReachedError(Exception):
+    """The target is reached."""
+
+
+class Watch:
+    """A score that knows when the best cost first fell to a target, and ends the search there."""
+
+    def __init__(self, score: Score, target: float) -> None:
+        self.inner, self.target = score, target
+        self.evaluations = 0
+        self.begin = time.perf_counter()
+        self.seconds: float | None = None
+
+    def __call__(self, actions: Tensor) -> Tensor:
+        """Returns the costs; raises ReachedError when one of them is at the target."""
+        costs = self.inner(actions)
+        self.evaluations += len(actions)
+        if float(costs.detach().min()) <= self.target:
+            self.seconds = time.perf_counter() - self.begin
+            raise ReachedError
+        return costs
+
+
+def time_to_energy(config: EnergyBenchmark) -> dict[str, Any]:
+    """Returns, for each planner, the time and evaluations to the official energy, and the energies at equal time."""
+    model = load_checkpoint(config.checkpoint, config.device)
+    problems = list(tqdm(make_problems(config, model), total=config.steps, desc="official", file=sys.stderr))
+    official = np.array([problem.official_seconds for problem in problems])
+    rows = []
+    for name, search in tqdm(SEARCHES.items(), desc="to the official energy", file=sys.stderr):
+        found = [reach(replace(search, horizon=config.ahead), problem, seed) for seed, problem in enumerate(problems)]
+        seconds = np.array([np.inf if watch.seconds is None else watch.seconds for watch in found])
+        reached = np.isfinite(seconds)
+        rows.append(
+            {
+                "planner": name,
+                "reached": float(reached.mean()),
+                "median_seconds": float(np.median(seconds)),
+                "median_evaluations": float(np.median([watch.evaluations for watch in found])),
+                "median_times_faster": float(np.median(official / seconds)),
+                "worst_decile_times_faster": float(np.quantile(official / seconds, 0.1)),
+            }
+        )
+    return {
+        "steps": len(problems),
+        "official_median_seconds": float(np.median(official)),
+        "official_evaluations": config.search.samples * config.search.iterations,
+        "official_code": config.official is not None,
+        "median_official_energy": float(np.median([problem.official_energy for problem in problems])),
+        "median_true_action_energy": float(np.median([problem.true_energy for problem in problems])),
+        "rows": rows,
+        "equal_time": equal_time(config, problems),
+    }
+
+
+def make_problems(config: EnergyBenchmark, model: VJEPA2AC) -> Iterator[Problem]:
+    """Yields held-out steps, each solved by the official planner: its bounds, no rotation, last-frame L1."""
+    repository = OfficialRepository(config.official) if config.official else None
+    step = repository.world_step(model) if repository else None
+    low, high = np.array(model.action_spec.low), np.array(model.action_spec.high)
+    low[3:6], high[3:6], low[6], high[6] = 0.0, 0.0, -0.75, 0.75
+    spec = replace(model.action_spec, low=tuple(low), high=tuple(high))
+    pairs = find_pairs(LandscapeConfig(seed=config.seed, steps=config.steps, ahead=config.ahead))
+    search, chunks = replace(config.search, horizon=config.ahead), Chunks()
+    for number, pair in enumerate(pairs):
+        state, goal = model.encode([pair.now]), model.encode([pair.after])
+        cost = GoalDistance(goal, GoalDistanceConfig(frames="last"))
+        score = partial(chunks.score, rollout_score(model, cost, state))
+        guess = state.poses.new_zeros(1, config.ahead, spec.size)
+        score(guess)  # what is measured once is no planner's time
+        begin = time.perf_counter()
+        if repository is not None and step is not None:
+            actions = official_plan(repository, step, state, goal, search, float(high[0]), number)
+        else:
+            noise = torch.Generator().manual_seed(number)
+            actions = OfficialCEM(search).plan(score, spec, guess, noise).actions
+        seconds = time.perf_counter() - begin
+        energies = [float(score(a[None])[0]) for a in (actions, true_actions(guess, pair.action))]
+        yield Problem(score, guess, spec, seconds, energies[0], energies[1])
+
+
+def official_plan(
+    repository: OfficialRepository,
+    step: WorldStep,
+    state: LatentState,
+    goal: LatentState,
+    search: OfficialCEMConfig,
+    bound: float,
+    seed: int,
+) -> Float[Tensor, "H A"]:
+    """Returns the official planner's actions."""
+    torch.manual_seed(seed)
+    return repository.plan(step, state.tokens, state.poses, goal.tokens, search, bound)
+
+
+def true_actions(guess: Float[Tensor, "1 H A"], action: np.ndarray) -> Float[Tensor, "H A"]:
+    """Returns the measured motion in equal parts."""
+    return guess[0] + guess.new_tensor(action) / guess.shape[1]
+
+
+def reach(search: PlannerConfig, problem: Problem, seed: int) -> Watch:
+    """Searches until the official energy is reached, or the search ends."""
+    planner, noise = make_planner(search), torch.Generator().manual_seed(seed)
+    watch = Watch(problem.score, problem.official_energy)
+    try:
+        planner.plan(watch, problem.spec, problem.guess, noise)
+    except ReachedError:
+        pass
+    return watch
+
+
+def equal_time(config: EnergyBenchmark, problems: list[Problem]) -> list[dict[str, Any]]:
+    """Returns each planner's energies with each budget of time, beside those of CEM with the same."""
+    energies: dict[tuple[str, float], np.ndarray] = {}
+    cases = [(name, budget) for budget in config.budgets for name in SEARCHES]
+    for name, budget in tqdm(cases, desc="equal time", file=sys.stderr):
+        planner = make_planner(replace(SEARCHES[name], horizon=config.ahead))
+        found = []
+        for seed, problem in enumerate(problems):
+            noise = torch.Generator().manual_seed(seed)
+            deadline = time.monotonic() + budget
+            found.append(planner.plan(problem.score, problem.spec, problem.guess, noise, deadline).cost)
+        energies[name, budget] = np.array(found)
+    official = np.array([problem.official_energy for problem in problems])
+    return [
+        {
+            "planner": name,
+            "budget_seconds": budget,
+            "median_energy_over_official": float(np.median(found / official)),
+            "lower_than_cem": float((found < energies["CEM", budget]).mean()),
+            "median_energy_over_cem": float(np.median(found / energies["CEM", budget])),
+        }
+        for (name, budget), found in energies.items()
+    ]

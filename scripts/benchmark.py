@@ -1,0 +1,262 @@
+"""Measures how fast planning is, beside the official code and planner by planner.
+
+    python scripts/benchmark.py plan --official path/to/vjepa2      # one plan at equal samples, iterations, horizon
+    python scripts/benchmark.py energy --official path/to/vjepa2    # time until the official planner's energy is reached
+    python scripts/benchmark.py pareto                              # success against seconds an action
+
+`--official` is a checkout of github.com/facebookresearch/vjepa2: its code runs on the same weights, noise and machine,
+in turns with ours. On a CUDA device `plan --device cuda --sizes released --samples 800 --iterations 10 --precisions bf16
+fp32` also gives the share of the card's measured matrix rate. Keep the machine otherwise idle. Writes results.json,
+results.md and benchmark.png to results/benchmark-<part>.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from _benchmark_energy import EnergyBenchmark, time_to_energy
+from _benchmark_pareto import ParetoBenchmark, success_and_seconds
+from _benchmark_plan import PlanBenchmark, time_plans
+
+from envs.config import dump_config
+
+
+Part = (
+    Annotated[PlanBenchmark, tyro.conf.subcommand("plan")]
+    | Annotated[EnergyBenchmark, tyro.conf.subcommand("energy")]
+    | Annotated[ParetoBenchmark, tyro.conf.subcommand("pareto")]
+)
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What to measure.
+
+    Attributes:
+        part: plan, energy or pareto.
+        output: Folder for the results; results/benchmark-<part> if not given.
+    """
+
+    part: Part = field(default_factory=PlanBenchmark)
+    output: Path | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; what a user can get wrong ends it in one line."""
+    config = tyro.cli(BenchmarkConfig, args=arguments, description=__doc__, config=(tyro.conf.OmitSubcommandPrefixes,))
+    try:
+        name, results, text, draw = measure(config.part)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    output = config.output or Path("results") / f"benchmark-{name}"
+    output.mkdir(parents=True, exist_ok=True)
+    found = {"config": dump_config(config.part), "machine": machine(config.part.device), **results}
+    (output / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+    (output / "results.md").write_text(text + "\n")
+    draw(results, output / "benchmark.png")
+    print(text)
+    print(f"{json.dumps(found['machine'])}\nwrote results.json, results.md and benchmark.png to {output}")
+
+
+def measure(part: Any) -> tuple[str, dict[str, Any], str, Callable[[dict[str, Any], Path], None]]:
+    """Returns a part's name, its results, their text and what draws them."""
+    match part:
+        case PlanBenchmark():
+            results = time_plans(part)
+            return "plan", results, plan_text(part, results), draw_plans
+        case EnergyBenchmark():
+            results = time_to_energy(part)
+            return "energy", results, energy_text(results), draw_energy
+        case _:
+            results = success_and_seconds(part)
+            return "pareto", results, pareto_text(part, results), draw_pareto
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Returns what the figures depend on."""
+    return {
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "torch": torch.__version__,
+    }
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table, aligned for reading as it stands."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )
+
+
+def plan_text(config: PlanBenchmark, results: dict[str, Any]) -> str:
+    """Returns the table of one plan's times."""
+    header = [
+        "predictor", "type", "H", "ours", "official", "times faster", "action difference", "first call", "memory",
+        "of matrix rate",
+    ]  # fmt: skip
+    rows = []
+    for row in results["rows"]:
+        low, high = row.get("ratio_range", (0, 0))
+        rows.append(
+            [
+                f"{row['size']} ({row['parameters'] / 1e6:.1f} M)",
+                row["precision"],
+                str(row["horizon"]),
+                f"{row['seconds']:.2f} s",
+                f"{row['official_seconds']:.2f} s" if "ratio" in row else "-",
+                f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})" if "ratio" in row else "-",
+                f"{row['largest_action_difference']:.1e}" if "ratio" in row else "-",
+                f"{row['first_seconds']:.2f} s" + (f" / {row['official_first_seconds']:.2f} s" * ("ratio" in row)),
+                gigabytes(row["peak_bytes"]) + (f" / {gigabytes(row['official_peak_bytes'])}" * ("ratio" in row)),
+                f"{row['share_of_matrix_rate']:.0%}",
+            ]
+        )
+    rates = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in results["matrix_rates"].items())
+    return (
+        f"{markdown(header, rows)}\n\n{config.samples} samples x {config.iterations} iterations, median of "
+        f"{config.repeats} in turns (range). Pairs are ours / official. Measured matrix rate: {rates}."
+    )
+
+
+def gigabytes(count: int | None) -> str:
+    """Returns a number of bytes to read."""
+    return "?" if count is None else f"{count / 1e9:.2f} GB"
+
+
+def energy_text(results: dict[str, Any]) -> str:
+    """Returns the tables of time to the official energy and of energies at equal time."""
+    rows = [
+        [
+            row["planner"],
+            f"{row['reached']:.0%}",
+            f"{1000 * row['median_seconds']:.0f} ms",
+            f"{row['median_evaluations']:.0f}",
+            f"{row['median_times_faster']:.0f}",
+            f"{row['worst_decile_times_faster']:.0f}",
+        ]
+        for row in results["rows"]
+    ]
+    budgets = sorted({row["budget_seconds"] for row in results["equal_time"]})
+    by_case = {(row["planner"], row["budget_seconds"]): row for row in results["equal_time"]}
+    equal = [
+        [
+            row["planner"],
+            *(
+                f"{by_case[row['planner'], budget]['median_energy_over_cem']:.4f} "
+                f"({by_case[row['planner'], budget]['lower_than_cem']:.0%})"
+                for budget in budgets
+            ),
+        ]
+        for row in results["rows"]
+    ]
+    header = ["planner", "steps reached", "time", "evaluations", "times faster", "worst tenth"]
+    return "\n\n".join(
+        (
+            f"Time to the official planner's energy, median of {results['steps']} held-out steps. Official: "
+            f"{results['official_median_seconds']:.2f} s, {results['official_evaluations']} evaluations, energy "
+            f"{results['median_official_energy']:.5f} (of the true action {results['median_true_action_energy']:.5f}); "
+            + ("its own code." if results["official_code"] else "our code of it."),
+            markdown(header, rows),
+            "Energy at equal time over CEM's, median (steps on which it is lower):",
+            markdown(["planner", *(f"{1000 * budget:.0f} ms" for budget in budgets)], equal),
+        )
+    )
+
+
+def pareto_text(config: ParetoBenchmark, results: dict[str, Any]) -> str:
+    """Returns the table of success and time."""
+    rows = [
+        [
+            row["planner"],
+            f"{row['at_the_end']}/{row['n']}",
+            f"{row['interval'][0]:.0%} to {row['interval'][1]:.0%}",
+            f"{1000 * row['median_error']:.1f} mm",
+            f"{row['median_seconds']:.3f} s",
+            f"{row['p90_seconds']:.3f} s",
+        ]
+        for row in results["rows"]
+    ]
+    header = ["planner", "success at the end", "95 % interval", "median error", "median an action", "90th percentile"]
+    return (
+        f"{markdown(header, rows)}\n\n{results['task']}, {results['checkpoint']}, seeds {config.seed}.."
+        f"{config.seed + config.episodes - 1}, the goal as an image alone, encoding included."
+    )
+
+
+def draw_plans(results: dict[str, Any], path: Path) -> None:
+    """Draws how many times faster ours is, over the horizon."""
+    figure, axes = start_figure()
+    groups = sorted({(row["size"], row["precision"]) for row in results["rows"]})
+    for size, precision in groups:
+        rows = [row for row in results["rows"] if (row["size"], row["precision"]) == (size, precision)]
+        horizons = [row["horizon"] for row in rows]
+        if "ratio" in rows[0]:
+            spread = [[abs(row["ratio"] - row["ratio_range"][i]) for row in rows] for i in (0, 1)]
+            axes.errorbar(horizons, [r["ratio"] for r in rows], spread, marker="o", label=f"{size}, {precision}")
+            axes.set(ylabel="times faster than the official planner")
+        else:
+            axes.plot(horizons, [row["seconds"] for row in rows], marker="o", label=f"{size}, {precision}")
+            axes.set(ylabel="seconds a plan")
+    axes.axhline(1, color="gray", linewidth=0.8)
+    axes.set(xlabel="horizon", ylim=(0, None))
+    finish_figure(figure, axes, path)
+
+
+def draw_energy(results: dict[str, Any], path: Path) -> None:
+    """Draws the energies at equal time."""
+    figure, axes = start_figure()
+    for name in [row["planner"] for row in results["rows"]]:
+        rows = [row for row in results["equal_time"] if row["planner"] == name]
+        energies = [row["median_energy_over_official"] for row in rows]
+        axes.plot([1000 * row["budget_seconds"] for row in rows], energies, marker="o", label=name)
+    axes.axhline(1, color="gray", linewidth=0.8)
+    axes.set(xlabel="time for planning [ms]", ylabel="energy over the official planner's (median)", xscale="log")
+    finish_figure(figure, axes, path)
+
+
+def draw_pareto(results: dict[str, Any], path: Path) -> None:
+    """Draws success against time, with intervals."""
+    figure, axes = start_figure()
+    for row in results["rows"]:
+        share, (low, high) = row["at_the_end"] / row["n"], row["interval"]
+        spread = [[max(0, share - low)], [max(0, high - share)]]
+        axes.errorbar(row["median_seconds"], share, spread, marker="o", capsize=3, label=row["planner"])
+    axes.set(xlabel="median seconds an action", ylabel="success at the end", xscale="log", ylim=(0, 1.03))
+    finish_figure(figure, axes, path)
+
+
+def start_figure() -> tuple[Any, Any]:
+    """Returns an empty figure and its axes."""
+    from matplotlib import pyplot
+
+    return pyplot.subplots(figsize=(8, 5), layout="constrained")
+
+
+def finish_figure(figure: Any, axes: Any, path: Path) -> None:
+    """Adds legend and grid and writes the file."""
+    from matplotlib import pyplot
+
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()
