@@ -14,7 +14,6 @@ from torch.nn import functional
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Layer, VJEPA2RopeAttention
 
 from world_model.encoder import Encoder
-from world_model.predictor import attend
 from world_model.rope import halves_order, rotate_halves
 
 
@@ -132,7 +131,7 @@ def _attend(attention: VJEPA2RopeAttention, x: Tensor, tables: Tensor, order: Te
     projected = functional.linear(x, weight, bias).unflatten(-1, (3, attention.num_attention_heads, -1))
     projected = projected.permute(2, 0, 3, 1, 4)  # (3, B, heads, N, K)
     queries, keys = rotate_halves(projected[:2], tables[:, None, None, None])
-    mixed = attend(queries, keys, projected[2])  # (B, heads, N, K)
+    mixed = functional.scaled_dot_product_attention(queries, keys, projected[2])  # (B, heads, N, K)
     return attention.proj(mixed.transpose(1, 2).flatten(2))
 
 

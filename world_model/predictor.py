@@ -7,7 +7,9 @@ patches of frame t+1. A token sees its own frame and all earlier ones. Source: a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
@@ -104,18 +106,20 @@ class Cache:
         return Cache(tuple(k[:frames] for k in self.keys), tuple(v[:frames] for v in self.values))
 
 
-def attend(
-    queries: Float[Tensor, "B h L d"], keys: Float[Tensor, "B h K d"], values: Float[Tensor, "B h K d"]
-) -> Float[Tensor, "B h L d"]:
-    """Returns softmax(q k^T / sqrt(d)) v, every query seeing every key.
+def join(parts: Sequence[Float[Tensor, "b T m ..."]]) -> Float[Tensor, "B T M ..."]:
+    """Returns the parts of the frames' tokens as one tensor; parts with a batch of 1 are copied to all samples."""
+    if len(parts) == 1:
+        return parts[0]
+    batch = max(part.shape[0] for part in parts)
+    return torch.cat([part.expand(batch, *part.shape[1:]) for part in parts], dim=2)
 
-    On a CPU in single precision the three plain operations are about twice as fast as torch's fused kernel at the
-    few dozen tokens of a small model.
-    """
-    if queries.device.type == "cpu" and queries.dtype in (torch.float32, torch.float64):
-        scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
-        return scores.softmax(dim=-1) @ values
-    return functional.scaled_dot_product_attention(queries, keys, values)
+
+def add_linear(x: Float[Tensor, "B T M W"], y: Float[Tensor, "B T M V"], linear: nn.Linear) -> Float[Tensor, "B T M W"]:
+    """Returns x + linear(y). Without a graph to record, x is overwritten: the product is added as it is computed."""
+    if torch.is_grad_enabled() or not x.dtype == y.dtype == linear.weight.dtype:
+        return x + linear(y)
+    x.add_(linear.bias).view(-1, x.shape[-1]).addmm_(y.reshape(-1, y.shape[-1]), linear.weight.T)
+    return x
 
 
 class Attention(nn.Module):
@@ -132,45 +136,69 @@ class Attention(nn.Module):
         rows = torch.arange(3 * width, device="cpu").unflatten(0, (-1, head))  # queries, keys, values, by head
         order = torch.cat((rows[: 2 * heads, halves_order(head)], rows[2 * heads :])).flatten()
         self.register_buffer("halves", order, persistent=False)
+        self._frozen: tuple[tuple[int, ...], Tensor, Tensor] | None = None
 
     def forward(
         self,
-        x: Float[Tensor, "B T M W"],
+        parts: Sequence[Float[Tensor, "b T m W"]],
         tables: Float[Tensor, "2 T M 1 1 d"],
         past_keys: tuple[Tensor, ...],
         past_values: tuple[Tensor, ...],
     ) -> tuple[Float[Tensor, "B T M W"], tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Returns the attended tokens, and the keys and values of the new frames, one tensor a frame."""
-        batch, frames, tokens, width = x.shape
-        qkv = functional.linear(x, self.qkv.weight[self.halves], self.qkv.bias[self.halves])
-        qkv = qkv.view(batch, frames, tokens, 3, self.heads, width // self.heads)
-        rotated = rotate_halves(qkv[:, :, :, :2], tables)
-        parts = (rotated[:, :, :, 0], rotated[:, :, :, 1], qkv[:, :, :, 2])
-        queries, keys, values = (part.flatten(1, 2).transpose(1, 2) for part in parts)  # (B, heads, T*M, head)
+        """Returns what the tokens attend to, before `proj`, and the keys and values of the new frames, one a frame.
+
+        A frame's tokens come in parts: what has a batch of 1 is the same for all samples and is projected once.
+        """
+        queries, keys, values = self._project(parts, tables)  # (B, heads, T*M, head)
+        frames, tokens = parts[0].shape[1], tables.shape[2]
         new_keys, new_values = keys.split(tokens, dim=2), values.split(tokens, dim=2)
         if past_keys:
+            batch = len(queries)
             keys = torch.cat([*(key.expand(batch, -1, -1, -1) for key in past_keys), keys], dim=2)
             values = torch.cat([*(value.expand(batch, -1, -1, -1) for value in past_values), values], dim=2)
         attended = []
         for frame in range(frames):
             seen = (len(past_keys) + frame + 1) * tokens
             own = queries[:, :, frame * tokens : (frame + 1) * tokens]
-            attended.append(attend(own, keys[:, :, :seen], values[:, :, :seen]))
+            attended.append(functional.scaled_dot_product_attention(own, keys[:, :, :seen], values[:, :, :seen]))
         mixed = attended[0] if frames == 1 else torch.cat(attended, dim=2)
-        return self.proj(mixed.transpose(1, 2).reshape(x.shape)), new_keys, new_values
+        return mixed.transpose(1, 2).flatten(2).unflatten(1, (frames, tokens)), new_keys, new_values
+
+    def _project(
+        self, parts: Sequence[Float[Tensor, "b T m W"]], tables: Float[Tensor, "2 T M 1 1 d"]
+    ) -> tuple[Float[Tensor, "B h L d"], ...]:
+        """Returns queries and keys, rotated, and values."""
+        weight, bias = self._ordered()
+        kinds: tuple[list[Tensor], ...] = ([], [], [])
+        for part, table in zip(parts, tables.split([part.shape[2] for part in parts], dim=2), strict=True):
+            qkv = functional.linear(part, weight, bias).unflatten(-1, (3, self.heads, -1))  # (b, T, m, 3, heads, head)
+            rotated = rotate_halves(qkv[:, :, :, :2], table)
+            for kind, projected in zip(kinds, (rotated[:, :, :, 0], rotated[:, :, :, 1], qkv[:, :, :, 2]), strict=True):
+                kind.append(projected)
+        return tuple(join(kind).flatten(1, 2).transpose(1, 2) for kind in kinds)
+
+    def _ordered(self) -> tuple[Tensor, Tensor]:
+        """Returns weight and bias of queries, keys and values with heads in `halves_order`; frozen ones are kept."""
+        weight, bias = self.qkv.weight, self.qkv.bias
+        if weight.requires_grad:
+            return weight[self.halves], bias[self.halves]
+        version = (weight.data_ptr(), weight._version, bias._version)  # moved or changed in place
+        if self._frozen is None or self._frozen[0] != version:
+            self._frozen = (version, weight[self.halves], bias[self.halves])
+        return self._frozen[1:]
 
 
 class MLP(nn.Module):
-    """Two linear layers with an exact GELU between."""
+    """Two linear layers with an exact GELU between; the second is applied by `Block`."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
 
-    def forward(self, x: Float[Tensor, "*B W"]) -> Float[Tensor, "*B W"]:
-        """Returns the transformed tokens."""
-        return self.fc2(functional.gelu(self.fc1(x)))
+    def hidden(self, x: Float[Tensor, "*B W"]) -> Float[Tensor, "*B V"]:
+        """Returns the tokens between the two layers."""
+        return functional.gelu(self.fc1(x))
 
 
 class Block(nn.Module):
@@ -184,12 +212,17 @@ class Block(nn.Module):
         self.mlp = MLP(config.width, round(config.width * config.mlp_ratio))
 
     def forward(
-        self, x: Tensor, tables: Tensor, past_keys: tuple[Tensor, ...], past_values: tuple[Tensor, ...]
+        self,
+        parts: Sequence[Tensor],
+        tables: Tensor,
+        past_keys: tuple[Tensor, ...],
+        past_values: tuple[Tensor, ...],
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """See `Attention.forward`."""
-        attended, keys, values = self.attn(self.norm1(x), tables, past_keys, past_values)
-        x = x + attended
-        return x + self.mlp(self.norm2(x)), keys, values
+        """Returns the transformed tokens, keys and values; see `Attention.forward`. May overwrite a single part."""
+        normed = [self.norm1(part) for part in parts]
+        attended, keys, values = self.attn(normed, tables, past_keys, past_values)
+        x = add_linear(join(parts), attended, self.attn.proj)
+        return add_linear(x, self.mlp.hidden(self.norm2(x)), self.mlp.fc2), keys, values
 
 
 class Predictor(nn.Module):
@@ -257,31 +290,33 @@ class Predictor(nn.Module):
         """
         past = cache.frames if cache else 0
         self._check(tokens, actions, poses, extrinsics, past)
-        x = self._embed(tokens, actions, poses, extrinsics)  # (B, T, M, width)
-        tables = self.tables[:, past : past + x.shape[1]]
+        parts = self._embed(tokens, actions, poses, extrinsics)
+        tables = self.tables[:, past : past + tokens.shape[1]]
         keys, values = [], []
         for index, block in enumerate(self.predictor_blocks):
             past_keys, past_values = (cache.keys[index], cache.values[index]) if cache else ((), ())
-            x, new_keys, new_values = block(x, tables, past_keys, past_values)
+            x, new_keys, new_values = block(parts, tables, past_keys, past_values)
+            parts = [x]
             if keep:
                 keys.append((*past_keys, *new_keys))
                 values.append((*past_values, *new_values))
-        predicted = self.predictor_proj(self.predictor_norm(x[:, :, self.config.conditions :]))
+        predicted = self.predictor_proj(self.predictor_norm(parts[0][:, :, self.config.conditions :]))
         if self.config.residual:
             predicted = tokens + predicted
         return predicted, Cache(tuple(keys), tuple(values))
 
-    def _embed(self, tokens: Tensor, actions: Tensor, poses: Tensor, extrinsics: Tensor | None) -> Tensor:
+    def _embed(
+        self, tokens: Tensor, actions: Tensor, poses: Tensor, extrinsics: Tensor | None
+    ) -> list[Float[Tensor, "b T m W"]]:
+        """Returns the frames' tokens in as few parts, each of one batch size, as their order allows."""
         dtype = self.predictor_embed.weight.dtype
-        conditions = [self.action_encoder(actions.to(dtype))]
+        embedded = [self.action_encoder(actions.to(dtype))[:, :, None]]
         if self.state_encoder is not None:
-            conditions.append(self.state_encoder(poses.to(dtype)))
+            embedded.append(self.state_encoder(poses.to(dtype))[:, :, None])
         if extrinsics is not None:
-            conditions.append(self.extrinsics_encoder(extrinsics.to(dtype)))
-        patches = self.predictor_embed(tokens.to(dtype))
-        parts = [*(condition[:, :, None] for condition in conditions), patches]  # each (b, T, 1 or N, width)
-        batch = max(part.shape[0] for part in parts)
-        return torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim=2)
+            embedded.append(self.extrinsics_encoder(extrinsics.to(dtype))[:, :, None])
+        embedded.append(self.predictor_embed(tokens.to(dtype)))
+        return [join(list(part)) for _, part in groupby(embedded, key=len)]
 
     def _check(self, tokens: Tensor, actions: Tensor, poses: Tensor, extrinsics: Tensor | None, past: int) -> None:
         config, frames = self.config, tokens.shape[1]

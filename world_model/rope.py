@@ -65,10 +65,9 @@ def halves_order(head_size: int) -> Int[Tensor, "d"]:
 def rotate_halves(x: Float[Tensor, "*B d"], tables: Float[Tensor, "2 *L d"]) -> Float[Tensor, "*B d"]:
     """Returns queries or keys rotated, both x and the tables in `halves_order`."""
     cosine, sine = tables.to(x.dtype)
-    size = x.shape[-1]
-    if size % 2 == 0:
-        partner = x.roll(size // 2, dims=-1)
-    else:
-        first, second, rest = x.split((size // 2, size // 2, 1), dim=-1)
-        partner = torch.cat((second, first, rest), dim=-1)
-    return torch.addcmul(x * cosine, partner, sine)
+    half = x.shape[-1] // 2
+    first, second = slice(0, half), slice(half, 2 * half)
+    rotated = x * cosine
+    rotated[..., first].addcmul_(x[..., second], sine[..., first])
+    rotated[..., second].addcmul_(x[..., first], sine[..., second])
+    return rotated
