@@ -31,7 +31,7 @@ class GradientConfig:
         iterations: Calls of the score with its gradient, one after another: with adam each is a step of all starts,
             with lbfgs an evaluation of one sequence.
         learning_rate: Size of a first step, as a fraction of each dimension's range (high - low); with adam it falls
-            linearly to 0.
+            linearly to 0, over the iterations or over the time until a deadline, whichever ends first.
         momentum: Share of the old mean gradient in the new one, [0, 1), with adam. The source's 0.9 is meant for
             thousands of steps.
         tolerance: Stop when two iterations in a row lowered the best cost by less than this share; with lbfgs, when two
@@ -134,7 +134,7 @@ class Gradient:
             square = SQUARE_MOMENTUM * square + (1 - SQUARE_MOMENTUM) * gradient.square()
             size = (square / (1 - SQUARE_MOMENTUM**search.iterations)).sqrt()
             step = mean / (1 - momentum**search.iterations) / (size + 1e-12)
-            rate = self.config.learning_rate * (1 - (search.iterations - 1) / self.config.iterations)
+            rate = self.config.learning_rate * (1 - search.progress(self.config.iterations))
             points = (points - rate * search.range * step).clamp(search.low, search.high)
         search.score(points[: search.affordable(len(points))])
 

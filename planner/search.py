@@ -78,11 +78,8 @@ class Search:
         self._deadline = deadline
         self._tolerance = tolerance
         self._trace: list[Tensor] = []  # the best cost at the end of each iteration
-        self._began = time.monotonic()  # the iteration that is running
-        self._seconds_each = {
-            False: float("inf"),
-            True: float("inf"),
-        }  # without and with gradient, the best rate so far
+        self._start = self._began = time.monotonic()  # of the search, of the iteration that is running
+        self._seconds_each = {False: float("inf"), True: float("inf")}  # with gradient or not, the best rate so far
         if deadline is not None:
             self.scored, self.scored_costs, self.unscored = self.guesses, self.score(self.guesses), self.guesses[:0]
 
@@ -98,6 +95,13 @@ class Search:
             return False
         self.iterations += 1
         return True
+
+    def progress(self, iterations: int) -> float:
+        """Returns how far the search was when the running iteration began, in [0, 1): by iterations or by time."""
+        done = (self.iterations - 1) / iterations
+        if self._deadline is None:
+            return done
+        return min(1.0, max(done, (self._began - self._start) / (self._deadline - self._start)))
 
     def affordable(self, count: int, gradient: bool = False) -> int:
         """Returns how many of `count` sequences can be scored before the deadline, by choice with their gradients.

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,8 @@ class OfficialRepository:
             sys.modules["timm.models.layers"] = layers
         self._planning = importlib.import_module("notebooks.utils.mpc_utils")
         self._planning.logger.setLevel(logging.WARNING)
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)  # it sets up logging for everyone
+        warnings.filterwarnings("ignore", message=".*sdp_kernel.*", category=FutureWarning)
 
     def predictor(self, config: PredictorConfig, weights: dict[str, Tensor] | None = None) -> nn.Module:
         """Returns the official predictor of a shape, with our weights where given; their names are the same.

@@ -1,13 +1,13 @@
 """Measures how fast planning is, beside the official code and planner by planner.
 
     python scripts/benchmark.py plan --official path/to/vjepa2      # one plan at equal samples, iterations, horizon
-    python scripts/benchmark.py energy --official path/to/vjepa2    # time until the official planner's energy is reached
+    python scripts/benchmark.py energy --official path/to/vjepa2    # time to the official planner's energy
     python scripts/benchmark.py pareto                              # success against seconds an action
 
 `--official` is a checkout of github.com/facebookresearch/vjepa2: its code runs on the same weights, noise and machine,
-in turns with ours. On a CUDA device `plan --device cuda --sizes released --samples 800 --iterations 10 --precisions bf16
-fp32` also gives the share of the card's measured matrix rate. Keep the machine otherwise idle. Writes results.json,
-results.md and benchmark.png to results/benchmark-<part>.
+in turns with ours. With a GPU: `plan --device cuda --sizes released --samples 800 --iterations 10 --horizons 1
+--precisions fp32 bf16`. Keep the machine otherwise idle. Writes results.json, results.md and benchmark.png to
+results/benchmark-<part>.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from _benchmark_pareto import ParetoBenchmark, success_and_seconds
 from _benchmark_plan import PlanBenchmark, time_plans
 
 from envs.config import dump_config
-
 
 Part = (
     Annotated[PlanBenchmark, tyro.conf.subcommand("plan")]

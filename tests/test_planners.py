@@ -536,3 +536,12 @@ def test_hybrid_gives_its_first_part_the_share_of_the_time_asked_for(
     plan(planner, score, deadline=clock.now + 1.0)
     assert starts_of_descent[0] == pytest.approx(share, abs=0.05)
     assert 0.9 < clock.now - 1000.0 < 1.05
+
+
+def test_adams_rate_falls_to_nothing_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, (score, target) = Clock(0.001, 0.0), coupled_quadratic(0)
+    monkeypatch.setattr("planner.search.time.monotonic", lambda: clock.now)
+    planner = Gradient(GradientConfig(horizon=len(target), iterations=100_000, learning_rate=0.3))
+    guess, generator = torch.zeros(1, *target.shape), torch.Generator().manual_seed(0)
+    found = planner.plan(clock.slow(score), SPEC, guess, generator, clock.now + 0.3)
+    torch.testing.assert_close(found.actions, target, atol=0.01, rtol=0)
