@@ -136,8 +136,8 @@ def time_to_energy(config: EnergyBenchmark) -> dict[str, Any]:
     problems = list(tqdm(make_problems(config, model), total=config.steps, desc="official", file=sys.stderr))
     official = np.array([problem.official_seconds for problem in problems])
     rows = []
-    for name, search in tqdm(FINE.items(), desc="to the official energy", file=sys.stderr):
-        search = replace(search, horizon=config.ahead)
+    for name, settings in tqdm(FINE.items(), desc="to the official energy", file=sys.stderr):
+        search = replace(settings, horizon=config.ahead)
         found = [reach(search, problem, config.tolerance, seed) for seed, problem in enumerate(problems)]
         seconds = np.array([np.inf if watch.seconds is None else watch.seconds for watch in found])
         reached = np.isfinite(seconds)
