@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import torch
@@ -19,7 +20,11 @@ PROBE = 4
 SHARE = 0.7
 """Of the free memory, what a chunk may take: allocators leave gaps."""
 LARGEST = {"cpu": 64, "mps": 64}
-"""Larger chunks gain no time on these devices and lose the caches; on CUDA memory alone limits them."""
+"""Larger chunks gain no time on these devices; on CUDA memory alone limits them."""
+SMALLEST_FAST = 4
+"""From here on matrix products of a large model are about as fast as they get."""
+FAST_MEMORY = 256e6
+"""On a CPU, more than this at a time comes afresh from the system again and again, page by page [bytes]."""
 
 
 class Chunks:
@@ -79,7 +84,11 @@ class Chunks:
         each = max(1.0, peak.bytes / PROBE)
         fitting = max(1, int(SHARE * free / each))
         logger.info("%.1f MB a sequence, %.1f GB free: %d fit", each / 1e6, free / 1e9, fitting)
-        return fitting if largest is None else min(fitting, largest)
+        if largest is None:
+            return fitting
+        if actions.device.type == "cpu":  # a power of 2, so that what little the measurement varies changes nothing
+            largest = min(largest, max(SMALLEST_FAST, 2 ** int(math.log2(max(1.0, FAST_MEMORY / each)))))
+        return min(fitting, largest)
 
     def _shrink(self, key: tuple[object, ...], sequences: int) -> None:
         """Halves the size of the parts after memory ran out."""

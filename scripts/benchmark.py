@@ -222,10 +222,20 @@ def draw_energy(results: dict[str, Any], path: Path) -> None:
     figure, axes = start_figure()
     for name in [row["planner"] for row in results["rows"]]:
         rows = [row for row in results["equal_time"] if row["planner"] == name]
-        energies = [row["median_energy_over_official"] for row in rows]
-        axes.plot([1000 * row["budget_seconds"] for row in rows], energies, marker="o", label=name)
-    axes.axhline(1, color="gray", linewidth=0.8)
-    axes.set(xlabel="time for planning [ms]", ylabel="energy over the official planner's (median)", xscale="log")
+        above = [100 * (row["median_energy_over_official"] - 1) for row in rows]
+        budgets = [1000 * row["budget_seconds"] for row in rows]
+        axes.plot(budgets, above, marker="o", label=name)
+        axes.set_xscale("log")
+        axes.set_xticks(budgets, [f"{budget:g}" for budget in budgets], minor=False)
+    axes.minorticks_off()
+    axes.set_yscale("symlog", linthresh=0.01)
+    axes.set_ylim(bottom=min(-0.01, 1.1 * axes.dataLim.y0))
+    axes.set(
+        xlabel="time for planning [ms]",
+        ylabel="median energy above the official planner's [%]",
+        title=f"official planner: {results['official_evaluations']} evaluations in "
+        f"{results['official_median_seconds']:.1f} s",
+    )
     finish_figure(figure, axes, path)
 
 
@@ -251,7 +261,7 @@ def finish_figure(figure: Any, axes: Any, path: Path) -> None:
     """Adds legend and grid and writes the file."""
     from matplotlib import pyplot
 
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="best")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

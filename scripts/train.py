@@ -1,6 +1,7 @@
 """Trains the action-conditioned predictor on a dataset's cached latents.
 
     python scripts/train.py --config scripts/configs/franka-tiny/train.yaml [--checkpoint checkpoints/NAME ...]
+    python scripts/train.py --parent franka-tiny --data data/mine --output runs/mine --steps 500 --learning-rate 1e-4
 
 Ctrl-C saves and stops; the same command goes on where it stopped. The output directory gets config.yaml, losses.jsonl,
 tensorboard/, state.pt and checkpoint/ (or --checkpoint), ready for scripts/evaluate.py. Every evaluation prints the
@@ -23,17 +24,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tqdm import tqdm
 
 from envs.config import config_from_command_line
-from envs.episodes import DatasetError
 from envs.episodes.lerobot import EpisodeDataset, read_dataset
 from world_model.batches import WindowBatches
-from world_model.checkpoint import CheckpointError, Manifest
+from world_model.checkpoint import Manifest, find_checkpoint
 from world_model.device import find_device
 from world_model.encoder import Encoder
 from world_model.encoder_folder import load_encoder
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
-from world_model.loop import RunLog, StateError
-from world_model.store import CacheError
+from world_model.loop import RunLog
 from world_model.train import TrainConfig, train
 
 HELD_OUT = "held_out/"
@@ -45,14 +44,22 @@ def main() -> int:
     config = config_from_command_line(TrainConfig, "Train the action-conditioned predictor on cached latents.")
     try:
         dataset = read_dataset(config.data)
-        encoder = load_encoder(config.encoder).to(find_device(config.device))
+        encoder = load_encoder(encoder_folder(config)).to(find_device(config.device))
         batches = WindowBatches(dataset, encode(config, dataset, encoder), config.stride)
         manifest = run(config, encoder, batches, dataset)
-    except (DatasetError, CacheError, StateError, CheckpointError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"checkpoint: {config.checkpoint_directory}" if manifest else "stopped; the same command goes on from here")
     return 0 if manifest else 130
+
+
+def encoder_folder(config: TrainConfig) -> Path:
+    """Returns the folder of the encoder that is named, or of the parent's own."""
+    if config.parent is not None:
+        return find_checkpoint(config.parent) / "encoder"
+    assert config.encoder is not None, "TrainConfig has one of the two"
+    return config.encoder
 
 
 def encode(config: TrainConfig, dataset: EpisodeDataset, encoder: Encoder) -> LatentCache:

@@ -77,10 +77,18 @@ def test_size_follows_from_what_a_sequence_takes_and_what_is_free(monkeypatch: p
     def hungry(actions: Tensor) -> Tensor:  # 40 MB a sequence
         return torch.ones(len(actions), 10_000_000).sum(dim=1)
 
-    monkeypatch.setattr(planner.chunks, "free_memory", lambda device: 400_000_000)
     sizes: list[int] = []
-    Chunks().score(lambda actions: (sizes.append(len(actions)), hungry(actions))[1], ACTIONS)
-    assert 5 <= max(sizes) <= 7, "0.7 x 400 MB / 40 MB is 7"
+
+    def watched(actions: Tensor) -> Tensor:
+        sizes.append(len(actions))
+        return hungry(actions)
+
+    Chunks().score(watched, ACTIONS)
+    assert sizes[-2] == 4, "more would not be faster on a CPU"
+    monkeypatch.setattr(planner.chunks, "free_memory", lambda device: 130_000_000)
+    sizes.clear()
+    Chunks().score(watched, ACTIONS)
+    assert sizes[-2] == 2, "0.7 x 130 MB / 40 MB is 2"
 
 
 @pytest.mark.skipif(free_memory(torch.device("cpu")) is None, reason="this system does not tell its free memory")

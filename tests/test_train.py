@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from envs.spec import SpecError
 from tests.moving_square import MovingSquare
 from world_model.batches import WindowBatches
-from world_model.checkpoint import load_checkpoint
+from world_model.checkpoint import load_checkpoint, read_manifest
 from world_model.encoder import Encoder, EncoderConfig
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
@@ -42,7 +43,7 @@ def batches(latents: LatentCache) -> WindowBatches:
 
 def make_config(output: Path, **changes: object) -> TrainConfig:
     config = TrainConfig(
-        data=Path("nowhere"), encoder=Path("nowhere"), output=output, frames=3, steps=12, batch=8, warmup=3,
+        data=Path("nowhere"), output=output, encoder=Path("nowhere"), frames=3, steps=12, batch=8, warmup=3,
         predictor=PredictorSize(24, 1, 2, 2.0, 8), context=1, evaluate_every=6, evaluate_horizon=3, save_every=5,
         device="cpu", precision="fp32",
     )  # fmt: skip
@@ -116,3 +117,81 @@ def test_training_beats_copying_and_its_checkpoint_loads(
     assert metrics["teacher_forcing"] < metrics["teacher_forcing_shuffled"]
     assert "shuffled" in format_errors(metrics)
     assert load_checkpoint(config.checkpoint_directory).action_spec == DATA.spec
+
+
+@pytest.fixture(scope="module")
+def parent(encoder: Encoder, batches: WindowBatches, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = make_config(tmp_path_factory.mktemp("parent"), predictor=PredictorSize(24, 3, 2, 2.0, 8))
+    train(config, encoder, batches, lambda step, measured: None, {"command": "a test"})
+    return config.checkpoint_directory
+
+
+def fine_tune(output: Path, parent: Path, **changes: object) -> TrainConfig:
+    return make_config(output, encoder=None, parent=str(parent), **changes)
+
+
+def test_fine_tuning_starts_from_its_parent_and_says_so(
+    encoder: Encoder, batches: WindowBatches, parent: Path, tmp_path: Path
+) -> None:
+    manifest = train(fine_tune(tmp_path, parent), encoder, batches, lambda step, measured: None, {})
+    before = read_manifest(parent)
+    assert manifest is not None and manifest.parent == str(parent)
+    assert manifest.training["parent_metrics"] == pytest.approx(before.training["metrics"])
+    assert manifest.training["metrics"]["teacher_forcing"] < before.training["metrics"]["teacher_forcing"]
+    assert (manifest.predictor, manifest.statistics) == (before.predictor, before.statistics)
+
+
+def test_fine_tuning_the_last_blocks_leaves_the_others_as_they_were(
+    encoder: Encoder, batches: WindowBatches, parent: Path, tmp_path: Path
+) -> None:
+    config = fine_tune(tmp_path, parent, blocks=1)
+    train(config, encoder, batches, lambda step, measured: None, {})
+    before, after = (load_checkpoint(folder).predictor.state_dict() for folder in (parent, config.checkpoint_directory))
+    changed = {
+        name.split(".")[0] + name.split(".")[1] * ("blocks" in name)
+        for name in before
+        if not torch.equal(before[name], after[name])
+    }
+    assert changed == {"predictor_blocks2", "predictor_norm", "predictor_proj"}
+
+
+def test_a_resumed_fine_tuning_has_the_losses_of_an_unbroken_one(
+    encoder: Encoder, batches: WindowBatches, parent: Path, tmp_path: Path
+) -> None:
+    unbroken = losses_of(fine_tune(tmp_path / "a", parent, blocks=2), encoder, batches)
+    broken = fine_tune(tmp_path / "b", parent, blocks=2)
+    first = losses_of(broken, encoder, batches, stop_after=7)
+    assert first + losses_of(broken, encoder, batches) == unbroken
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"encoder": Path("here")}, "name either an encoder, for a new predictor, or a parent"),
+        ({"parent": None}, "name either an encoder, for a new predictor, or a parent"),
+        ({"blocks": 0}, "blocks is how many of a parent's last blocks learn, at least 1, got 0"),
+        ({"parent": None, "encoder": Path("here"), "blocks": 1}, "blocks is how many of a parent's"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_an_error(changes: dict, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=expected):
+        replace(fine_tune(tmp_path, Path("some")), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"blocks": 4}, "has 3 blocks, 4 were to learn"), ({"evaluate_horizon": 9}, "takes 8 frames at most, but 9 are")],
+)
+def test_a_parent_that_does_not_fit_is_an_error(
+    encoder: Encoder, batches: WindowBatches, parent: Path, changes: dict, expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        train(fine_tune(tmp_path, parent, **changes), encoder, batches, lambda step, measured: None, {})
+
+
+def test_a_parent_of_other_actions_is_refused(
+    encoder: Encoder, batches: WindowBatches, parent: Path, tmp_path: Path
+) -> None:
+    slower = WindowBatches(DATA, batches.latents, stride=2)
+    with pytest.raises(SpecError, match="rate"):
+        train(fine_tune(tmp_path, parent, frames=2, rollout_steps=1, evaluate_horizon=1), encoder, slower, print, {})

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from world_model.batches import WindowBatches
-from world_model.checkpoint import Manifest, save_checkpoint
+from world_model.checkpoint import Manifest, load_checkpoint, save_checkpoint
 from world_model.clips import Shuffle, split_episodes
 from world_model.device import Precision, autocast, find_device, resolve_precision
 from world_model.encoder import Encoder
@@ -50,11 +50,16 @@ class TrainConfig:
 
     Attributes:
         data: Dataset folder, see `envs.episodes`.
-        encoder: Folder of the frozen encoder in transformers' format, see `encoder_folder.load_encoder`.
         output: Run directory: resolved config, log, state to resume from.
+        encoder: For a new predictor: folder of its frozen encoder in transformers' format, see
+            `encoder_folder.load_encoder`.
+        parent: To fine-tune: the checkpoint to start from, by name or path. Its encoder, its predictor's shape and its
+            statistics stay.
+        blocks: Of a parent, how many of the predictor's last blocks learn, with the output layers after them; None for
+            the whole predictor.
         checkpoint: Where the finished model goes; None for checkpoint/ in the run directory.
         cache: Where latents are kept; None for data + "-cache".
-        predictor: Its size.
+        predictor: Size of a new predictor.
         context: Past frames that a planner's rollouts will use at most.
         frames: Frames of a training window, T.
         stride: Distance of a window's frames; the model's actions then last `stride` recorded ones.
@@ -80,8 +85,10 @@ class TrainConfig:
     """
 
     data: Path
-    encoder: Path
     output: Path
+    encoder: Path | None = None
+    parent: str | None = None
+    blocks: int | None = None
     checkpoint: Path | None = None
     cache: Path | None = None
     predictor: PredictorSize = field(default_factory=PredictorSize)
@@ -115,11 +122,22 @@ class TrainConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.rollout_steps < self.frames:
             raise ValueError(f"a window of {self.frames} frames has no {self.rollout_steps} rollout steps")
-        longest = max(self.frames - 1, self.evaluate_horizon, self.context)
-        if longest > self.predictor.max_frames:
-            raise ValueError(f"predictor.max_frames is {self.predictor.max_frames}, but {longest} frames are used")
+        if (self.encoder is None) == (self.parent is None):
+            raise ValueError(
+                "name either an encoder, for a new predictor, or a parent, the checkpoint to fine-tune; got "
+                f"encoder {self.encoder} and parent {self.parent}"
+            )
+        if self.blocks is not None and (self.parent is None or self.blocks < 1):
+            raise ValueError(f"blocks is how many of a parent's last blocks learn, at least 1, got {self.blocks}")
+        if self.parent is None and self.longest > self.predictor.max_frames:
+            raise ValueError(f"predictor.max_frames is {self.predictor.max_frames}, but {self.longest} frames are used")
         if not 0 <= self.average < 1 or self.pose_noise < 0:
             raise ValueError(f"average must be in 0 .. 1, pose_noise at least 0: {self.average}, {self.pose_noise}")
+
+    @property
+    def longest(self) -> int:
+        """The most frames that the predictor gets in one sequence."""
+        return max(self.frames - 1, self.evaluate_horizon, self.context)
 
     @property
     def cache_directory(self) -> Path:
@@ -212,7 +230,13 @@ class PredictorTrainer:
 
 
 def make_model(config: TrainConfig, encoder: Encoder, batches: WindowBatches, training: tuple[int, ...]) -> VJEPA2AC:
-    """Returns an untrained world model for a dataset, the same for the same seed."""
+    """Returns the world model that training starts from: the parent, or a new one, the same for the same seed.
+
+    Raises:
+        ValueError: If the parent does not fit the data or the settings.
+    """
+    if config.parent is not None:
+        return adopt_parent(config, load_checkpoint(config.parent), encoder, batches)
     size, spec = config.predictor, batches.action_spec
     shape = PredictorConfig(
         token_width=encoder.width,
@@ -233,6 +257,30 @@ def make_model(config: TrainConfig, encoder: Encoder, batches: WindowBatches, tr
     return VJEPA2AC(encoder, predictor, spec, batches.statistics(training), config.context)
 
 
+def adopt_parent(config: TrainConfig, parent: VJEPA2AC, encoder: Encoder, batches: WindowBatches) -> VJEPA2AC:
+    """Returns the parent with the data's action bounds, what is to learn of its predictor unfrozen.
+
+    Raises:
+        SpecError: If its actions mean something else than the data's.
+        ValueError: If its predictor has other poses, too few frames or too few blocks.
+    """
+    parent.action_spec.check_same_meaning(batches.action_spec)
+    predictor, pose_size = parent.predictor, batches.poses[0].shape[1]
+    shape = predictor.config
+    if shape.pose_size not in {0, pose_size}:
+        raise ValueError(f"the data's poses have {pose_size} numbers, those of {config.parent} {shape.pose_size}")
+    if config.longest > shape.max_frames:
+        raise ValueError(f"{config.parent} takes {shape.max_frames} frames at most, but {config.longest} are used")
+    if config.blocks is not None and config.blocks > shape.depth:
+        raise ValueError(f"{config.parent} has {shape.depth} blocks, {config.blocks} were to learn")
+    learning: list[nn.Module] = [predictor]
+    if config.blocks is not None:
+        learning = [*predictor.predictor_blocks[-config.blocks :], predictor.predictor_norm, predictor.predictor_proj]
+    for module in learning:
+        module.requires_grad_(True)
+    return VJEPA2AC(encoder, predictor, batches.action_spec, parent.statistics, config.context)
+
+
 def train(
     config: TrainConfig, encoder: Encoder, batches: WindowBatches, report: Report, provenance: Mapping[str, Any]
 ) -> Manifest | None:
@@ -249,7 +297,8 @@ def train(
         StateError: If the output directory holds the state of another run.
     """
     trainer = PredictorTrainer(config, encoder, batches)
+    before = {} if config.parent is None else {"parent_metrics": trainer.evaluate()}
     if not run_steps(trainer, config, SESSION_FIELDS, batches.latents.key, report):
         return None
-    training = {**provenance, "metrics": trainer.evaluate()}
-    return save_checkpoint(config.checkpoint_directory, trainer.best, training=training)
+    training = {**provenance, **before, "metrics": trainer.evaluate()}
+    return save_checkpoint(config.checkpoint_directory, trainer.best, training=training, parent=config.parent)
