@@ -11,6 +11,7 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.base import Plan, Score
+from planner.elites import EliteGaussian
 from planner.search import Search
 
 
@@ -107,20 +108,11 @@ class CEM:
         """See `Planner.plan`."""
         config = self.config
         search = Search(score, spec, guesses, generator, self.horizon, deadline, config.tolerance)
-        mean, least_std = search.guesses[0], config.minimum_std * search.range
-        std = (config.initial_std * search.range).expand_as(mean)
-        kept, kept_costs = search.scored, search.scored_costs
+        gaussian = EliteGaussian(search, config.elites, config.kept_elites, config.initial_std, config.minimum_std)
         while search.goes_on(config.iterations):
-            known = search.unscored if search.iterations == 1 else mean[None]
-            drawn = search.draw(known, mean, std, config.samples)
-            costs, drawn = torch.cat([search.score(drawn), kept_costs]), torch.cat([drawn, kept])
-            elite_costs, order = costs.topk(min(config.elites, len(costs)), largest=False)
-            elites = drawn[order]
-            kept, kept_costs = elites[: config.kept_elites], elite_costs[: config.kept_elites]
-            mean = (1 - config.momentum_mean) * elites.mean(dim=0) + config.momentum_mean * mean
-            mean = mean.clamp(search.low, search.high)
-            spread = elites.std(dim=0, correction=min(1, len(elites) - 1))
-            std = torch.maximum((1 - config.momentum_std) * spread + config.momentum_std * std, least_std)
+            known = search.unscored if search.iterations == 1 else gaussian.mean[None]
+            drawn = search.draw(known, gaussian.mean, gaussian.std, config.samples)
+            gaussian.refit(drawn, config.momentum_mean, config.momentum_std)
         if search.affordable(1):
-            search.score(mean[None])
+            search.score(gaussian.mean[None])
         return search.plan()

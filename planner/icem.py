@@ -11,6 +11,7 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.base import Plan, Score
+from planner.elites import EliteGaussian
 from planner.search import Search
 
 
@@ -108,22 +109,12 @@ class ICEM:
         """See `Planner.plan`."""
         config = self.config
         search = Search(score, spec, guesses, generator, self.horizon, deadline, config.tolerance)
-        mean, least_std = search.guesses[0], config.minimum_std * search.range
-        std = (config.initial_std * search.range).expand_as(mean)
-        kept, kept_costs = search.scored, search.scored_costs
+        gaussian = EliteGaussian(search, config.elites, config.kept_elites, config.initial_std, config.minimum_std)
         while search.goes_on(config.iterations):
-            drawn = self._draw(search, mean, std)
-            costs, drawn = torch.cat([search.score(drawn), kept_costs]), torch.cat([drawn, kept])
-            elite_costs, order = costs.topk(min(config.elites, len(costs)), largest=False)
-            elites = drawn[order]
-            kept, kept_costs = elites[: config.kept_elites], elite_costs[: config.kept_elites]
-            mean = (1 - config.momentum) * elites.mean(dim=0) + config.momentum * mean
-            mean = mean.clamp(search.low, search.high)
-            spread = elites.std(dim=0, correction=min(1, len(elites) - 1))
-            std = torch.maximum((1 - config.momentum) * spread + config.momentum * std, least_std)
+            gaussian.refit(self._draw(search, gaussian.mean, gaussian.std), config.momentum, config.momentum)
         if search.affordable(1):
-            search.score(mean[None])
-        return search.plan(runners_up=kept)
+            search.score(gaussian.mean[None])
+        return search.plan(runners_up=gaussian.kept)
 
     def _draw(self, search: Search, mean: Float[Tensor, "H A"], std: Float[Tensor, "H A"]) -> Float[Tensor, "S H A"]:
         """Returns an iteration's candidates: the guesses in the first, the mean in the last, and fresh samples."""

@@ -18,14 +18,14 @@ def find_device(name: str | torch.device) -> torch.device:
     """
     devices = available_devices()
     if str(name) == "auto":
-        return torch.device(devices[-1] if devices[-1] == "mps" else devices[min(1, len(devices) - 1)])
+        return torch.device(devices[min(1, len(devices) - 1)])
     if str(name) not in {*devices, *(["cuda"] if "cuda:0" in devices else [])}:
         raise ValueError(f"there is no device {str(name)!r} here; there are: {', '.join(devices)} (or auto)")
     return torch.device(name)
 
 
 def available_devices() -> list[str]:
-    """Returns the names of the devices that torch can use here, the CPU first."""
+    """Returns the names of the devices that torch can use here: the CPU, then the fastest first."""
     devices = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     return [*devices, "mps"] if torch.backends.mps.is_available() else devices
 

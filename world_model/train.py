@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,7 +169,7 @@ class PredictorTrainer:
         self.precision: Literal["bf16", "fp32"] = resolve_precision(config.precision, self.device)
         split = split_episodes(len(batches.lengths), config.held_out, config.seed)
         self.model = make_model(config, encoder, batches, split.training).to(self.device)
-        self.average = make_model(config, encoder, batches, split.training).to(self.device) if config.average else None
+        self.average = copy.deepcopy(self.model, {id(encoder): encoder}) if config.average else None
         self.optimizer = make_adamw((self.model.predictor,), config.learning_rate, config.weight_decay)
         self.windows = batches.windows(split.training, config.frames)
         self.held_out = batches.windows(split.held_out, config.evaluate_horizon + 1)
