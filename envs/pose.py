@@ -12,10 +12,14 @@ torch, are differentiable. Source: V-JEPA 2 (arXiv 2506.09985), section 3; SciPy
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
+
+from envs.spec import POSE_NAMES, ActionSpec
 
 Array = TypeVar("Array", np.ndarray, Any)
 
@@ -84,3 +88,27 @@ def difference(start: Array, end: Array) -> Array:
     rotation = matrix_from_euler(end[..., 3:6]) @ matrix_from_euler(start[..., 3:6]).swapaxes(-1, -2)
     parts = [end[..., :3] - start[..., :3], euler_from_matrix(rotation), end[..., 6:7] - start[..., 6:7]]
     return _concatenate(xp, parts)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How poses and actions of one kind go together.
+
+    Attributes:
+        compose: The pose that an action leads to from a pose.
+        difference: The action that leads from one measured pose to another.
+        angles: Indices of the pose's numbers that come back to where they were after 2 pi.
+    """
+
+    compose: Callable[[Any, Any], Any]
+    difference: Callable[[Any, Any], Any]
+    angles: tuple[int, ...] = ()
+
+
+END_EFFECTOR = Motion(compose, difference, (3, 4, 5))
+SUM = Motion(lambda pose, action: pose + action, lambda start, end: end - start)
+
+
+def motion_of(spec: ActionSpec) -> Motion:
+    """Returns this module's convention for actions named as `POSE_NAMES`; any others, such as joints', add up."""
+    return END_EFFECTOR if tuple(spec.names) == POSE_NAMES else SUM

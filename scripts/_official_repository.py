@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from planner.official_cem import OfficialCEMConfig
 from world_model.encoder import EncoderConfig
+from world_model.official import encoder_to_transformers
 from world_model.predictor import PredictorConfig
 from world_model.vjepa2_ac import VJEPA2AC, Statistics
 
@@ -82,10 +83,16 @@ class OfficialRepository:
             predictor.load_state_dict(weights, strict=True)
         return predictor.eval()
 
-    def encoder(self, config: EncoderConfig) -> nn.Module:
-        """Returns the official encoder of a shape, randomly initialised (its code needs einops)."""
+    def encoder(self, config: EncoderConfig, weights: dict[str, Tensor] | None = None) -> nn.Module:
+        """Returns the official encoder of a shape, with our weights where given (its code needs einops).
+
+        Raises:
+            ValueError: If einops is missing.
+        """
+        if importlib.util.find_spec("einops") is None:
+            raise ValueError("the official encoder's code needs einops: pip install einops")
         module = importlib.import_module("src.models.vision_transformer")
-        return module.VisionTransformer(
+        encoder = module.VisionTransformer(
             img_size=(config.image_size, config.image_size),
             patch_size=config.patch_size,
             num_frames=16 if config.tubelet_size > 1 else config.tubelet_size,
@@ -98,6 +105,11 @@ class OfficialRepository:
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
             use_rope=True,
         ).eval()
+        if weights is not None:
+            named = {name: tensor for name, tensor in encoder.state_dict().items() if name != "pos_embed"}
+            for name, tensor in encoder_to_transformers(named).items():  # views of the encoder's own tensors
+                tensor.copy_(weights[name])
+        return encoder.requires_grad_(False)
 
     def world_step(self, model: VJEPA2AC) -> WorldStep:
         """Returns what the official notebook's world model does, with the official predictor and a model's weights.

@@ -143,11 +143,15 @@ def table(summaries: Mapping[str, Summary], names: Mapping[str, str]) -> str:
     """Returns a Markdown table, aligned for reading as it stands, one row an actor."""
     header = ["", "success at the end", "95 % interval", "success ever", "solved at the start", "error mean / median"]
     rows = [[names[actor], *_cells(summary)] for actor, summary in summaries.items()]
+    return markdown(header, rows)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table, aligned for reading as it stands."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    rule = ["-" * width for width in widths]
+    lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in [header, rule, *rows]
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     )
 
 

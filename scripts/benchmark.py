@@ -3,6 +3,7 @@
     python scripts/benchmark.py plan --official path/to/vjepa2      # one plan at equal samples, iterations, horizon
     python scripts/benchmark.py energy --official path/to/vjepa2    # time to the official planner's energy
     python scripts/benchmark.py pareto                              # success against seconds an action
+    python scripts/benchmark.py train --official path/to/vjepa2     # training steps beside the official recipe
 
 `--official` is a checkout of github.com/facebookresearch/vjepa2: its code runs on the same weights, noise and machine,
 in turns with ours. With a GPU: `plan --device cuda --sizes released --samples 800 --iterations 10 --horizons 1
@@ -29,6 +30,8 @@ import tyro
 from _benchmark_energy import EnergyBenchmark, time_to_energy
 from _benchmark_pareto import ParetoBenchmark, success_and_seconds
 from _benchmark_plan import PlanBenchmark, time_plans
+from _benchmark_train import TrainBenchmark, time_training, train_rows
+from _report import markdown
 
 from envs.config import dump_config
 
@@ -36,6 +39,7 @@ Part = (
     Annotated[PlanBenchmark, tyro.conf.subcommand("plan")]
     | Annotated[EnergyBenchmark, tyro.conf.subcommand("energy")]
     | Annotated[ParetoBenchmark, tyro.conf.subcommand("pareto")]
+    | Annotated[TrainBenchmark, tyro.conf.subcommand("train")]
 )
 
 
@@ -44,7 +48,7 @@ class BenchmarkConfig:
     """What to measure.
 
     Attributes:
-        part: plan, energy or pareto.
+        part: plan, energy, pareto or train.
         output: Folder for the results; results/benchmark-<part> if not given.
     """
 
@@ -56,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; what a user can get wrong ends it in one line."""
     config = tyro.cli(BenchmarkConfig, args=arguments, description=__doc__, config=(tyro.conf.OmitSubcommandPrefixes,))
     try:
-        name, results, text, draw = measure(config.part)
+        name, results, text, draw = measure(config)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    output = config.output or Path("results") / f"benchmark-{name}"
+    output = output_folder(config, name)
     output.mkdir(parents=True, exist_ok=True)
     found = {"config": dump_config(config.part), "machine": machine(config.part.device), **results}
     (output / "results.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -69,8 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{json.dumps(found['machine'])}\nwrote results.json, results.md and benchmark.png to {output}")
 
 
-def measure(part: Any) -> tuple[str, dict[str, Any], str, Callable[[dict[str, Any], Path], None]]:
+def output_folder(config: BenchmarkConfig, name: str) -> Path:
+    """Returns the folder for a part's results."""
+    return config.output or Path("results") / f"benchmark-{name}"
+
+
+def measure(config: BenchmarkConfig) -> tuple[str, dict[str, Any], str, Callable[[dict[str, Any], Path], None]]:
     """Returns a part's name, its results, their text and what draws them."""
+    part = config.part
     match part:
         case PlanBenchmark():
             results = time_plans(part)
@@ -78,8 +88,11 @@ def measure(part: Any) -> tuple[str, dict[str, Any], str, Callable[[dict[str, An
         case EnergyBenchmark():
             results = time_to_energy(part)
             return "energy", results, energy_text(results), draw_energy
+        case TrainBenchmark():
+            results = time_training(part)
+            return "train", results, train_text(part, results), draw_training
         case _:
-            results = success_and_seconds(part)
+            results = success_and_seconds(part, output_folder(config, "pareto") / "results.json")
             return "pareto", results, pareto_text(part, results), draw_pareto
 
 
@@ -92,15 +105,6 @@ def machine(device: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "torch": torch.__version__,
     }
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table, aligned for reading as it stands."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
-    )
 
 
 def plan_text(config: PlanBenchmark, results: dict[str, Any]) -> str:
@@ -198,6 +202,21 @@ def pareto_text(config: ParetoBenchmark, results: dict[str, Any]) -> str:
     )
 
 
+def train_text(config: TrainBenchmark, results: dict[str, Any]) -> str:
+    """Returns the table of training steps."""
+    header = [
+        "recordings", "cached", "official recipe", "decode", "encode", "learn", "times faster", "loss difference",
+        "cache, a frame",
+    ]  # fmt: skip
+    code = "its own encoder and predictor" if config.official else "our modules"
+    return (
+        f"{markdown(header, train_rows(results))}\n\nOne optimiser step of {config.batch} windows of {config.frames} "
+        f"frames, {config.rollout_steps} rollout steps, {config.checkpoint}, float32, median of {config.turns} "
+        f"turns of {config.steps} steps (range). The official recipe decodes and encodes every window in every step "
+        f"({code}); the cache is made once, at the cost in the last column, decoding included."
+    )
+
+
 def draw_plans(results: dict[str, Any], path: Path) -> None:
     """Draws how many times faster ours is, over the horizon."""
     figure, axes = start_figure()
@@ -247,6 +266,20 @@ def draw_pareto(results: dict[str, Any], path: Path) -> None:
         spread = [[max(0, share - low)], [max(0, high - share)]]
         axes.errorbar(row["median_seconds"], share, spread, marker="o", capsize=3, label=row["planner"])
     axes.set(xlabel="median seconds an action", ylabel="success at the end", xscale="log", ylim=(0, 1.03))
+    finish_figure(figure, axes, path)
+
+
+def draw_training(results: dict[str, Any], path: Path) -> None:
+    """Draws where a step's time goes."""
+    figure, axes = start_figure()
+    names = [row["recordings"] for row in results["rows"]]
+    left = [0.0] * len(names)
+    for part in ("decode", "encode", "learn"):
+        seconds = [row["official_seconds"][part] for row in results["rows"]]
+        axes.barh([f"{name}\nofficial recipe" for name in names], seconds, left=left, label=part)
+        left = [a + b for a, b in zip(left, seconds, strict=True)]
+    axes.barh([f"{name}\ncached" for name in names], [row["seconds"] for row in results["rows"]], color="black")
+    axes.set(xlabel="seconds an optimiser step")
     finish_figure(figure, axes, path)
 
 

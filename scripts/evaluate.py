@@ -32,6 +32,7 @@ from _report import EpisodeRecord, Summary, record_episode, summarise, table
 from tqdm import tqdm
 
 from envs.config import config_from_command_line, dump_config
+from envs.mujoco.scene import SceneConfig
 from planner.cem import CEMConfig
 from planner.choice import PlannerConfig, make_planner
 from planner.controller import Controller, ControllerConfig, RandomActions, ZeroActions
@@ -60,6 +61,7 @@ class EvaluateConfig:
         video_episodes: The first so many episodes are drawn; 0 writes no pictures.
         device: Where the model runs: cpu, cuda, mps or auto.
         precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
+        scene: Another camera, table or objects than a task of ours has; None for its own.
         planner: The search; a file says which by planner.algorithm.
         objective: What is minimised.
         controller: Receding horizon, and when a subgoal is left where a task has several.
@@ -76,6 +78,7 @@ class EvaluateConfig:
     video_episodes: int = 4
     device: str = "cpu"
     precision: Precision = "fp32"
+    scene: SceneConfig | None = None
     planner: PlannerConfig = field(default_factory=CEMConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     controller: ControllerConfig = field(default_factory=ControllerConfig)
@@ -158,15 +161,15 @@ def workplace(config: EvaluateConfig) -> tuple[gymnasium.Env, Controller]:
     """
     if config.objective.mask is not None:
         read_mask(config.objective.mask)  # what is wrong with it is better said now than at the first reset
-    env = make_task(config.task)
+    env = make_task(config.task, config.scene)
     model = load_model(config)
     spec = env.unwrapped.action_spec  # type: ignore[attr-defined]
     objective = partial(make_objective, config=config.objective, spec=spec)
     return env, Controller(model, make_planner(config.planner), spec, config.controller, objective)
 
 
-def make_task(task: str) -> gymnasium.Env:
-    """Returns the environment of a task.
+def make_task(task: str, scene: SceneConfig | None = None) -> gymnasium.Env:
+    """Returns the environment of a task, in its own scene or another.
 
     Raises:
         ValueError: If there is none of that name (it lists those there are) or its module does not import.
@@ -180,7 +183,8 @@ def make_task(task: str) -> gymnasium.Env:
     if task_id not in gymnasium.registry:
         ours = sorted(name.removeprefix("envs/") for name in gymnasium.registry if name.startswith("envs/"))
         raise ValueError(f"there is no task {task!r}; there are: {', '.join(ours)}")
-    return gymnasium.make(task_id, disable_env_checker=True)  # the tests check it
+    changes = {} if scene is None else {"scene": scene}
+    return gymnasium.make(task_id, disable_env_checker=True, **changes)  # the tests check it
 
 
 def load_model(config: EvaluateConfig) -> WorldModel:

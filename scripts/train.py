@@ -2,10 +2,15 @@
 
     python scripts/train.py --config scripts/configs/franka-tiny/train.yaml [--checkpoint checkpoints/NAME ...]
     python scripts/train.py --parent franka-tiny --data data/mine --output runs/mine --steps 500 --learning-rate 1e-4
+    python scripts/train.py --parent franka-tiny --data droid --reading scripts/configs/reading/droid.yaml --output ...
+    torchrun --nproc-per-node 8 scripts/train.py --config ...     (or accelerate launch; with several nodes, on each)
+
+On several GPUs a step's `batch` is the windows of all of them together, and `--sharding fsdp` shares out a predictor
+that is large for one. Data, cache and output are on a disk that all nodes see.
 
 Ctrl-C saves and stops; the same command goes on where it stopped. The output directory gets config.yaml, losses.jsonl,
-tensorboard/, state.pt and checkpoint/ (or --checkpoint), ready for scripts/evaluate.py. Every evaluation prints the
-held-out error beside that of copying the last frame and of shuffled actions.
+tensorboard/, state.pt, checkpoint/ (or --checkpoint), ready for scripts/evaluate.py, and report/, which says whether it
+was worth it. Every evaluation prints the held-out error beside that of copying the last frame and of shuffled actions.
 """
 
 from __future__ import annotations
@@ -21,18 +26,21 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin while others work
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from _training_data import open_episodes
+from _training_report import write_report
 from tqdm import tqdm
 
-from envs.config import config_from_command_line
-from envs.episodes.lerobot import EpisodeDataset, read_dataset
+from envs.config import config_from_command_line, dump_config, load_config
+from envs.episodes import EpisodeSource
+from envs.episodes.reading import Reading
 from world_model.batches import WindowBatches
 from world_model.checkpoint import Manifest, find_checkpoint
-from world_model.device import find_device
 from world_model.encoder import Encoder
 from world_model.encoder_folder import load_encoder
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
 from world_model.loop import RunLog
+from world_model.processes import Processes, find_processes, leave_processes
 from world_model.train import TrainConfig, train
 
 HELD_OUT = "held_out/"
@@ -40,17 +48,28 @@ HELD_OUT = "held_out/"
 
 def main() -> int:
     """Runs the program and returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = config_from_command_line(TrainConfig, "Train the action-conditioned predictor on cached latents.")
     try:
-        dataset = read_dataset(config.data)
-        encoder = load_encoder(encoder_folder(config)).to(find_device(config.device))
-        batches = WindowBatches(dataset, encode(config, dataset, encoder), config.stride)
-        manifest = run(config, encoder, batches, dataset)
+        processes = find_processes(config.device)
+        logging.basicConfig(level=logging.INFO if processes.main else logging.ERROR, format="%(message)s")
+        with processes.main_first():
+            dataset = open_episodes(config, show=processes.main)
+        encoder = load_encoder(encoder_folder(config)).to(processes.device)
+        latents = encode(config, dataset, encoder, processes)
+        batches = WindowBatches(dataset, latents, config.stride)
+        manifest = run(config, encoder, batches, dataset, processes)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"checkpoint: {config.checkpoint_directory}" if manifest else "stopped; the same command goes on from here")
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    leave_processes()
+    if processes.main and manifest is None:
+        print("stopped; the same command goes on")
+    elif processes.main:
+        print(f"checkpoint: {config.checkpoint_directory}")
+        print(f"report: {write_report(config.output)} (scripts/report.py adds success in simulation)")
     return 0 if manifest else 130
 
 
@@ -62,17 +81,26 @@ def encoder_folder(config: TrainConfig) -> Path:
     return config.encoder
 
 
-def encode(config: TrainConfig, dataset: EpisodeDataset, encoder: Encoder) -> LatentCache:
-    """Returns the latents of all frames, encoded to disk once; says before what disk they take."""
+def encode(config: TrainConfig, dataset: EpisodeSource, encoder: Encoder, processes: Processes) -> LatentCache:
+    """Returns the latents of all frames, encoded to disk once, by all processes; says before what disk they take."""
     layout = latent_layout(dataset, encoder)
-    print(f"latents take {layout.bytes / 1e9:.2f} GB in {config.cache_directory}")
-    with tqdm(total=sum(dataset.lengths), desc="encode", unit="frame") as bar:
-        return build_latents(dataset, encoder, config.cache_directory, layout=layout, report=bar.update)
+    with tqdm(total=sum(dataset.lengths), desc="encode", unit="frame", disable=not processes.main) as bar:
+        return build_latents(
+            dataset,
+            encoder,
+            config.cache_directory,
+            processes=config.encoding_processes,
+            layout=layout,
+            report=bar.update,
+        )
 
 
-def run(config: TrainConfig, encoder: Encoder, batches: WindowBatches, dataset: EpisodeDataset) -> Manifest | None:
+def run(
+    config: TrainConfig, encoder: Encoder, batches: WindowBatches, dataset: EpisodeSource, processes: Processes
+) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted."""
-    with RunLog(config.output) as log, tqdm(total=config.steps, desc="train") as bar:
+    bar = tqdm(total=config.steps, desc="train", disable=not processes.main)
+    with RunLog(config.output, config.log) as log, bar:
 
         def report(step: int, measured: Mapping[str, float]) -> None:
             log(step, measured)
@@ -88,7 +116,7 @@ def run(config: TrainConfig, encoder: Encoder, batches: WindowBatches, dataset: 
         return train(config, encoder, batches, report, provenance(config, dataset))
 
 
-def provenance(config: TrainConfig, dataset: EpisodeDataset) -> dict[str, object]:
+def provenance(config: TrainConfig, dataset: EpisodeSource) -> dict[str, object]:
     """Returns where the checkpoint comes from, for its manifest."""
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return {
@@ -96,10 +124,10 @@ def provenance(config: TrainConfig, dataset: EpisodeDataset) -> dict[str, object
         "git_commit": git.stdout.strip() or None,
         "data": {
             "folder": str(config.data),
+            "reading": None if config.reading is None else dump_config(load_config(Reading, config.reading)),
             "fingerprint": dataset.fingerprint,
             "episodes": len(dataset),
             "frames": sum(dataset.lengths),
-            "robot_type": dataset.robot_type,
         },
         "steps": config.steps,
         "seed": config.seed,

@@ -27,6 +27,14 @@ class MovingSquare:
         return (self.size, self.size, 3)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"square {episode}" for episode in range(len(self)))
+
+    @property
+    def problems(self) -> dict[int, str]:
+        return {}
+
+    @property
     def fingerprint(self) -> str:
         return f"moving square {self.lengths} {self.size} {self.seed}"
 

@@ -317,7 +317,7 @@ def test_missing_rows_are_reported(dataset_root):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"codebase_version": "v2.1"}, "codebase_version 'v2.1'; only 'v3.0'"),
+        ({"codebase_version": "v1.6"}, "codebase_version 'v1.6'; 'v3.0' and 'v2.1' are read"),
         ({"vjepa_planner": None}, r"carries no ActionSpec .* it has .*features"),
         ({"vjepa_planner": {"action_spec": {"names": ["x"]}}}, "ActionSpec in .* is broken"),
         ({"fps": 15}, "15.0 frames a second, but its ActionSpec 4.0"),
@@ -336,7 +336,13 @@ def test_missing_file_or_camera_is_named(dataset_root):
     with pytest.raises(DatasetError, match=f"has the cameras .*{CAMERA}.*got 'wrist'"):
         read_dataset(dataset_root, camera="wrist")
     next(dataset_root.rglob("file-001.mp4")).unlink()
-    with pytest.raises(DatasetError, match=r"file-001\.mp4 is missing"):
+    dataset = read_dataset(dataset_root)
+    assert list(dataset.problems) == [2, 3]
+    assert "file-001.mp4 is missing" in dataset.problems[2]
+    assert dataset.names[2] == "data/chunk-000/file-001.parquet episode 2"
+    assert len(dataset[1]) == LENGTHS[1]
+    next(dataset_root.rglob("file-000.mp4")).unlink()
+    with pytest.raises(DatasetError, match=r"no episode of .* can be read: .*file-000\.mp4 is missing"):
         read_dataset(dataset_root)
     with pytest.raises(DatasetError, match=r"info\.json is missing"):
         read_dataset(dataset_root / "nowhere")

@@ -12,23 +12,20 @@ import torch
 
 from envs.spec import SpecError
 from tests.moving_square import MovingSquare
+from tests.small_training import DATA, make_config, make_encoder
 from world_model.batches import WindowBatches
 from world_model.checkpoint import load_checkpoint, read_manifest
-from world_model.encoder import Encoder, EncoderConfig
+from world_model.encoder import Encoder
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
 from world_model.loop import StateError
 from world_model.store import CacheError, shard_path
 from world_model.train import PredictorSize, TrainConfig, train
 
-SHAPE = EncoderConfig(image_size=32, patch_size=8, width=24, depth=1, heads=2)
-DATA = MovingSquare((6,) * 24)
-
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    torch.manual_seed(0)
-    return Encoder(SHAPE).requires_grad_(False).eval()
+    return make_encoder()
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +36,6 @@ def latents(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Laten
 @pytest.fixture(scope="module")
 def batches(latents: LatentCache) -> WindowBatches:
     return WindowBatches(DATA, latents)
-
-
-def make_config(output: Path, **changes: object) -> TrainConfig:
-    config = TrainConfig(
-        data=Path("nowhere"), output=output, encoder=Path("nowhere"), frames=3, steps=12, batch=8, warmup=3,
-        predictor=PredictorSize(24, 1, 2, 2.0, 8), context=1, evaluate_every=6, evaluate_horizon=3, save_every=5,
-        device="cpu", precision="fp32",
-    )  # fmt: skip
-    return replace(config, **changes)
 
 
 def losses_of(config: TrainConfig, encoder: Encoder, batches: WindowBatches, stop_after: int | None = None) -> list:
@@ -70,8 +58,7 @@ def test_cached_latents_are_the_encoders_in_bfloat16(encoder: Encoder, latents: 
 
 
 def test_another_encoder_or_dataset_is_another_cache(encoder: Encoder) -> None:
-    torch.manual_seed(1)
-    other = Encoder(SHAPE).eval()
+    other = make_encoder(seed=1)
     keys = {
         latent_layout(DATA, encoder).key,
         latent_layout(DATA, other).key,

@@ -11,11 +11,11 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from envs.episodes import EpisodeSource
-from envs.pose import difference
-from envs.spec import POSE_NAMES, ActionSpec
+from envs.pose import motion_of
+from envs.spec import ActionSpec
 from world_model.clips import Windows
 from world_model.latents import LatentCache
-from world_model.vjepa2_ac import ANGLES, Statistics
+from world_model.vjepa2_ac import Statistics
 
 SMALLEST_STD = 0.01  # 1 cm, 0.6 degrees, 1 % of the gripper's way: what varies less is noise or held fixed
 
@@ -57,7 +57,7 @@ class WindowBatches:
         self.action_spec = strided_spec(dataset.spec, stride)
         recorded = [dataset.poses_actions(episode) for episode in range(len(dataset))]
         self.poses = [poses for poses, _ in recorded]
-        self.actions = [_strided_actions(poses, actions, stride) for poses, actions in recorded]
+        self.actions = [_strided_actions(dataset.spec, poses, actions, stride) for poses, actions in recorded]
 
     def windows(self, episodes: Sequence[int], frames: int) -> Windows:
         """Returns the windows of some episodes, to be numbered and located."""
@@ -77,11 +77,12 @@ class WindowBatches:
         actions = np.concatenate([self.actions[episode] for episode in episodes])
         poses = np.concatenate([self.poses[episode] for episode in episodes])
         mean, std = (np.array(values) for values in _mean_std(poses))
-        if len(mean) == len(POSE_NAMES):
-            angles = poses[:, ANGLES].astype(np.float64)
-            mean[ANGLES] = np.arctan2(np.sin(angles).mean(0), np.cos(angles).mean(0))
-            turns = np.remainder(angles - mean[ANGLES] + np.pi, 2 * np.pi) - np.pi
-            std[ANGLES] = np.maximum(turns.std(0), SMALLEST_STD)
+        turning = list(motion_of(self.action_spec).angles)
+        if turning:
+            angles = poses[:, turning].astype(np.float64)
+            mean[turning] = np.arctan2(np.sin(angles).mean(0), np.cos(angles).mean(0))
+            turns = np.remainder(angles - mean[turning] + np.pi, 2 * np.pi) - np.pi
+            std[turning] = np.maximum(turns.std(0), SMALLEST_STD)
         return Statistics(*_mean_std(actions), tuple(mean.tolist()), tuple(std.tolist()))
 
 
@@ -92,12 +93,13 @@ def strided_spec(spec: ActionSpec, stride: int) -> ActionSpec:
 
 
 def _strided_actions(
-    poses: Float32[np.ndarray, "T P"], actions: Float32[np.ndarray, "T-1 A"], stride: int
+    spec: ActionSpec, poses: Float32[np.ndarray, "T P"], actions: Float32[np.ndarray, "T-1 A"], stride: int
 ) -> Float32[np.ndarray, "U A"]:
     """Returns the action from each frame to the one `stride` later: U = T - stride, as recorded where stride is 1."""
     if stride == 1:
         return actions
-    return difference(poses[:-stride].astype(np.float64), poses[stride:].astype(np.float64)).astype(np.float32)
+    starts, ends = poses[:-stride].astype(np.float64), poses[stride:].astype(np.float64)
+    return motion_of(spec).difference(starts, ends).astype(np.float32)
 
 
 def _mean_std(values: Float32[np.ndarray, "F D"]) -> tuple[tuple[float, ...], tuple[float, ...]]:

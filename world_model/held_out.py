@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from world_model.batches import Batch, WindowBatches
@@ -14,7 +14,6 @@ from world_model.clips import Windows
 from world_model.vjepa2_ac import VJEPA2AC
 
 
-@torch.no_grad()
 def held_out_errors(
     model: VJEPA2AC, batches: WindowBatches, windows: Windows, limit: int, batch: int = 32
 ) -> dict[str, float]:
@@ -32,32 +31,59 @@ def held_out_errors(
         limit: Windows to take at most.
         batch: Windows a pass.
     """
-    numbers = np.unique(np.linspace(0, len(windows) - 1, min(limit, len(windows))).round().astype(np.int64))
+    errors = errors_of_windows(model, batches, windows, choose_windows(windows, limit), batch)
+    return {name: float(values.mean()) for name, values in errors.items()}
+
+
+def choose_windows(windows: Windows, limit: int) -> Int[np.ndarray, " W"]:
+    """Returns the numbers of at most `limit` windows, evenly spread."""
+    return np.unique(np.linspace(0, len(windows) - 1, min(limit, len(windows))).round().astype(np.int64))
+
+
+@torch.no_grad()
+def errors_of_windows(
+    model: VJEPA2AC,
+    batches: WindowBatches,
+    windows: Windows,
+    numbers: Int[np.ndarray, " W"],
+    batch: int = 32,
+    report: Callable[[int], object] = int,
+) -> dict[str, Float[np.ndarray, " W"]]:
+    """Returns each numbered window's errors, named as `held_out_errors` names their means.
+
+    Args:
+        model: Judged in eval mode, on the device it is on.
+        batches: Gives the windows.
+        windows: Of held-out episodes, one frame longer than the horizon.
+        numbers: The windows to take; the actions of one stand for another's where they are shuffled.
+        batch: Windows a pass.
+        report: Called with the number of windows that each pass added.
+    """
     others = np.roll(numbers, max(1, len(numbers) // 2))
     device, was_training = model.action_mean.device, model.training
     model.eval()
-    sums: dict[str, float] = {}
+    parts: list[dict[str, Tensor]] = []
     for first in range(0, len(numbers), batch):
         chosen = slice(first, first + batch)
         true = batches.gather(windows, numbers[chosen]).to(device)
         shuffled = batches.gather(windows, others[chosen]).actions.to(device)
-        for name, value in _window_errors(model, true, shuffled).items():
-            sums[name] = sums.get(name, 0.0) + value * len(true.poses)
+        parts.append(_window_errors(model, true, shuffled))
+        report(len(true.poses))
     model.train(was_training)
-    return {name: value / len(numbers) for name, value in sums.items()}
+    return {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in parts[0]}
 
 
-def _window_errors(model: VJEPA2AC, true: Batch, shuffled: Float[Tensor, "B T-1 A"]) -> dict[str, float]:
-    """Returns the mean errors of one batch of windows."""
+def _window_errors(model: VJEPA2AC, true: Batch, shuffled: Float[Tensor, "B T-1 A"]) -> dict[str, Float[Tensor, "B"]]:
+    """Returns the errors of each window of a batch."""
     tokens = true.tokens.float()
     copies = (tokens[:, :-1], tokens[:, :1].expand_as(tokens[:, 1:]))
     errors = {"": _forecasts(model, tokens, true.actions, true.poses), "_copy": copies}
     errors["_shuffled"] = _forecasts(model, tokens, shuffled, true.poses)
     measured = {}
     for name, (forced, rolled) in errors.items():
-        measured[f"teacher_forcing{name}"] = (forced - tokens[:, 1:]).abs().mean().item()
-        by_step = (rolled - tokens[:, 1:]).abs().mean(dim=(0, 2, 3)).tolist()  # (T-1,)
-        measured |= {f"rollout{name}_{step}": value for step, value in enumerate(by_step, start=1)}
+        measured[f"teacher_forcing{name}"] = (forced - tokens[:, 1:]).abs().mean(dim=(1, 2, 3))
+        by_step = (rolled - tokens[:, 1:]).abs().mean(dim=(2, 3))  # (B, T-1)
+        measured |= {f"rollout{name}_{step}": values for step, values in enumerate(by_step.unbind(1), start=1)}
     return measured
 
 

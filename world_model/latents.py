@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +15,10 @@ from jaxtyping import BFloat16, Int, UInt8, UInt16
 from torch import Tensor
 
 from envs.episodes import EpisodeSource
-from world_model.encoder import IMAGE_MEAN, IMAGE_STD, Encoder
-from world_model.store import SHARD_BYTES, FrameStore, Layout, build_store
+from world_model.decode import DecodedImages, rebatch
+from world_model.encoder import IMAGE_MEAN, IMAGE_STD, Encoder, EncoderConfig
+from world_model.store import FrameStore, Layout, build_store, verify_store
+from world_model.store_layout import SHARD_BYTES
 
 
 class LatentCache:
@@ -62,38 +66,81 @@ def build_latents(
     directory: Path,
     *,
     batch: int = 64,
+    processes: int = 1,
     layout: Layout | None = None,
     report: Callable[[int], object] = int,
 ) -> LatentCache:
     """Returns the latent cache of a dataset, encoding what is not there yet; see `store.build_store`.
+
+    The ranks of a distributed run, each with the encoder on its own device, may all call this at once.
 
     Args:
         dataset: Gives the images.
         encoder: Frozen; runs on the device it is on.
         directory: Caches of different encoders and datasets lie side by side in it.
         batch: Images a pass.
+        processes: Worker processes to encode with, 1 for this one; they share out its torch threads, and the device.
         layout: From `latent_layout`, where the caller has it.
-        report: Called with the number of frames that each episode added.
+        report: Called with the number of frames that were added on disk.
 
     Raises:
-        CacheError: If what is on disk is damaged or an episode is not as its dataset says.
+        CacheError: If what is on disk is damaged or there is too little room.
+        DatasetError: If an episode can't be read or is not as its dataset says; what is finished is kept.
     """
     layout = layout or latent_layout(dataset, encoder)
+    threads = max(1, torch.get_num_threads() // processes)
+    source = EncodedImages(dataset, encoder, batch, threads)
+    return LatentCache(build_store(directory / f"latents-{layout.key[:12]}", layout, source, report, processes))
 
-    def tokens(episode: int) -> UInt16[np.ndarray, "T N D"]:
-        return encode_images(encoder, dataset[episode].images, batch)
 
-    return LatentCache(build_store(directory / f"latents-{layout.key[:12]}", layout, tokens, report))
+def verify_cache(directory: Path) -> list[str]:
+    """Returns what is wrong with the caches in a directory after reading all of them; nothing if they are good.
+
+    Args:
+        directory: What was given to `build_latents` or `build_frames`, or one of the caches in it.
+    """
+    stores = sorted(path for kind in ("frames-*", "latents-*") for path in directory.glob(kind) if path.is_dir())
+    return [problem for store in stores or [directory] for problem in verify_store(store)]
+
+
+class EncodedImages:
+    """Gives the bits of the tokens in bfloat16 of some episodes' images, in batches across episodes.
+
+    Args:
+        dataset: Gives the images.
+        encoder: Frozen; runs on the device it is on. Pickled as its weights, as a device's memory can't be sent.
+        batch: Images a pass.
+        threads: Torch's threads in another process that this is sent to.
+    """
+
+    def __init__(self, dataset: EpisodeSource, encoder: Encoder, batch: int, threads: int) -> None:
+        self.dataset, self.encoder, self.batch, self.threads = dataset, encoder, batch, threads
+
+    def __call__(self, episodes: Sequence[int]) -> Iterator[UInt16[np.ndarray, "B N D"]]:
+        """Yields the tokens of the episodes' frames, encoding while the next ones are decoded."""
+        for images in rebatch(DecodedImages(self.dataset)(episodes), self.batch):
+            yield encode_images(self.encoder, images)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Returns what `_in_worker` makes this of again."""
+        weights = io.BytesIO()
+        torch.save(self.encoder.model.state_dict(), weights)
+        device = self.encoder.rotary.tables.device
+        return _in_worker, (self.dataset, self.encoder.config, weights.getvalue(), device, self.batch, self.threads)
+
+
+def _in_worker(
+    dataset: EpisodeSource, config: EncoderConfig, weights: bytes, device: torch.device, batch: int, threads: int
+) -> EncodedImages:
+    """Returns the same in a worker process, with its share of the threads."""
+    torch.set_num_threads(threads)
+    encoder = Encoder(config)
+    encoder.model.load_state_dict(torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True), assign=True)
+    return EncodedImages(dataset, encoder.requires_grad_(False).eval().to(device), batch, threads)
 
 
 @torch.no_grad()
-def encode_images(
-    encoder: Encoder, images: UInt8[np.ndarray, "T h w 3"], batch: int = 64
-) -> UInt16[np.ndarray, "T N D"]:
+def encode_images(encoder: Encoder, images: UInt8[np.ndarray, "B h w 3"]) -> UInt16[np.ndarray, "B N D"]:
     """Returns the bits of the images' tokens in bfloat16."""
-    device = encoder.rotary.tables.device
-    parts = []
-    for first in range(0, len(images), batch):
-        pixels = encoder.preprocess(torch.from_numpy(np.ascontiguousarray(images[first : first + batch])).to(device))
-        parts.append(encoder(pixels).to(torch.bfloat16).cpu())
-    return torch.cat(parts).view(torch.int16).numpy().view(np.uint16)
+    pixels = encoder.preprocess(torch.from_numpy(np.ascontiguousarray(images)).to(encoder.rotary.tables.device))
+    return encoder(pixels).to(torch.bfloat16).cpu().view(torch.int16).numpy().view(np.uint16)

@@ -1,12 +1,10 @@
-"""What every training loop needs: schedule, optimiser, precision, atomic state, clean interruption, a log."""
+"""What every training loop needs: schedule, optimiser, resuming, clean interruption, a log."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-import os
-import pickle
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -16,27 +14,37 @@ from typing import Any, Literal, Protocol, TextIO
 
 import torch
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 
 from envs.config import dump_config
+from world_model.processes import Processes
+from world_model.state import StateError, load_state, save_state
+from world_model.tracker import Tracker, TrackerName, find_tracker
 
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE, STATE_FILE, LOG_FILE = "config.yaml", "state.pt", "losses.jsonl"
+ALONE = Processes()
 Report = Callable[[int, Mapping[str, float]], None]  # step, what was measured at it
 
 
-class StateError(ValueError):
-    """A run directory's saved state is damaged or belongs to another configuration."""
-
-
 def learning_rate_factor(
-    step: int, steps: int, warmup: int, decay: Literal["cosine", "linear", "constant"], final: float = 0.0
+    step: int,
+    steps: int,
+    warmup: int,
+    decay: Literal["cosine", "linear", "constant"],
+    final: float = 0.0,
+    first: float = 0.0,
+    cooldown: int | None = None,
 ) -> float:
-    """Returns what to multiply the peak learning rate by: a linear rise over `warmup` steps, then a fall to `final`."""
+    """Returns what to multiply the peak learning rate by.
+
+    From `first` it rises linearly over `warmup` steps, stays at 1, and falls to `final` over the last `cooldown` steps:
+    over all after the warm-up where `cooldown` is None.
+    """
     if step < warmup:
-        return (step + 1) / (warmup + 1)
-    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return first + (1.0 - first) * (step + 1) / (warmup + 1)
+    start = warmup if cooldown is None else steps - cooldown
+    progress = min(1.0, max(0.0, (step - start) / max(1, steps - start)))
     if decay == "constant":
         return 1.0
     if decay == "linear":
@@ -67,57 +75,6 @@ def update_average(average: nn.Module, model: nn.Module, momentum: float) -> Non
     """Moves the average's parameters towards the model's: average <- momentum average + (1 - momentum) model."""
     ours, theirs = ([p.detach() for p in m.parameters() if p.is_floating_point()] for m in (average, model))
     torch._foreach_lerp_(ours, theirs, 1.0 - momentum)  # pyright: ignore[reportPrivateImportUsage]
-
-
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes tensors and plain values so that a kill at any moment leaves the old file or the new one, whole."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        torch.save(dict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def load_state(path: Path, config: Mapping[str, Any], fingerprint: str) -> dict[str, Any] | None:
-    """Returns the state to resume from, or None if there is none yet.
-
-    Args:
-        path: Where `save_state` wrote it, with entries "config" and "fingerprint".
-        config: The configuration now, plain values, without the entries that may change between sessions.
-        fingerprint: Of the data now.
-
-    Raises:
-        StateError: If the file can't be read, or was made with another configuration or other data.
-    """
-    if not path.is_file():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise StateError(f"{path} can't be read ({reason}); delete it to start the run afresh") from error
-    differing = _differences(state["config"], config)
-    if differing:
-        raise StateError(
-            f"{path} is the state of a run with another configuration: {'; '.join(differing)}. Name another output "
-            "directory, or delete this one to start afresh"
-        )
-    if state["fingerprint"] != fingerprint:
-        raise StateError(f"{path} is the state of a run on other data. Name another output directory, or delete it")
-    return state
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Returns "name: then -> now" for every differing entry of two nested mappings."""
-    found = []
-    for name in sorted(set(before) | set(now)):
-        then, current = before.get(name), now.get(name)
-        if isinstance(then, Mapping) and isinstance(current, Mapping):
-            found += _differences(then, current, f"{prefix}{name}.")
-        elif then != current:
-            found.append(f"{prefix}{name}: {then!r} then, {current!r} now")
-    return found
 
 
 @contextmanager
@@ -184,7 +141,13 @@ class Trainer(Protocol):
 
 
 def run_steps(
-    trainer: Trainer, config: RunConfig, session_fields: Collection[str], fingerprint: str, report: Report
+    trainer: Trainer,
+    config: RunConfig,
+    session_fields: Collection[str],
+    fingerprint: str,
+    report: Report,
+    processes: Processes = ALONE,
+    finished: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Takes all steps from the saved state on, and returns whether the run is finished; False if it was interrupted.
 
@@ -195,27 +158,66 @@ def run_steps(
         config: Of the run.
         session_fields: Its entries that may differ between the sessions of one run.
         fingerprint: Of the data; a state made from other data is refused.
-        report: Gets every step's measurements.
+        report: Gets every step's measurements, in the main process.
+        processes: All those that take the steps together; the main one writes.
+        finished: Whether the run may end before its last step; asked after each, with the same answer in all processes.
 
     Raises:
-        StateError: If the output directory holds the state of another run.
+        StateError: If the output directory holds the state of another run, or only damaged ones.
     """
     path = config.output / STATE_FILE
     identity = {"config": _without(dump_config(config), session_fields), "fingerprint": fingerprint}
-    state = load_state(path, identity["config"], fingerprint)
-    if state:
-        trainer.load_state_dict(state["trainer"])
-    config.output.mkdir(parents=True, exist_ok=True)
-    dump_config(config, config.output / CONFIG_FILE)
+    done, ending = _resume(trainer, path, identity), False
+    processes.wait()  # nobody writes while others read
+    if processes.main:
+        config.output.mkdir(parents=True, exist_ok=True)
+        dump_config(config, config.output / CONFIG_FILE)
     with interruptible() as stop:
-        for step in range(state["step"] if state else 0, config.steps):
-            report(step, trainer.step(step))
-            done = step + 1
-            if done % config.save_every == 0 or done == config.steps or stop.is_set():
-                save_state(path, {"step": done, "trainer": trainer.state_dict(), **identity})
-            if stop.is_set() and done < config.steps:
+        while done < config.steps and not finished():
+            if ending:
                 return False
+            measured = trainer.step(done)
+            if processes.main:
+                report(done, measured)
+            done, ending = done + 1, processes.any(stop.is_set())
+            if done % config.save_every == 0 or done == config.steps or ending or finished():
+                parts = trainer.state_dict()
+                if processes.main:
+                    save_state(path, {"step": done, "trainer": parts, **identity})
     return True
+
+
+def _resume(trainer: Trainer, path: Path, identity: Mapping[str, Any]) -> int:
+    """Returns the number of steps taken until now, the trainer brought to where it was after them.
+
+    Raises:
+        StateError: If the state was made with another configuration or other data.
+    """
+    state = load_state(path)
+    if state is None:
+        return 0
+    differing = _differences(state["config"], identity["config"])
+    if differing:
+        raise StateError(
+            f"{path} is the state of a run with another configuration: {'; '.join(differing)}. Name another output "
+            "directory, or delete this one to start afresh"
+        )
+    if state["fingerprint"] != identity["fingerprint"]:
+        raise StateError(f"{path} is the state of a run on other data. Name another output directory, or delete it")
+    trainer.load_state_dict(state["trainer"])
+    return state["step"]
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Returns "name: then -> now" for every differing entry of two nested mappings."""
+    found = []
+    for name in sorted(set(before) | set(now)):
+        then, current = before.get(name), now.get(name)
+        if isinstance(then, Mapping) and isinstance(current, Mapping):
+            found += _differences(then, current, f"{prefix}{name}.")
+        elif then != current:
+            found.append(f"{prefix}{name}: {then!r} then, {current!r} now")
+    return found
 
 
 def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -224,37 +226,41 @@ def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
 
 
 class RunLog:
-    """The measurements of a run as JSON lines and for tensorboard; call it with a step and named numbers.
+    """The measurements of a run as JSON lines and for tensorboard or wandb; call it with a step and named numbers.
 
     The first step it is called with is where the run starts or resumes: what an attempt that was broken off had
     logged from there on is dropped.
 
     Args:
-        directory: The run's; losses.jsonl and tensorboard's files go there.
+        directory: The run's; losses.jsonl and the tracker's files go there.
+        tracker: What else gets the numbers.
+
+    Raises:
+        ValueError: If the tracker is not installed.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tracker: TrackerName = "tensorboard") -> None:
         self.directory = directory
+        self._start_tracker = find_tracker(tracker)
         self._file: TextIO | None = None
-        self._writer: SummaryWriter | None = None
+        self._tracker: Tracker | None = None
 
     def __call__(self, step: int, measured: Mapping[str, float]) -> None:
         """Adds one line."""
-        if self._file is None or self._writer is None:
-            self._file, self._writer = self._open(step)
+        if self._file is None or self._tracker is None:
+            self._file, self._tracker = self._open(step), self._start_tracker(self.directory, step)
         self._file.write(f"{json.dumps({'step': step, **measured})}\n")
-        for name, value in measured.items():
-            self._writer.add_scalar(name, value, step)
+        self._tracker(step, measured)
 
-    def _open(self, first_step: int) -> tuple[TextIO, SummaryWriter]:
-        """Returns the files to append to, without what was logged from `first_step` on."""
+    def _open(self, first_step: int) -> TextIO:
+        """Returns the file to append to, without what was logged from `first_step` on."""
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / LOG_FILE
         kept = [line for line in read_log(path) if line["step"] < first_step]
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(f"{json.dumps(line)}\n" for line in kept))
         temporary.replace(path)
-        return path.open("a", buffering=1), SummaryWriter(str(self.directory / "tensorboard"), purge_step=first_step)
+        return path.open("a", buffering=1)
 
     def __enter__(self) -> RunLog:
         """Returns itself."""
@@ -262,9 +268,10 @@ class RunLog:
 
     def __exit__(self, *exception: object) -> None:
         """Closes the files."""
-        if self._file is not None and self._writer is not None:
+        if self._file is not None:
             self._file.close()
-            self._writer.close()
+        if self._tracker is not None:
+            self._tracker.close()
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

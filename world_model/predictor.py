@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from world_model.rope import frame_positions, halves_order, rotary_tables, rotate_halves
 
@@ -105,6 +106,11 @@ class Cache:
         """Returns the cache of the first frames alone; later ones never influenced them."""
         return Cache(tuple(k[:frames] for k in self.keys), tuple(v[:frames] for v in self.values))
 
+    def detach(self) -> Cache:
+        """Returns the same cache, with no gradient flowing back through it."""
+        keys, values = (tuple(tuple(t.detach() for t in ts) for ts in kind) for kind in (self.keys, self.values))
+        return Cache(keys, values)
+
 
 def join(parts: Sequence[Float[Tensor, "b T m ..."]]) -> Float[Tensor, "B T M ..."]:
     """Returns the parts of the frames' tokens as one tensor; parts with a batch of 1 are copied to all samples."""
@@ -114,9 +120,9 @@ def join(parts: Sequence[Float[Tensor, "b T m ..."]]) -> Float[Tensor, "B T M ..
     return torch.cat([part.expand(batch, *part.shape[1:]) for part in parts], dim=2)
 
 
-def add_linear(x: Float[Tensor, "B T M W"], y: Float[Tensor, "B T M V"], linear: nn.Linear) -> Float[Tensor, "B T M W"]:
+def add_linear(x: Float[Tensor, "B T M W"], y: Float[Tensor, "B T M V"], linear: nn.Module) -> Float[Tensor, "B T M W"]:
     """Returns x + linear(y). Without a graph to record, x is overwritten: the product is added as it is computed."""
-    if torch.is_grad_enabled() or not x.dtype == y.dtype == linear.weight.dtype:
+    if torch.is_grad_enabled() or not isinstance(linear, nn.Linear) or not x.dtype == y.dtype == linear.weight.dtype:
         return x + linear(y)
     x.add_(linear.bias).view(-1, x.shape[-1]).addmm_(y.reshape(-1, y.shape[-1]), linear.weight.T)
     return x
@@ -168,14 +174,19 @@ class Attention(nn.Module):
         self, parts: Sequence[Float[Tensor, "b T m W"]], tables: Float[Tensor, "2 T M 1 1 d"]
     ) -> tuple[Float[Tensor, "B h L d"], ...]:
         """Returns queries and keys, rotated, and values."""
-        weight, bias = self._ordered()
         kinds: tuple[list[Tensor], ...] = ([], [], [])
         for part, table in zip(parts, tables.split([part.shape[2] for part in parts], dim=2), strict=True):
-            qkv = functional.linear(part, weight, bias).unflatten(-1, (3, self.heads, -1))  # (b, T, m, 3, heads, head)
+            qkv = self._queries_keys_values(part).unflatten(-1, (3, self.heads, -1))  # (b, T, m, 3, heads, head)
             rotated = rotate_halves(qkv[:, :, :, :2], table)
             for kind, projected in zip(kinds, (rotated[:, :, :, 0], rotated[:, :, :, 1], qkv[:, :, :, 2]), strict=True):
                 kind.append(projected)
         return tuple(join(kind).flatten(1, 2).transpose(1, 2) for kind in kinds)
+
+    def _queries_keys_values(self, tokens: Float[Tensor, "b T m W"]) -> Float[Tensor, "b T m V"]:
+        """Returns `qkv` of the tokens with heads in `halves_order`; an adapter around `qkv` is called as it is."""
+        if isinstance(self.qkv, nn.Linear):
+            return functional.linear(tokens, *self._ordered())
+        return self.qkv(tokens)[..., self.halves]
 
     def _ordered(self) -> tuple[Tensor, Tensor]:
         """Returns weight and bias of queries, keys and values with heads in `halves_order`; frozen ones are kept."""
@@ -230,6 +241,11 @@ class Predictor(nn.Module):
 
     Parameter names and layout are the official ones; so is the initialisation: normal 0.02 truncated at 2, with
     attn.proj and mlp.fc2 of block i (from 1) divided by sqrt(2 i). A residual predictor starts as the identity.
+
+    Attributes:
+        config: Its shape.
+        recompute: Whether, in training, each block's activations are computed again for the backward pass rather than
+            kept: less memory, a third more time.
     """
 
     tables: Tensor
@@ -237,6 +253,7 @@ class Predictor(nn.Module):
     def __init__(self, config: PredictorConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
         self.predictor_embed = nn.Linear(config.token_width, config.width)
         self.action_encoder = nn.Linear(config.action_size, config.width)
         self.state_encoder = nn.Linear(config.pose_size, config.width) if config.pose_size else None
@@ -295,7 +312,11 @@ class Predictor(nn.Module):
         keys, values = [], []
         for index, block in enumerate(self.predictor_blocks):
             past_keys, past_values = (cache.keys[index], cache.values[index]) if cache else ((), ())
-            x, new_keys, new_values = block(parts, tables, past_keys, past_values)
+            arguments = (parts, tables, past_keys, past_values)
+            if self.recompute and torch.is_grad_enabled():
+                x, new_keys, new_values = checkpoint(block, *arguments, use_reentrant=False)
+            else:
+                x, new_keys, new_values = block(*arguments)
             parts = [x]
             if keep:
                 keys.append((*past_keys, *new_keys))

@@ -3,87 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from envs.episodes import EpisodeSource
+from world_model.decode import DecodedImages
+from world_model.store_build import Source, build
+from world_model.store_layout import SHARD_BYTES, Layout, check_index, read_index, shard_path
+from world_model.store_shard import CacheError, open_array
 
-logger = logging.getLogger(__name__)
+__all__ = [
+    "CacheError",
+    "FrameStore",
+    "Layout",
+    "build_frames",
+    "build_store",
+    "frame_layout",
+    "shard_path",
+    "verify_store",
+]
 
-SHARD_BYTES = 256 * 1024 * 1024
-
-
-class CacheError(ValueError):
-    """A cache on disk is incomplete, damaged or not the one that was asked for."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a store holds; equal layouts are the same store.
-
-    Attributes:
-        key: Hash of everything that the contents depend on.
-        lengths: Frames of every episode.
-        item_shape: Shape of one frame's array.
-        dtype: NumPy name of the stored numbers; bfloat16 is stored as its bits, "uint16".
-        shards: Episodes before which each shard starts, and the number of episodes last.
-    """
-
-    key: str
-    lengths: tuple[int, ...]
-    item_shape: tuple[int, ...]
-    dtype: str
-    shards: tuple[int, ...]
-
-    @classmethod
-    def plan(
-        cls, key: str, lengths: Sequence[int], item_shape: Sequence[int], dtype: str, shard_bytes: int = SHARD_BYTES
-    ) -> Layout:
-        """Returns a layout whose shards hold whole episodes, about `shard_bytes` bytes each."""
-        item = int(np.prod(item_shape)) * np.dtype(dtype).itemsize
-        starts, filled = [0], 0
-        for episode, length in enumerate(lengths):
-            if filled and (filled + length) * item > shard_bytes:
-                starts.append(episode)
-                filled = 0
-            filled += length
-        return cls(key, tuple(map(int, lengths)), tuple(map(int, item_shape)), dtype, (*starts, len(lengths)))
-
-    @property
-    def bytes(self) -> int:
-        """Disk that the whole store takes."""
-        return sum(self.lengths) * int(np.prod(self.item_shape)) * np.dtype(self.dtype).itemsize
-
-    def shard_shape(self, shard: int) -> tuple[int, ...]:
-        """Returns the shape of a shard's array, (frames, *item_shape)."""
-        return (sum(self.lengths[self.shards[shard] : self.shards[shard + 1]]), *self.item_shape)
+CHECKED_BYTES = 1024**3
 
 
 class FrameStore:
     """One array a frame of a dataset, for all its episodes, memory-mapped from shards under one directory.
 
-    A shard appears under its name only when it is complete, so an interrupted build goes on with the shard it was
-    at, and several processes may build different shards.
+    Opening compares with their checksums all bytes of a store of up to 1 GiB; of a larger one, of each shard, evenly
+    chosen blocks that make about 1 GiB together. `verify_store` reads everything.
 
     Args:
         directory: Where the shards and index.json are.
         layout: What is expected there.
 
     Raises:
-        CacheError: If the index says otherwise, or a shard is missing or has the wrong size.
+        CacheError: If the index says otherwise, or a shard is missing, has the wrong size or was changed.
     """
 
     def __init__(self, directory: Path, layout: Layout) -> None:
         self.directory, self.layout = directory, layout
         check_index(directory, layout)
-        self._shards = [self._open(shard) for shard in range(len(layout.shards) - 1)]
+        share = min(1.0, CHECKED_BYTES / layout.bytes)
+        self._shards = [_open_shard(directory, layout, shard, share) for shard in range(layout.shard_count)]
         sizes = np.asarray(layout.lengths, dtype=np.int64)
         self._shard_of = np.repeat(np.arange(len(self._shards)), np.diff(layout.shards))
         first = np.concatenate([[0], np.cumsum(sizes)])
@@ -118,22 +82,44 @@ class FrameStore:
             result[row] = self._shards[shard][first : first + span : stride]
         return result
 
-    def _open(self, shard: int) -> np.ndarray:
-        """Returns a shard's memory map, checked."""
-        path = shard_path(self.directory, shard)
-        expected = self.layout.shard_shape(shard)
-        if not path.is_file():
-            raise CacheError(f"the cache shard {path} is missing; build the cache again, finished shards are kept")
+
+def build_store(
+    directory: Path, layout: Layout, source: Source, report: Callable[[int], object] = int, processes: int = 1
+) -> FrameStore:
+    """Returns the store, built where it is not there yet; a build that was broken off goes on.
+
+    A shard appears under its name only when it is complete. Any number of processes, on any machines that share the
+    file system, may call this at once: each builds shards that nobody else builds, and all return when all are there.
+
+    Args:
+        directory: Where to; made if need be.
+        layout: What to hold. What disk it takes is logged before it is written.
+        source: Gives the frames' arrays of some consecutive episodes, in order and in pieces of any length.
+        report: Called with the number of frames that were added on disk, whoever added them, also for those found
+            there; negative where what a killed process had begun starts again.
+        processes: 1 builds in this process; more are spawned and get `source` pickled.
+
+    Raises:
+        CacheError: If another cache is in the directory or a damaged one, the disk lacks the room, an array is not as
+            planned or all worker processes were killed. What `source` raises comes as it is.
+    """
+    build(directory, layout, source, report, processes)
+    return FrameStore(directory, layout)
+
+
+def verify_store(directory: Path) -> list[str]:
+    """Returns what is wrong with a store after reading all of it, a sentence a file; nothing if it is good."""
+    try:
+        layout = read_index(directory)
+    except CacheError as error:
+        return [str(error)]
+    problems = []
+    for shard in range(layout.shard_count):
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise CacheError(f"the cache shard {path} is damaged ({error}); delete it and build again") from error
-        if array.shape != expected or array.dtype != np.dtype(self.layout.dtype):
-            raise CacheError(
-                f"the cache shard {path} holds {array.dtype} {array.shape}, expected {self.layout.dtype} {expected}; "
-                "delete that file and build again"
-            )
-        return array
+            _open_shard(directory, layout, shard, share=1.0)
+        except CacheError as error:
+            problems.append(str(error))
+    return problems
 
 
 def frame_layout(dataset: EpisodeSource, shard_bytes: int = SHARD_BYTES) -> Layout:
@@ -142,99 +128,14 @@ def frame_layout(dataset: EpisodeSource, shard_bytes: int = SHARD_BYTES) -> Layo
     return Layout.plan(key, dataset.lengths, dataset.image_shape, "uint8", shard_bytes)
 
 
-def build_frames(dataset: EpisodeSource, directory: Path, report: Callable[[int], object] = int) -> FrameStore:
-    """Returns the decoded images of a dataset, each video decoded once; see `build_store`."""
-
-    def images(episode: int) -> UInt8[np.ndarray, "T h w 3"]:
-        return dataset[episode].images
-
-    layout = frame_layout(dataset)
-    return build_store(directory / f"frames-{layout.key[:12]}", layout, images, report)
-
-
-def shard_path(directory: Path, shard: int) -> Path:
-    """Returns where a shard is."""
-    return directory / f"shard-{shard:05d}.npy"
-
-
-def check_index(directory: Path, layout: Layout) -> None:
-    """Returns if the directory's index describes exactly this layout; raises CacheError otherwise."""
-    path = directory / "index.json"
-    if not path.is_file():
-        raise CacheError(f"there is no cache index {path}; build the cache first")
-    try:
-        found = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise CacheError(f"the cache index {path} is damaged ({error}); delete {directory}") from error
-    expected = json.loads(json.dumps(asdict(layout)))
-    differing = [name for name in expected if found.get(name) != expected[name]]
-    if differing:
-        raise CacheError(
-            f"the cache {directory} was made from something else: {', '.join(differing)} differ (a changed encoder, "
-            "preprocessing or dataset). Delete it or name another directory"
-        )
-
-
-def build_store(
-    directory: Path, layout: Layout, episode_arrays: Callable[[int], np.ndarray], report: Callable[[int], object] = int
+def build_frames(
+    dataset: EpisodeSource, directory: Path, report: Callable[[int], object] = int, processes: int = 1
 ) -> FrameStore:
-    """Returns the store, built where it is not there yet; a build that was broken off goes on.
-
-    Args:
-        directory: Where to; made if need be.
-        layout: What to hold. Announced through logging with the disk it will take, see `Layout.bytes`.
-        episode_arrays: Gives the (frames, *item_shape) array of an episode.
-        report: Called with the number of frames that each episode added, also for those found done.
-
-    Raises:
-        CacheError: If another cache is in the directory or an episode's array is not as planned.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    if (directory / "index.json").exists():
-        check_index(directory, layout)
-    else:
-        _write_atomically(directory / "index.json", json.dumps(asdict(layout)).encode())
-        logger.info("%s will take %.2f GB", directory, layout.bytes / 1e9)
-    for shard in range(len(layout.shards) - 1):
-        episodes = range(layout.shards[shard], layout.shards[shard + 1])
-        if shard_path(directory, shard).exists():
-            report(layout.shard_shape(shard)[0])
-        else:
-            _build_shard(shard_path(directory, shard), layout, episodes, episode_arrays, report)
-    return FrameStore(directory, layout)
+    """Returns the decoded images of a dataset, each video decoded once; see `build_store`."""
+    layout = frame_layout(dataset)
+    return build_store(directory / f"frames-{layout.key[:12]}", layout, DecodedImages(dataset), report, processes)
 
 
-def _build_shard(
-    path: Path,
-    layout: Layout,
-    episodes: Iterable[int],
-    episode_arrays: Callable[[int], np.ndarray],
-    report: Callable[[int], object],
-) -> None:
-    """Writes one shard under a temporary name and moves it to its own when it is on disk."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    rows = sum(layout.lengths[episode] for episode in episodes)
-    array = np.lib.format.open_memmap(temporary, "w+", np.dtype(layout.dtype), (rows, *layout.item_shape))
-    first = 0
-    for episode in episodes:
-        values = episode_arrays(episode)
-        expected = (layout.lengths[episode], *layout.item_shape)
-        if values.shape != expected or values.dtype != array.dtype:
-            temporary.unlink()
-            raise CacheError(
-                f"episode {episode} gave {values.dtype} {values.shape}, expected {layout.dtype} {expected}: its "
-                "length on disk and in the dataset's table differ, or its frames have another size"
-            )
-        array[first : first + len(values)] = values
-        first += len(values)
-        report(len(values))
-    array.flush()
-    del array
-    temporary.replace(path)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that it is whole or not there."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+def _open_shard(directory: Path, layout: Layout, shard: int, share: float) -> np.ndarray:
+    """Returns a shard's memory map, checked."""
+    return open_array(shard_path(directory, shard), layout.shard_shape(shard), np.dtype(layout.dtype), share)

@@ -1,285 +1,212 @@
-"""Training of the action-conditioned predictor on cached latents."""
+"""Training of the action-conditioned predictor on cached latents, on one process or on many."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from world_model.batches import WindowBatches
-from world_model.checkpoint import Manifest, load_checkpoint, save_checkpoint
+from world_model.adapt import make_model, plain_predictor
+from world_model.batches import Batch, WindowBatches
+from world_model.checkpoint import Manifest, find_checkpoint, read_manifest, save_checkpoint
 from world_model.clips import Shuffle, split_episodes
-from world_model.device import Precision, autocast, find_device, resolve_precision
+from world_model.device import autocast, resolve_precision
 from world_model.encoder import Encoder
 from world_model.held_out import held_out_errors
 from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
-from world_model.predictor import Predictor, PredictorConfig
-from world_model.vjepa2_ac import VJEPA2AC
+from world_model.parallel import exchange, load_optimizer, load_whole, replicate, shard, share_all, whole
+from world_model.processes import Processes, find_processes
+from world_model.train_config import SESSION_FIELDS, LoRA, PredictorSize, TrainConfig
+from world_model.vjepa2_ac import VJEPA2AC, Losses
 
-SESSION_FIELDS = ("data", "output", "cache", "checkpoint", "encoder", "device", "save_every")
-
-
-@dataclass(frozen=True)
-class PredictorSize:
-    """The part of a `PredictorConfig` that is not fixed by the encoder and the data.
-
-    Attributes:
-        width: Width of the predictor.
-        depth: Number of blocks.
-        heads: Attention heads.
-        mlp_ratio: Hidden width of the MLP over `width`.
-        max_frames: The most frames, past and predicted from, in one sequence.
-        residual: Whether the output is added to the input tokens.
-    """
-
-    width: int = 192
-    depth: int = 4
-    heads: int = 6
-    mlp_ratio: float = 4.0
-    max_frames: int = 16
-    residual: bool = True
+__all__ = ["LoRA", "PredictorSize", "PredictorTrainer", "TrainConfig", "train"]
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training run of a predictor.
+class PredictorLoss(nn.Module):
+    """`VJEPA2AC.loss` as one forward pass, after which processes exchange their gradients."""
 
-    Attributes:
-        data: Dataset folder, see `envs.episodes`.
-        output: Run directory: resolved config, log, state to resume from.
-        encoder: For a new predictor: folder of its frozen encoder in transformers' format, see
-            `encoder_folder.load_encoder`.
-        parent: To fine-tune: the checkpoint to start from, by name or path. Its encoder, its predictor's shape and its
-            statistics stay.
-        blocks: Of a parent, how many of the predictor's last blocks learn, with the output layers after them; None for
-            the whole predictor.
-        checkpoint: Where the finished model goes; None for checkpoint/ in the run directory.
-        cache: Where latents are kept; None for data + "-cache".
-        predictor: Size of a new predictor.
-        context: Past frames that a planner's rollouts will use at most.
-        frames: Frames of a training window, T.
-        stride: Distance of a window's frames; the model's actions then last `stride` recorded ones.
-        rollout_steps: Steps of the rollout loss.
-        steps: Optimiser steps.
-        batch: Windows a step.
-        learning_rate: At its peak.
-        final_learning_rate: At the end of the decay, as a share of the peak.
-        warmup: Steps of linear rise.
-        decay: Shape of the fall after it.
-        weight_decay: AdamW's, not on biases and norms.
-        clip: Largest gradient norm; 0 for none.
-        average: Momentum of the averaged weights that are judged and saved; 0 for none.
-        pose_noise: Std of noise on input poses, as a share of each dimension's std; 0 for none.
-        held_out: Share of episodes that is judged by and never trained on.
-        evaluate_every: Steps between evaluations; there is one at the end anyway.
-        evaluate_windows: Held-out windows an evaluation takes at most.
-        evaluate_horizon: Steps of its rollouts.
-        save_every: Steps between saved states.
-        precision: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
-        device: "auto", "cpu", "cuda", ...
-        seed: Of everything random; the same as pretraining's gives the same held-out episodes.
-    """
+    def __init__(self, model: VJEPA2AC, config: TrainConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
 
-    data: Path
-    output: Path
-    encoder: Path | None = None
-    parent: str | None = None
-    blocks: int | None = None
-    checkpoint: Path | None = None
-    cache: Path | None = None
-    predictor: PredictorSize = field(default_factory=PredictorSize)
-    context: int = 2
-    frames: int = 4
-    stride: int = 1
-    rollout_steps: int = 2
-    steps: int = 4000
-    batch: int = 32
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 0.01
-    warmup: int = 200
-    decay: Literal["cosine", "linear", "constant"] = "cosine"
-    weight_decay: float = 0.04
-    clip: float = 1.0
-    average: float = 0.0
-    pose_noise: float = 0.0
-    held_out: float = 0.05
-    evaluate_every: int = 500
-    evaluate_windows: int = 256
-    evaluate_horizon: int = 4
-    save_every: int = 200
-    precision: Precision = "auto"
-    device: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        positive = ("frames", "stride", "steps", "batch", "learning_rate", "evaluate_every", "evaluate_windows")
-        for name in (*positive, "evaluate_horizon", "save_every"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if not 0 <= self.rollout_steps < self.frames:
-            raise ValueError(f"a window of {self.frames} frames has no {self.rollout_steps} rollout steps")
-        if (self.encoder is None) == (self.parent is None):
-            raise ValueError(
-                "name either an encoder, for a new predictor, or a parent, the checkpoint to fine-tune; got "
-                f"encoder {self.encoder} and parent {self.parent}"
-            )
-        if self.blocks is not None and (self.parent is None or self.blocks < 1):
-            raise ValueError(f"blocks is how many of a parent's last blocks learn, at least 1, got {self.blocks}")
-        if self.parent is None and self.longest > self.predictor.max_frames:
-            raise ValueError(f"predictor.max_frames is {self.predictor.max_frames}, but {self.longest} frames are used")
-        if not 0 <= self.average < 1 or self.pose_noise < 0:
-            raise ValueError(f"average must be in 0 .. 1, pose_noise at least 0: {self.average}, {self.pose_noise}")
-
-    @property
-    def longest(self) -> int:
-        """The most frames that the predictor gets in one sequence."""
-        return max(self.frames - 1, self.evaluate_horizon, self.context)
-
-    @property
-    def cache_directory(self) -> Path:
-        """Where latents are kept."""
-        return self.cache or self.data.with_name(f"{self.data.name}-cache")
-
-    @property
-    def checkpoint_directory(self) -> Path:
-        """Where the finished model goes."""
-        return self.checkpoint or self.output / "checkpoint"
+    def forward(self, batch: Batch, measured: int) -> Losses:
+        """Returns the losses of a batch whose rollouts start after so many measured frames."""
+        steps, cut = self.config.rollout_steps, self.config.gradient_steps
+        return self.model.loss(batch.tokens, batch.actions, batch.poses, steps, measured, cut)
 
 
 class PredictorTrainer:
     """A world model whose predictor learns from cached latents; see `VJEPA2AC.loss` for what is minimised.
 
-    What happens in a step is fixed by the seed and the step's number, so parameters, averaged parameters and
-    optimiser are the whole state.
+    What happens in a step is fixed by the seed and the step's number, so parameters, averaged parameters, the best so
+    far and the optimiser are the whole state. Each process takes its rows of the step's batch, so that only rounding
+    depends on how many there are (and an adapter's dropout, which each draws for itself).
 
     Args:
         config: The run's.
         encoder: Frozen; it goes into the model, the loop itself sees cached latents only.
         batches: Gives the windows.
+        processes: All those that train together.
+
+    Raises:
+        ValueError: If the batch can't be divided among the processes and their parts.
     """
 
-    def __init__(self, config: TrainConfig, encoder: Encoder, batches: WindowBatches) -> None:
-        self.config, self.batches = config, batches
-        self.device = find_device(config.device)
+    def __init__(self, config: TrainConfig, encoder: Encoder, batches: WindowBatches, processes: Processes) -> None:
+        self.config, self.batches, self.processes = config, batches, processes
+        self.device = processes.device
         self.precision: Literal["bf16", "fp32"] = resolve_precision(config.precision, self.device)
+        if config.batch % (processes.count * config.accumulate):
+            raise ValueError(
+                f"a batch of {config.batch} windows can't be divided evenly among {processes.count} processes with "
+                f"{config.accumulate} parts each; choose a multiple of {processes.count * config.accumulate}"
+            )
         split = split_episodes(len(batches.lengths), config.held_out, config.seed)
-        self.model = make_model(config, encoder, batches, split.training).to(self.device)
+        self.model = make_model(config, encoder, batches, split.training).to(self.device).train()
+        self.model.predictor.recompute = config.recompute
         self.average = copy.deepcopy(self.model, {id(encoder): encoder}) if config.average else None
+        self.learner = self._spread()
         self.optimizer = make_adamw((self.model.predictor,), config.learning_rate, config.weight_decay)
         self.windows = batches.windows(split.training, config.frames)
         self.held_out = batches.windows(split.held_out, config.evaluate_horizon + 1)
         self.shuffle = Shuffle(len(self.windows), config.seed)
+        self.record: dict[str, Any] = {"step": 0, "error": float("inf"), "since": 0}  # best, and evaluations since it
+        self.best_weights: dict[str, Tensor] | None = None
+
+    def _spread(self) -> nn.Module:
+        """Returns the loss to call in training, model and average shared out or copied as the config says."""
+        loss = PredictorLoss(self.model, self.config)
+        if self.config.sharding == "ddp" or self.processes.count == 1:
+            return replicate(loss, self.processes)
+        for model in filter(None, (self.model, self.average)):
+            shard(model.predictor, self.processes)
+        return loss
 
     @property
-    def best(self) -> VJEPA2AC:
-        """The model to judge and save: the averaged one where there is one."""
+    def judged(self) -> VJEPA2AC:
+        """The model that is evaluated: the averaged one where there is one."""
         return self.average or self.model
+
+    @property
+    def finished(self) -> bool:
+        """Whether evaluations have not improved for as long as the config's patience."""
+        return self.config.patience is not None and self.record["since"] >= self.config.patience
 
     def step(self, step: int) -> dict[str, float]:
         """Takes one optimiser step; returns its losses, and when due the held-out errors."""
         config = self.config
-        share = learning_rate_factor(step, config.steps, config.warmup, config.decay, config.final_learning_rate)
+        share = learning_rate_factor(
+            step, config.steps, config.warmup, config.decay, config.final_learning_rate, config.first_learning_rate,
+            config.cooldown,
+        )  # fmt: skip
         set_learning_rate(self.optimizer, config.learning_rate * share)
-        batch = self.batches.gather(self.windows, self.shuffle.batch(step, config.batch)).to(self.device)
-        with autocast(self.precision, self.device):
-            losses = self.model.loss(batch.tokens, batch.actions, self.noisy(batch.poses, step), config.rollout_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+        losses = torch.stack([self._add_gradients(step, part) for part in range(config.accumulate)]).mean(0)
         if config.clip:
             nn.utils.clip_grad_norm_(self.model.predictor.parameters(), config.clip)
         self.optimizer.step()
         if self.average:  # young averages forget their start sooner
             update_average(self.average.predictor, self.model.predictor, min(config.average, (1 + step) / (10 + step)))
-        measured = {name: getattr(losses, name).item() for name in ("total", "teacher_forcing", "rollout")}
+        means = (self.processes.sum(losses) / self.processes.count).tolist()
+        measured: dict[str, float] = dict(zip(("total", "teacher_forcing", "rollout"), means, strict=True))
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
-            measured |= {f"held_out/{name}": value for name, value in self.evaluate().items()}
+            errors = self.evaluate()
+            self._keep_best(step, errors)
+            measured |= {f"held_out/{name}": value for name, value in errors.items()}
         return measured
 
-    def noisy(self, poses: Tensor, step: int) -> Tensor:
-        """Returns the poses with the configured noise."""
+    def _add_gradients(self, step: int, part: int) -> Float[Tensor, "3"]:
+        """Adds the gradients of one part of this process's rows; returns the part's losses."""
+        config, last = self.config, part + 1 == self.config.accumulate
+        rows = config.batch // (self.processes.count * config.accumulate)
+        first = (self.processes.rank * config.accumulate + part) * rows
+        own = slice(first, first + rows)
+        batch = self.batches.gather(self.windows, self.shuffle.batch(step, config.batch)[own])
+        batch = Batch(batch.tokens, batch.actions, self.noisy(batch.poses, step, own)).to(self.device)
+        with torch.random.fork_rng(self._gpus(), enabled=config.lora.dropout > 0):
+            if config.lora.dropout:
+                torch.manual_seed((config.seed * 1_000_003 + step) * config.batch + first)
+            with exchange(self.learner, self.model.predictor, now=last):
+                with autocast(self.precision, self.device):
+                    losses: Losses = self.learner(batch, self._measured(step))
+                (losses.total / config.accumulate).backward()
+        return torch.stack((losses.total, losses.teacher_forcing, losses.rollout)).detach()
+
+    def _gpus(self) -> list[torch.device]:
+        return [self.device] if self.device.type == "cuda" else []
+
+    def _measured(self, step: int) -> int:
+        """Returns after how many measured frames the rollouts of a step start."""
+        if self.config.rollout_context == "first":
+            return 1
+        most = self.config.frames - max(1, self.config.rollout_steps)
+        return int(np.random.default_rng((self.config.seed, step)).integers(1, most, endpoint=True))
+
+    def noisy(self, poses: Float[Tensor, "B T P"], step: int, rows: slice) -> Float[Tensor, "B T P"]:
+        """Returns the poses of these rows of a step's batch with the configured noise."""
         if not self.config.pose_noise:
             return poses
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-        noise = torch.randn(poses.shape, generator=generator).to(poses)
-        return poses + self.config.pose_noise * self.model.pose_std * noise
+        noise = torch.randn((self.config.batch, *poses.shape[1:]), generator=generator)[rows]
+        return poses + self.config.pose_noise * self.model.pose_std.to(poses) * noise.to(poses)
 
     def evaluate(self) -> dict[str, float]:
-        """Returns the errors on held-out windows, see `held_out.held_out_errors`."""
+        """Returns the errors on held-out windows, see `held_out.held_out_errors`; all processes come to the same."""
         with autocast(self.precision, self.device):
-            return held_out_errors(self.best, self.batches, self.held_out, self.config.evaluate_windows)
+            errors = held_out_errors(self.judged, self.batches, self.held_out, self.config.evaluate_windows)
+        values = torch.tensor(list(errors.values()), dtype=torch.float64)
+        agreed = self.processes.sum(values) / self.processes.count  # else rounding might end the run in some of them
+        return dict(zip(errors, agreed.tolist(), strict=True))
+
+    def _keep_best(self, step: int, errors: Mapping[str, float]) -> None:
+        """Keeps the weights if they are the best that were evaluated; without patience none are kept."""
+        error = errors[f"rollout_{self.config.evaluate_horizon}"]
+        if self.config.patience is None:
+            return
+        if error < self.record["error"]:
+            self.record = {"step": step + 1, "error": error, "since": 0}
+            weights = self.judged.predictor.state_dict()
+            self.best_weights = {name: weight.detach().clone() for name, weight in weights.items()}
+        else:
+            self.record = {**self.record, "since": self.record["since"] + 1}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all that a resumed run needs."""
-        average = self.average.predictor.state_dict() if self.average else None
-        return {
+        """Returns all that a resumed run needs, in the main process as whole tensors; all processes call it."""
+        parts = {
             "predictor": self.model.predictor.state_dict(),
-            "average": average,
+            "average": self.average.predictor.state_dict() if self.average else None,
+            "best": self.best_weights,
+            "record": self.record,
             "optimizer": self.optimizer.state_dict(),
         }
+        return whole(parts, keep=self.processes.main)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        self.model.predictor.load_state_dict(state["predictor"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_whole(self.model.predictor, state["predictor"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self.average:
-            self.average.predictor.load_state_dict(state["average"])
+            load_whole(self.average.predictor, state["average"])
+        self.record = state["record"]
+        if state["best"] is not None:
+            self.best_weights = share_all(state["best"], self.model.predictor.state_dict())
 
+    def result(self) -> VJEPA2AC | None:
+        """Returns, to the main process, the trained world model, adapters merged; all processes call it.
 
-def make_model(config: TrainConfig, encoder: Encoder, batches: WindowBatches, training: tuple[int, ...]) -> VJEPA2AC:
-    """Returns the world model that training starts from: the parent, or a new one, the same for the same seed.
-
-    Raises:
-        ValueError: If the parent does not fit the data or the settings.
-    """
-    if config.parent is not None:
-        return adopt_parent(config, load_checkpoint(config.parent), encoder, batches)
-    size, spec = config.predictor, batches.action_spec
-    shape = PredictorConfig(
-        token_width=encoder.width,
-        width=size.width,
-        depth=size.depth,
-        heads=size.heads,
-        mlp_ratio=size.mlp_ratio,
-        grid_height=encoder.config.grid,
-        grid_width=encoder.config.grid,
-        action_size=spec.size,
-        pose_size=batches.poses[0].shape[1],
-        max_frames=size.max_frames,
-        residual=size.residual,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        predictor = Predictor(shape)
-    return VJEPA2AC(encoder, predictor, spec, batches.statistics(training), config.context)
-
-
-def adopt_parent(config: TrainConfig, parent: VJEPA2AC, encoder: Encoder, batches: WindowBatches) -> VJEPA2AC:
-    """Returns the parent with the data's action bounds, what is to learn of its predictor unfrozen.
-
-    Raises:
-        SpecError: If its actions mean something else than the data's.
-        ValueError: If its predictor has other poses, too few frames or too few blocks.
-    """
-    parent.action_spec.check_same_meaning(batches.action_spec)
-    predictor, pose_size = parent.predictor, batches.poses[0].shape[1]
-    shape = predictor.config
-    if shape.pose_size not in {0, pose_size}:
-        raise ValueError(f"the data's poses have {pose_size} numbers, those of {config.parent} {shape.pose_size}")
-    if config.longest > shape.max_frames:
-        raise ValueError(f"{config.parent} takes {shape.max_frames} frames at most, but {config.longest} are used")
-    if config.blocks is not None and config.blocks > shape.depth:
-        raise ValueError(f"{config.parent} has {shape.depth} blocks, {config.blocks} were to learn")
-    learning: list[nn.Module] = [predictor]
-    if config.blocks is not None:
-        learning = [*predictor.predictor_blocks[-config.blocks :], predictor.predictor_norm, predictor.predictor_proj]
-    for module in learning:
-        module.requires_grad_(True)
-    return VJEPA2AC(encoder, predictor, batches.action_spec, parent.statistics, config.context)
+        It is the best that was evaluated where the config has a patience, otherwise the last.
+        """
+        weights = whole(self.best_weights or self.judged.predictor.state_dict(), keep=self.processes.main)
+        if not self.processes.main:
+            return None
+        predictor = plain_predictor(self.model.predictor.config, self.config.lora, weights)
+        parts = self.model.action_spec, self.model.statistics, self.model.context
+        return VJEPA2AC(self.model.encoder, predictor, *parts).to(self.device)
 
 
 def train(
@@ -287,19 +214,39 @@ def train(
 ) -> Manifest | None:
     """Trains, or goes on training, saves the checkpoint and returns its manifest; None if interrupted before.
 
+    Of several processes, see `processes.find_processes`, all call this, and one of them reports and writes.
+
     Args:
         config: The run's.
         encoder: The one that made the latents.
         batches: Gives the windows.
         report: Gets every step's measurements.
-        provenance: Of the checkpoint, plain values, such as the command and the git commit.
+        provenance: Of the checkpoint, plain values, such as the command, the git commit and the data's fingerprint.
 
     Raises:
+        ValueError: If parent, data and settings do not fit together.
         StateError: If the output directory holds the state of another run.
     """
-    trainer = PredictorTrainer(config, encoder, batches)
-    before = {} if config.parent is None else {"parent_metrics": trainer.evaluate()}
-    if not run_steps(trainer, config, SESSION_FIELDS, batches.latents.key, report):
+    processes = find_processes(config.device)
+    trainer = PredictorTrainer(config, encoder, batches, processes)
+    training = {**provenance, "latents": batches.latents.key}
+    if config.parent is not None:
+        training["parent_files"] = read_manifest(find_checkpoint(config.parent)).files
+        training["parent_metrics"] = trainer.evaluate()
+    if not run_steps(trainer, config, SESSION_FIELDS, batches.latents.key, report, processes, lambda: trainer.finished):
         return None
-    training = {**provenance, **before, "metrics": trainer.evaluate()}
-    return save_checkpoint(config.checkpoint_directory, trainer.best, training=training, parent=config.parent)
+    return _save(trainer, training)
+
+
+def _save(trainer: PredictorTrainer, training: dict[str, Any]) -> Manifest:
+    """Returns the manifest of the finished checkpoint, which the main process has written."""
+    config, result = trainer.config, trainer.result()
+    if trainer.best_weights is not None:
+        training["best_step"] = trainer.record["step"]
+    if result is not None:
+        with autocast(trainer.precision, trainer.device):
+            metrics = held_out_errors(result, trainer.batches, trainer.held_out, config.evaluate_windows)
+        training["metrics"] = metrics
+        save_checkpoint(config.checkpoint_directory, result, training=training, parent=config.parent)
+    trainer.processes.wait()
+    return read_manifest(config.checkpoint_directory)

@@ -11,14 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from envs.pose import compose, difference
+from envs.pose import motion_of
 from envs.spec import ActionSpec, Observation
 from world_model.base import LatentState
 from world_model.encoder import Encoder, layer_norm
 from world_model.predictor import Cache, Predictor
-
-ANGLES = [3, 4, 5]
-"""Indices of the Euler angles in a 7-D pose."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,7 @@ class VJEPA2AC(nn.Module):
         encoder: Frozen, always in eval mode.
         predictor: Trainable.
         action_spec: What its actions mean.
+        motion: How its poses and actions go together.
         statistics: What actions and poses are normalised with.
         context: How many past frames `rollout` makes use of at most.
     """
@@ -102,6 +100,7 @@ class VJEPA2AC(nn.Module):
         self.encoder = encoder.requires_grad_(False).eval()
         self.predictor = predictor
         self.action_spec = action_spec
+        self.motion = motion_of(action_spec)
         self.statistics = statistics
         self.context = context
         for field in fields(statistics):
@@ -130,7 +129,7 @@ class VJEPA2AC(nn.Module):
         """See `WorldModel.rollout`.
 
         The past actions of the context are the differences of its measured poses. Each prediction is layer-normed and
-        fed back; poses are integrated with `envs.pose.compose`. No graph is kept unless the actions need gradients.
+        fed back; poses go on as `envs.pose.motion_of` says. No graph is kept unless the actions need gradients.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
             actions = actions.to(self.action_mean)
@@ -140,7 +139,7 @@ class VJEPA2AC(nn.Module):
             for step in range(actions.shape[1]):
                 action = actions[:, step : step + 1]
                 latent, cache = self._predict(latent, action, pose, cache, keep=step + 1 < actions.shape[1])
-                pose = compose(pose.expand(len(actions), -1, -1), action)
+                pose = self.motion.compose(pose.expand(len(actions), -1, -1), action)
                 latents.append(latent)
                 poses.append(pose)
         return LatentState(torch.cat(latents, dim=1), torch.cat(poses, dim=1))
@@ -151,29 +150,37 @@ class VJEPA2AC(nn.Module):
         actions: Float[Tensor, "B T-1 A"],
         poses: Float[Tensor, "B T P"],
         rollout_steps: int = 2,
+        measured: int = 1,
+        gradient_steps: int | None = None,
     ) -> Losses:
         """Returns the losses of windows of T frames, actions[:, t] leading from frame t to t+1.
 
-        Teacher forcing: mean |P(z_0 .. z_t) - z_(t+1)| over all t. Rollout: from z_0 alone, each prediction fed back
-        with the measured pose of its frame, mean |zhat_t - z_t| over t = 1 .. rollout_steps, the gradient flowing
-        through the predictions. With `rollout_steps` 0 it is zero. Source: arXiv 2506.09985, section 3.1.
+        Teacher forcing: mean |P(z_0 .. z_t) - z_(t+1)| over all t. Rollout: from the first `measured` frames, m, each
+        prediction fed back with the measured pose of its frame, mean |zhat_t - z_t| over t = m .. m + rollout_steps -
+        1. Its gradient flows through the predictions fed back, through all (None) or through `gradient_steps` of them
+        in a row, after which latents and cache are detached. With `rollout_steps` 0 it is zero. Source: arXiv
+        2506.09985, section 3.1, where m is 1 and nothing is detached.
 
         Raises:
-            ValueError: If there are not more frames than rollout steps.
+            ValueError: If there are not `rollout_steps` frames after the measured ones.
         """
-        if not 0 <= rollout_steps < tokens.shape[1]:
-            raise ValueError(f"a window of {tokens.shape[1]} frames has no {rollout_steps} rollout steps")
+        if measured < 1 or not 0 <= rollout_steps <= tokens.shape[1] - measured:
+            raise ValueError(
+                f"a window of {tokens.shape[1]} frames has no {rollout_steps} rollout steps after {measured} measured"
+            )
         tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
         predicted, cache = self._predict(tokens[:, :-1], actions, poses[:, :-1], None)
         teacher_forcing = (predicted - tokens[:, 1:]).abs().mean()
         if rollout_steps == 0:
             return Losses(teacher_forcing, teacher_forcing, teacher_forcing.new_zeros(()))
-        latents, cache = [predicted[:, :1]], cache.first(1)
+        latents, cache = [predicted[:, measured - 1 : measured]], cache.first(measured)
         for step in range(1, rollout_steps):
-            now = slice(step, step + 1)
-            latent, cache = self._predict(latents[-1], actions[:, now], poses[:, now], cache)
+            latent, now = latents[-1], slice(measured + step - 1, measured + step)
+            if gradient_steps is not None and step % (gradient_steps + 1) == 0:
+                latent, cache = latent.detach(), cache.detach()
+            latent, cache = self._predict(latent, actions[:, now], poses[:, now], cache)
             latents.append(latent)
-        rollout = (torch.cat(latents, dim=1) - tokens[:, 1 : rollout_steps + 1]).abs().mean()
+        rollout = (torch.cat(latents, dim=1) - tokens[:, measured : measured + rollout_steps]).abs().mean()
         return Losses(teacher_forcing + rollout, teacher_forcing, rollout)
 
     def _predict(
@@ -191,11 +198,11 @@ class VJEPA2AC(nn.Module):
         A gripper that points down has a roll of +pi or -pi, as rounding has it; from a mean of pi both are near 0.
         Zero means, as the official weights have, leave the angles as they are.
         """
-        offset = poses - self.pose_mean
-        if not any(self.statistics.pose_mean[i] for i in ANGLES if i < len(self.statistics.pose_mean)):
+        offset, angles = poses - self.pose_mean, list(self.motion.angles)
+        if not any(self.statistics.pose_mean[i] for i in angles if i < len(self.statistics.pose_mean)):
             return offset
-        turns = torch.remainder(offset[..., ANGLES] + torch.pi, 2 * torch.pi) - torch.pi
-        return torch.cat([offset[..., : ANGLES[0]], turns, offset[..., ANGLES[-1] + 1 :]], dim=-1)
+        turns = torch.remainder(offset[..., angles] + torch.pi, 2 * torch.pi) - torch.pi
+        return torch.cat([offset[..., : angles[0]], turns, offset[..., angles[-1] + 1 :]], dim=-1)
 
     def _past(self, state: LatentState) -> Cache | None:
         """Returns the cache of the context's frames but the last, whose actions are known; None without any."""
@@ -203,7 +210,7 @@ class VJEPA2AC(nn.Module):
         if poses.shape[1] == 1:
             return None
         tokens = state.tokens[:, -self.context : -1]
-        return self._predict(tokens, difference(poses[:, :-1], poses[:, 1:]), poses[:, :-1], None)[1]
+        return self._predict(tokens, self.motion.difference(poses[:, :-1], poses[:, 1:]), poses[:, :-1], None)[1]
 
 
 def _check_parts(

@@ -1,4 +1,7 @@
-"""Trajectories on disk. `Episode` is the one type; import `envs.episodes.lerobot` to read or write datasets."""
+"""Trajectories on disk. `Episode` is the one type.
+
+Import `envs.episodes.open` to read recordings in any format, `envs.episodes.lerobot` to write our own.
+"""
 
 from envs.episodes.episode import DatasetError, Episode, EpisodeSource
 

@@ -97,6 +97,19 @@ class EpisodeSource(Protocol):
         ...
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What each episode is called for people, such as "success/Mon/trajectory.h5"."""
+        ...
+
+    @property
+    def problems(self) -> Mapping[int, str]:
+        """Episodes found broken when opening, with the reason; reading one raises DatasetError.
+
+        Their length is what could be found out, 0 if nothing.
+        """
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Changes whenever the episodes do."""
         ...

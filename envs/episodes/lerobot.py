@@ -4,8 +4,9 @@ Writing: `write_shard` from any number of processes, skipping what `shard_exists
 Reading: `read_dataset`. Needs pyarrow; torchcodec is imported when the first video is touched.
 """
 
+from envs.episodes.lerobot_index import EpisodePlace
 from envs.episodes.lerobot_layout import CAMERA
-from envs.episodes.lerobot_read import EpisodeDataset, EpisodePlace, read_dataset
+from envs.episodes.lerobot_read import EpisodeDataset, read_dataset
 from envs.episodes.lerobot_write import finalize_dataset, shard_exists, write_shard
 
 __all__ = [

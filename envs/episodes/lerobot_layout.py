@@ -123,8 +123,13 @@ def write_table(path: Path, table: pa.Table) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
+def read_table(path: Path, columns: tuple[str, ...], others: bool = True) -> pa.Table:
     """Returns a parquet file after checking that it has the columns.
+
+    Args:
+        path: The file.
+        columns: That it must have.
+        others: Whether to read its other columns too.
 
     Raises:
         DatasetError: If the file is missing, damaged or lacks a column.
@@ -133,12 +138,13 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
         raise DatasetError(f"{path} is missing; copy the dataset again, or rerun its collection")
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read()
+            there = file.schema_arrow.names
+            table = file.read(None if others else [name for name in columns if name in there])
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
             f"{path} ({path.stat().st_size} bytes) cannot be read as parquet, it may be truncated: {error}"
         ) from error
-    missing = [name for name in columns if name not in table.column_names]
+    missing = [name for name in columns if name not in there]
     if missing:
-        raise DatasetError(f"{path} lacks the columns {missing}; it has {table.column_names}")
+        raise DatasetError(f"{path} lacks the columns {missing}; it has {there}")
     return table

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from envs.episodes.episode import DatasetError
 
@@ -32,6 +36,23 @@ class VideoCodec:
     pixel_format: str = "yuv444p"
     quality: int = 10
     keyframe_interval: int = 5
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What there is to see of an episode, before anything is decoded.
+
+    Attributes:
+        frames: How many.
+        height: Of an image [pixels].
+        width: Of an image [pixels].
+        rate: That the header says, which may be wrong [Hz].
+    """
+
+    frames: int
+    height: int
+    width: int
+    rate: float
 
 
 def encode_frames(frames: UInt8[np.ndarray, "T h w 3"], rate: float, codec: VideoCodec | None = None) -> bytes:
@@ -77,24 +98,79 @@ def decode_frames(path: Path, start: int, frames: int) -> UInt8[np.ndarray, "T h
         ImportError: If torchcodec or FFmpeg's libraries are missing, with what to install.
         DatasetError: If the file is missing, not a video, too short or breaks off.
     """
+    return next(decode_batches(path, range(start, start + frames), batch=frames))[0]
+
+
+def decode_batches(
+    path: Path, frames: Sequence[int], batch: int = 32
+) -> Iterator[tuple[UInt8[np.ndarray, "n h w 3"], Float[np.ndarray, "n"]]]:
+    """Yields chosen frames of a video, decoded exactly, with the times [s] at which the video shows them.
+
+    Args:
+        path: Video file.
+        frames: Their indices, ascending.
+        batch: How many at a time.
+
+    Raises:
+        ImportError: If torchcodec or FFmpeg's libraries are missing, with what to install.
+        DatasetError: If the file is missing, not a video, too short or breaks off.
+    """
+    with _reported(path):
+        decoder = _open_decoder(path, "exact")
+        available, start = len(decoder), decoder.metadata.begin_stream_seconds
+    if frames[-1] >= available:
+        raise DatasetError(
+            f"the video {path} has {available} frames, but frames {frames[0]} to {frames[-1]} were asked for. Copy it "
+            "again, or leave its recording out."
+        )
+    for first in range(0, len(frames), batch):
+        with _reported(path):
+            decoded = decoder.get_frames_at([int(frame) for frame in frames[first : first + batch]])
+        yield decoded.data.numpy(), decoded.pts_seconds.numpy() - start
+
+
+def read_header(path: Path) -> Footage:
+    """Returns what a video's header says of it, without reading the video.
+
+    Raises:
+        ImportError: If torchcodec or FFmpeg's libraries are missing, with what to install.
+        DatasetError: If the file is missing, not a video or its header is incomplete.
+    """
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0
+    return _read_header(path, stamp)
+
+
+@functools.lru_cache(maxsize=256)
+def _read_header(path: Path, stamp: int) -> Footage:
+    """Returns what a video's header says; ``stamp`` tells versions of the file apart."""
+    with _reported(path):
+        metadata = _open_decoder(path, "approximate").metadata
+    said = (metadata.num_frames_from_header, metadata.height, metadata.width, metadata.average_fps_from_header)
+    if None in said:
+        raise DatasetError(f"the header of the video {path} lacks its frames, size or rate; write it again as MP4")
+    return Footage(*said)
+
+
+def _open_decoder(path: Path, seek_mode: Literal["exact", "approximate"]) -> Any:
+    """Returns torchcodec's decoder of a video; exact reads through the file to find every frame."""
     if not path.is_file():
-        raise DatasetError(f"the video {path} is missing; copy it again, or delete its shard and collect that again")
+        raise DatasetError(f"the video {path} is missing; copy it again, or leave its recording out")
     decoders = _torchcodec("decoders")
+    return decoders.VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode=seek_mode)
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Turns what torchcodec raises into a DatasetError that names the video."""
     try:
-        decoder = decoders.VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
-        available = len(decoder)
-        batch = decoder.get_frames_in_range(start, min(start + frames, available)).data if start < available else None
+        yield
+    except DatasetError:
+        raise
     except (RuntimeError, ValueError, IndexError) as error:
         raise DatasetError(
             f"the video {path} ({path.stat().st_size} bytes) cannot be decoded, it may be truncated: "
-            f"{_first_line(error)}. Copy it again, or delete its shard and collect that again."
+            f"{_first_line(error)}. Copy it again, or leave its recording out."
         ) from error
-    if batch is None or len(batch) < frames:
-        raise DatasetError(
-            f"the video {path} has {available} frames, but frames {start} to {start + frames - 1} were asked for. Copy "
-            f"it again, or delete its shard and collect that again."
-        )
-    return batch.numpy()
 
 
 def _torchcodec(module: str) -> ModuleType:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from dataclasses import dataclass, field
-
-if sys.platform.startswith("linux"):
-    os.environ.setdefault("MUJOCO_GL", "egl")  # must be set before mujoco is imported
 
 import mink
 import mujoco

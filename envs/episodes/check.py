@@ -1,0 +1,258 @@
+"""Which episodes of a source can't be read, and choosing the others: by name and reason, never silently."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from jaxtyping import Float32
+
+from envs.episodes.episode import DatasetError, Episode, EpisodeSource
+from envs.spec import ActionSpec
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 10  # of many broken episodes, how many an error lists
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An episode that can't be read.
+
+    Attributes:
+        episode: Its number in the source.
+        name: What it is called for people, see `EpisodeSource.names`.
+        reason: What is wrong with it; names the file.
+    """
+
+    episode: int
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Returns name and reason, the name once."""
+        return self.reason if self.reason.startswith(self.name) else f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Some episodes of a source, themselves an `EpisodeSource`.
+
+    Attributes:
+        source: Where they are from.
+        episodes: Their numbers there.
+    """
+
+    source: EpisodeSource
+    episodes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        wrong = [episode for episode in self.episodes if not 0 <= episode < len(self.source)]
+        if wrong:
+            raise DatasetError(f"there are the episodes 0..{len(self.source) - 1}, not {wrong}")
+
+    @property
+    def spec(self) -> ActionSpec:
+        """See `EpisodeSource.spec`."""
+        return self.source.spec
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """See `EpisodeSource.image_shape`."""
+        return self.source.image_shape
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """See `EpisodeSource.lengths`."""
+        lengths = self.source.lengths
+        return tuple(lengths[episode] for episode in self.episodes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `EpisodeSource.names`."""
+        names = self.source.names
+        return tuple(names[episode] for episode in self.episodes)
+
+    @property
+    def problems(self) -> Mapping[int, str]:
+        """See `EpisodeSource.problems`; by the numbers in the selection."""
+        problems = self.source.problems
+        return {number: problems[episode] for number, episode in enumerate(self.episodes) if episode in problems}
+
+    @property
+    def fingerprint(self) -> str:
+        """See `EpisodeSource.fingerprint`; says too which episodes were chosen."""
+        return self._fingerprint
+
+    @functools.cached_property  # not public: pyright takes no cached_property for a protocol's property
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(f"{self.source.fingerprint} episodes {self.episodes}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """Returns the number of episodes."""
+        return len(self.episodes)
+
+    def __getitem__(self, episode: int) -> Episode:
+        """See `EpisodeSource.__getitem__`."""
+        return self.source[self.episodes[episode]]
+
+    def poses_actions(self, episode: int) -> tuple[Float32[np.ndarray, "T P"], Float32[np.ndarray, "T-1 A"]]:
+        """See `EpisodeSource.poses_actions`."""
+        return self.source.poses_actions(self.episodes[episode])
+
+
+def find_problems(source: EpisodeSource, report: Callable[[int], object] = int, processes: int = 1) -> list[Problem]:
+    """Returns what is wrong with each broken episode, in order, after reading and decoding all of them.
+
+    Args:
+        source: Where to look.
+        report: Called with numbers of episodes as they are done.
+        processes: Processes to decode with.
+
+    Raises:
+        ImportError: If what decodes videos is missing.
+        DatasetError: If a process was killed.
+    """
+    size = 1 if processes == 1 else -(-len(source) // (16 * processes))  # a process gets the source with each part
+    starts = range(0, len(source), max(1, size))
+    tasks = [(source, range(start, min(start + size, len(source)))) for start in starts]
+    problems: list[Problem] = []
+    for episodes, found in in_processes(_read_all, tasks, processes):
+        problems += found
+        report(episodes)
+    return sorted(problems, key=lambda problem: problem.episode)
+
+
+def usable(
+    source: EpisodeSource,
+    broken: Literal["refuse", "skip"] = "refuse",
+    report: Callable[[int], object] = int,
+    *,
+    record: Path | None = None,
+    processes: int = 1,
+) -> EpisodeSource:
+    """Returns the episodes that can be read, after reading and decoding all of them.
+
+    Args:
+        source: Where they are.
+        broken: What happens to a broken one: "refuse" raises an error that lists them all, "skip" logs a warning that
+            names each and leaves it out. The source itself is returned where none is broken.
+        report: Called with numbers of episodes as they are done.
+        record: JSON file that keeps what was found, so that nothing is decoded a second time while the source's
+            fingerprint stays the same.
+        processes: Processes to decode with.
+
+    Raises:
+        DatasetError: If an episode is broken and that is refused, or if all are.
+    """
+    problems = _recorded(source, record)
+    if problems is None:
+        problems = find_problems(source, report, processes)
+        _keep(source, record, problems)
+    else:
+        report(len(source))
+    if problems and (broken == "refuse" or len(problems) == len(source)):
+        lines = [f"{len(problems)} of {len(source)} episodes are broken; mend them or leave them out:"]
+        lines += [str(problem) for problem in problems[:SHOWN]]
+        lines += [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        raise DatasetError("\n  ".join(lines))
+    for problem in problems:
+        logger.warning("left out %s", problem)
+    left_out = {problem.episode for problem in problems}
+    return Selection(source, tuple(e for e in range(len(source)) if e not in left_out)) if left_out else source
+
+
+def in_processes(
+    function: Callable[[Task], Result], tasks: Iterable[Task], processes: int
+) -> Generator[Result, None, None]:
+    """Yields the function's result of each task as it is done, in no fixed order where there are several processes.
+
+    Processes are spawned anew, so a program that calls this needs its ``if __name__ == "__main__"``. They end with
+    the generator, in the middle of a task where it is given up; Ctrl-C reaches this process alone.
+
+    Args:
+        function: Something a process can import.
+        tasks: Its arguments, one each.
+        processes: How many; with 1 all is done here.
+
+    Raises:
+        DatasetError: If a process died, out of memory for example. Errors of the function come through.
+    """
+    if processes == 1:
+        yield from map(function, tasks)
+        return
+    ignore, others = (signal.SIGINT, signal.SIG_IGN), set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=signal.signal, initargs=ignore) as pool:
+        try:
+            for future in as_completed([pool.submit(function, task) for task in tasks]):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise DatasetError(
+                f"one of {processes} processes was killed, perhaps because memory ran out; run again with fewer"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            ours = set(multiprocessing.active_children()) - others
+            for process in ours:
+                process.terminate()
+            for process in ours:
+                process.join()
+
+
+def _read_all(task: tuple[EpisodeSource, range]) -> tuple[int, list[Problem]]:
+    """Returns how many episodes were read and decoded, and what is wrong with those that could not be."""
+    source, episodes = task
+    names, known, problems = source.names, source.problems, []
+    for episode in episodes:
+        reason = known.get(episode) or _read(source, episode)
+        problems += [Problem(episode, names[episode], reason)] if reason else []
+    return len(episodes), problems
+
+
+def _read(source: EpisodeSource, episode: int) -> str | None:
+    """Returns why an episode can't be read, or None if it can."""
+    try:
+        frames = len(source[episode])
+    except DatasetError as error:
+        return str(error)
+    expected = source.lengths[episode]
+    return None if frames == expected else f"{source.names[episode]} has {frames} frames, expected {expected}"
+
+
+def _recorded(source: EpisodeSource, record: Path | None) -> list[Problem] | None:
+    """Returns what was found when the source was last read, or None if it changed since or the record is damaged."""
+    if record is None or not record.is_file():
+        return None
+    try:
+        found = json.loads(record.read_text())
+        same = found["fingerprint"] == source.fingerprint
+        return [Problem(**values) for values in found["problems"]] if same else None
+    except (ValueError, TypeError, KeyError):
+        logger.warning("%s is damaged; all episodes are read again", record)
+        return None
+
+
+def _keep(source: EpisodeSource, record: Path | None, problems: list[Problem]) -> None:
+    """Writes what was found, whole or not at all."""
+    if record is None:
+        return
+    record.parent.mkdir(parents=True, exist_ok=True)
+    temporary = record.with_name(f"{record.name}.{os.getpid()}.tmp")
+    found = {"fingerprint": source.fingerprint, "problems": [asdict(problem) for problem in problems]}
+    temporary.write_text(json.dumps(found, indent=1) + "\n")
+    temporary.replace(record)

@@ -1,0 +1,217 @@
+"""Numbers of a recording into SI units: where a position, a rotation, a gripper or joint angles lie and what they mean.
+
+Each class is filled from YAML and reads from columns, a mapping of keys to (T, D) arrays as they were recorded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import transform
+
+from envs.episodes.episode import DatasetError
+from envs.pose import euler_from_matrix
+
+Columns = Mapping[str, Float[np.ndarray, "T D"]]
+
+_METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+_RADIANS = {"rad": 1.0, "deg": np.pi / 180}
+_SIZES = {"euler": 3, "rotation_vector": 3, "quaternion_xyzw": 4, "quaternion_wxyz": 4, "matrix": 9}
+_UNIT_TOLERANCE = 0.01  # of a quaternion's length and a matrix's columns: float32 keeps 1e-7, other numbers do not
+_GRIPPER_TOLERANCE = 0.1  # of its range: what a calibration misses
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where an end effector's position is.
+
+    Attributes:
+        key: Column.
+        indices: Of x, y and z in it; None if it has nothing else.
+        unit: Of its numbers.
+    """
+
+    key: str
+    indices: tuple[int, int, int] | None = None
+    unit: Literal["m", "cm", "mm"] = "m"
+
+    def read(self, columns: Columns) -> Float[np.ndarray, "T 3"]:
+        """Returns positions [m]; raises DatasetError naming the column."""
+        return pick(columns, self.key, self.indices, 3) * _METRES[self.unit]
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Where an end effector's orientation is.
+
+    Attributes:
+        key: Column.
+        kind: What its numbers are; a matrix is nine, row by row.
+        indices: Of the numbers in it; None if it has nothing else.
+        axes: Of Euler angles, in order, as SciPy has them: small letters turn about fixed axes, capitals about the
+            moving ones.
+        unit: Of Euler angles and rotation vectors.
+
+    Raises:
+        ValueError: If the axes or the number of indices are none.
+    """
+
+    key: str
+    kind: Literal["euler", "rotation_vector", "quaternion_xyzw", "quaternion_wxyz", "matrix"]
+    indices: tuple[int, ...] | None = None
+    axes: str = "xyz"
+    unit: Literal["rad", "deg"] = "rad"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"(?!.?(.)\1)([xyz]{3}|[XYZ]{3})", self.axes):  # no axis twice in a row
+            raise ValueError(f"axes are three of xyz (fixed) or of XYZ (moving), such as 'xyz', got {self.axes!r}")
+        if self.indices is not None and len(self.indices) != _SIZES[self.kind]:
+            raise ValueError(f"a rotation of kind {self.kind} has {_SIZES[self.kind]} indices, got {self.indices}")
+
+    def euler(self, columns: Columns) -> Float[np.ndarray, "T 3"]:
+        """Returns extrinsic-xyz Euler angles [rad], untouched where they are recorded as such."""
+        if (self.kind, self.axes) == ("euler", "xyz"):
+            return self._numbers(columns) * _RADIANS[self.unit]
+        return euler_from_matrix(self.matrices(columns))
+
+    def matrices(self, columns: Columns) -> Float[np.ndarray, "T 3 3"]:
+        """Returns rotation matrices; raises DatasetError naming the column and row that is no rotation."""
+        values = self._numbers(columns)
+        if self.kind == "euler":
+            return transform.Rotation.from_euler(self.axes, values * _RADIANS[self.unit]).as_matrix()
+        if self.kind == "rotation_vector":
+            return transform.Rotation.from_rotvec(values * _RADIANS[self.unit]).as_matrix()
+        if self.kind == "matrix":
+            matrices = values.reshape(-1, 3, 3)
+            self._check(np.abs(matrices.swapaxes(1, 2) @ matrices - np.eye(3)).max(axis=(1, 2)), values)
+            self._check(np.abs(np.linalg.det(matrices) - 1.0), values)
+            return matrices
+        self._check(np.abs(np.linalg.norm(values, axis=1) - 1.0), values)
+        return transform.Rotation.from_quat(values, scalar_first=self.kind == "quaternion_wxyz").as_matrix()
+
+    def _numbers(self, columns: Columns) -> Float[np.ndarray, "T n"]:
+        return pick(columns, self.key, self.indices, _SIZES[self.kind])
+
+    def _check(self, errors: Float[np.ndarray, "T"], values: Float[np.ndarray, "T n"]) -> None:
+        """Returns if every row is a rotation, within what rounding and calibration do to one."""
+        bad = np.flatnonzero(errors > _UNIT_TOLERANCE)
+        if len(bad):
+            raise DatasetError(
+                f"row {bad[0]} of {self.key!r} is no {self.kind.replace('_', ' ')}: {values[bad[0]].tolist()} "
+                f"({len(bad)} such of {len(values)}); check its indices and kind"
+            )
+
+
+@dataclass(frozen=True)
+class Gripper:
+    """Where a gripper's opening is.
+
+    Attributes:
+        key: Column.
+        open: The number that means open.
+        closed: The number that means closed.
+        indices: Of the numbers, one a gripper; None if the column has nothing else.
+
+    Raises:
+        ValueError: If open and closed are the same.
+    """
+
+    key: str
+    open: float
+    closed: float
+    indices: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.open == self.closed:
+            raise ValueError(f"a gripper's open and closed must differ, got {self.open} for both")
+
+    def read(self, columns: Columns) -> Float[np.ndarray, "T grippers"]:
+        """Returns closedness, 0 open .. 1 closed; what a calibration misses by up to a tenth of the range is clipped.
+
+        Raises:
+            DatasetError: Naming the column, if a number is further off: the range is another one.
+        """
+        values = pick(columns, self.key, self.indices, None if self.indices is None else len(self.indices))
+        closedness = (values - self.open) / (self.closed - self.open)
+        bad = np.flatnonzero((np.abs(closedness - 0.5) > 0.5 + _GRIPPER_TOLERANCE).any(axis=1))
+        if len(bad):
+            raise DatasetError(
+                f"row {bad[0]} of {self.key!r} is {values[bad[0]].tolist()}, but a gripper open at {self.open:g} and "
+                f"closed at {self.closed:g} was expected ({values.min():g} to {values.max():g} were seen); correct it"
+            )
+        return np.clip(closedness, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class JointAngles:
+    """Where the positions of an arm's joints are.
+
+    Attributes:
+        key: Column.
+        names: Of the joints, in the order of the numbers.
+        indices: Of the numbers; None if the column has nothing else.
+        unit: Of the numbers.
+
+    Raises:
+        ValueError: If names and indices are not equally many.
+    """
+
+    key: str
+    names: tuple[str, ...]
+    indices: tuple[int, ...] | None = None
+    unit: Literal["rad", "deg"] = "rad"
+
+    def __post_init__(self) -> None:
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ValueError(f"joints need a name each, all different, got {self.names}")
+        if self.indices is not None and len(self.indices) != len(self.names):
+            raise ValueError(f"{len(self.names)} joints have {len(self.names)} indices, got {self.indices}")
+
+    def read(self, columns: Columns) -> Float[np.ndarray, "T joints"]:
+        """Returns joint angles [rad]; raises DatasetError naming the column."""
+        return pick(columns, self.key, self.indices, len(self.names)) * _RADIANS[self.unit]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where the frame that a recording's poses are in stands in the robot's base frame.
+
+    Attributes:
+        translation: Of its origin [m].
+        rotation: Extrinsic-xyz Euler angles [rad].
+    """
+
+    translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def pick(
+    columns: Columns, key: str, indices: tuple[int, ...] | None, size: int | None = None
+) -> Float[np.ndarray, "T n"]:
+    """Returns the numbers of a column at some indices, in float64.
+
+    Args:
+        columns: As they were recorded.
+        key: Of the column.
+        indices: Of the numbers; None takes all.
+        size: How many there must be.
+
+    Raises:
+        DatasetError: If there are not as many numbers or one is not finite, naming column and row.
+    """
+    values = np.asarray(columns[key], np.float64)
+    width = values.shape[1]
+    if indices is not None and not all(0 <= index < width for index in indices):
+        raise DatasetError(f"{key!r} has {width} numbers a frame, indices 0 to {width - 1}; asked for {indices}")
+    values = values if indices is None else values[:, list(indices)]
+    if size is not None and values.shape[1] != size:
+        raise DatasetError(f"{key!r} has {width} numbers a frame where {size} are needed; give their indices")
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        raise DatasetError(f"row {bad[0]} of {key!r} is not finite: {values[bad[0]].tolist()} ({len(bad)} such rows)")
+    return values

@@ -1,0 +1,70 @@
+"""HDF5 files through h5py, which is imported when the first one is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from envs.episodes.episode import DatasetError
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Any]:
+    """Yields an HDF5 file, open for reading; what fails while reading it is a DatasetError that names it.
+
+    Raises:
+        ImportError: If h5py is missing, with what to install.
+        DatasetError: If the file is missing, damaged or breaks off.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("DROID and robomimic recordings need h5py: pip install 'vjepa-planner[data]'") from error
+
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing; copy the recording again, or leave it out")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except DatasetError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise DatasetError(
+            f"{path} ({path.stat().st_size} bytes) cannot be read as HDF5, it may be truncated: {error}"
+        ) from error
+
+
+def read_numbers(path: Path, group: Any, key: str) -> Float64[np.ndarray, "T D"]:
+    """Returns a dataset of a file or group as a row a frame.
+
+    Args:
+        path: The file, for errors.
+        group: Of h5py.
+        key: Of the dataset, relative to the group.
+
+    Raises:
+        DatasetError: If it is not there or not one or several numbers a frame.
+    """
+    if key not in group or not hasattr(group[key], "shape"):
+        raise DatasetError(f"{path} lacks {key!r}; it has {list(find_numbers(group))}")
+    found = group[key]
+    if found.ndim not in (1, 2) or found.dtype.kind not in "fiub":
+        raise DatasetError(f"{path}: {key!r} should be numbers a frame, it is {found.shape} {found.dtype}")
+    return np.asarray(found, np.float64).reshape(len(found), -1)
+
+
+def find_numbers(group: Any) -> dict[str, int]:
+    """Returns the datasets with one or several numbers a frame, by key relative to the group, and how many."""
+    found: dict[str, int] = {}
+
+    def visit(key: str, item: Any) -> None:
+        if hasattr(item, "shape") and item.ndim in (1, 2) and item.dtype.kind in "fiub":
+            found[key] = 1 if item.ndim == 1 else item.shape[1]
+
+    group.visititems(visit)
+    return found

@@ -1,0 +1,233 @@
+"""Somebody's recordings as episodes: frames chosen in time, numbers made poses, images cropped. One class for all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from envs.config import dump_config
+from envs.episodes.episode import DatasetError, Episode, check_rows
+from envs.episodes.frames import choose_frames
+from envs.episodes.images import prepare_images, prepared_shape
+from envs.episodes.reading import ForwardKinematics, PoseRule, Reading
+from envs.episodes.recordings import Recordings, Rows
+from envs.pose import motion_of
+from envs.spec import ActionSpec
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3  # of many broken episodes, when none can be read
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedEpisodes:
+    """Somebody's recordings as an `EpisodeSource`, opened by `envs.episodes.open.open_dataset`.
+
+    Cheap to hold and to send to another process: of each episode it knows the frames to read.
+
+    Attributes:
+        recordings: As they are on disk.
+        reading: What to make of them.
+        rule: What makes poses of their numbers.
+        spec: Meaning of the actions, the differences of the poses.
+        image_shape: (h, w, 3) of the images that are handed out.
+        frames: Of each episode, the indices of the recorded frames that make it up; none of a broken one.
+        problems: See `EpisodeSource.problems`.
+        fingerprint: Changes with the Reading, with any pose and with the size of a file of images.
+    """
+
+    recordings: Recordings
+    reading: Reading
+    rule: PoseRule
+    spec: ActionSpec
+    image_shape: tuple[int, int, int]
+    frames: tuple[Int[np.ndarray, "T"], ...]
+    problems: Mapping[int, str]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        """Returns the number of episodes."""
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Episode]:
+        """Yields each episode in order, decoding one at a time."""
+        return (self[episode] for episode in range(len(self)))
+
+    @property
+    def rate(self) -> float:
+        """Frames a second [Hz]."""
+        return self.spec.rate
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Frames of each episode; 0 of a broken one."""
+        return tuple(len(frames) for frames in self.frames)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `EpisodeSource.names`."""
+        return self.recordings.names
+
+    def __getitem__(self, episode: int) -> Episode:
+        """Returns an episode with its images.
+
+        Raises:
+            DatasetError: If it is broken, naming it and the file at fault.
+        """
+        rows, poses, actions = self._read(episode)
+        try:
+            batches = self.recordings.images(episode, self.frames[episode])
+            images = np.concatenate([prepare_images(batch, self.reading) for batch in batches])
+            if images.shape[1:] != self.image_shape:
+                raise DatasetError(f"its images are {images.shape[1:]}, those of the others {self.image_shape}")
+            return Episode(images, poses, actions, self.rate, self.spec, rows.task, rows.seed, rows.extra)
+        except DatasetError as error:
+            self._refuse(episode, error)
+
+    def poses_actions(self, episode: int) -> tuple[Float32[np.ndarray, "T P"], Float32[np.ndarray, "T-1 A"]]:
+        """Returns poses and actions of an episode without decoding images.
+
+        Raises:
+            DatasetError: If it is broken, naming it and the file at fault.
+        """
+        return self._read(episode)[1:]
+
+    def _read(self, episode: int) -> tuple[Rows, Float32[np.ndarray, "T P"], Float32[np.ndarray, "T-1 A"]]:
+        """Returns an episode's rows, and the poses and actions of its frames."""
+        if episode in self.problems:
+            raise DatasetError(f"{self.names[episode]}: {self.problems[episode]}")
+        try:
+            rows = self.recordings.read(episode, self.rule.keys)
+            poses = _poses(self.rule, rows, self.frames[episode])
+        except DatasetError as error:
+            self._refuse(episode, error)
+        return rows, poses, _actions(self.spec, poses)
+
+    def _refuse(self, episode: int, error: DatasetError) -> NoReturn:
+        raise DatasetError(f"{self.names[episode]}: {error}") from error
+
+
+def index_recordings(
+    recordings: Recordings, reading: Reading, rule: PoseRule, spec: ActionSpec | None = None
+) -> RecordedEpisodes:
+    """Returns recordings as an `EpisodeSource` after checking everything that can be checked without decoding.
+
+    Reads the numbers of all episodes once: to find the broken ones, how far actions go and the fingerprint.
+
+    Args:
+        recordings: As they are on disk.
+        reading: What to make of them.
+        rule: What makes poses of their numbers.
+        spec: Of the actions as recorded, where it is known.
+
+    Raises:
+        DatasetError: If no episode can be read, with reasons.
+    """
+    if reading.time_base == "physical" and reading.rate is not None and reading.rate > recordings.rate * (1 + 1e-6):
+        raise DatasetError(
+            f"the recordings have {recordings.rate:g} frames a second, a rate of {reading.rate:g} was asked for"
+        )
+    means, nothing = rule.dimensions, (0.0,) * len(rule.dimensions.names)
+    kind = ActionSpec(means.names, means.units, nothing, nothing, means.frame, reading.rate or recordings.rate)
+    logger.info("reading the numbers of %d episodes", len(recordings.names))
+    indexed: dict[int, _Indexed] = {}
+    problems: dict[int, str] = {}
+    for episode in range(len(recordings.names)):
+        try:
+            indexed[episode] = _index_episode(recordings, reading, rule, kind, episode)
+        except DatasetError as error:
+            problems[episode] = str(error)
+    if not indexed:
+        reasons = "; ".join(f"{recordings.names[episode]}: {problems[episode]}" for episode in list(problems)[:_SHOWN])
+        raise DatasetError(f"none of {len(problems)} episodes can be read. {reasons}")
+    shape, others = _split_shapes(indexed)
+    problems |= {episode: f"its images are {indexed.pop(episode).shape}, most others' {shape}" for episode in others}
+    low, high = _bounds(reading, kind, spec, np.max([found.largest for found in indexed.values()], axis=0))
+    spec, broken = replace(kind, low=low, high=high), np.zeros(0, np.int32)
+    frames = tuple(indexed[i].frames if i in indexed else broken for i in range(len(recordings.names)))
+    fingerprint = _fingerprint(recordings, reading, spec, indexed)
+    return RecordedEpisodes(recordings, reading, rule, spec, shape, frames, dict(sorted(problems.items())), fingerprint)
+
+
+@dataclass(frozen=True)
+class _Indexed:
+    """What is kept of an episode: its frames, the shape of its images, its largest actions, a hash."""
+
+    frames: Int[np.ndarray, "T"]
+    shape: tuple[int, int, int]
+    largest: Float[np.ndarray, "A"]
+    digest: bytes
+
+
+def _index_episode(
+    recordings: Recordings, reading: Reading, rule: PoseRule, kind: ActionSpec, episode: int
+) -> _Indexed:
+    """Returns what is kept of an episode; raises DatasetError if it is broken."""
+    rows, footage = recordings.read(episode, rule.keys), recordings.footage(episode)
+    length = _common_length(len(rows.times), footage.frames, recordings.spare_rows)
+    frames = choose_frames(rows.times[:length], footage.rate, reading)
+    if len(frames) < 2:
+        raise DatasetError(f"it has {length} frames, {len(frames)} at {kind.rate:g} Hz: too few for an action")
+    actions = _actions(kind, _poses(rule, rows, frames))
+    digest = hashlib.sha256(json.dumps([rows.extra, dict(recordings.file_sizes(episode))]).encode())
+    for values in (frames, *(rows.columns[key] for key in rule.keys)):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    shape = prepared_shape((footage.height, footage.width), reading)
+    return _Indexed(frames, shape, np.abs(actions).max(axis=0).astype(np.float64), digest.digest())
+
+
+def _split_shapes(indexed: Mapping[int, _Indexed]) -> tuple[tuple[int, int, int], list[int]]:
+    """Returns the shape that most episodes' images have and the episodes whose images have another."""
+    shape = Counter(found.shape for found in indexed.values()).most_common(1)[0][0]
+    return shape, [episode for episode, found in indexed.items() if found.shape != shape]
+
+
+def _fingerprint(recordings: Recordings, reading: Reading, spec: ActionSpec, indexed: Mapping[int, _Indexed]) -> str:
+    """Returns a hash of the Reading and of all that is kept of the episodes; a robot model counts by its content."""
+    described = dump_config(reading)
+    if isinstance(reading.pose, ForwardKinematics):
+        described["pose"]["model"] = hashlib.sha256(reading.pose.model.read_bytes()).hexdigest()
+    digest = hashlib.sha256(json.dumps([described, spec.names, spec.units, spec.frame, spec.rate]).encode())
+    for episode, name in enumerate(recordings.names):
+        digest.update(name.encode() + b"\0" + (indexed[episode].digest if episode in indexed else b"broken"))
+    return digest.hexdigest()
+
+
+def _common_length(rows: int, frames: int, spare_rows: int) -> int:
+    """Returns how many rows have a frame, after checking that as many are recorded of both."""
+    if not 0 <= rows - frames <= spare_rows:
+        allowed = f" ({spare_rows} row more is usual)" if spare_rows else ""
+        raise DatasetError(f"there are {rows} rows of numbers and {frames} video frames{allowed}: lengths do not match")
+    return frames
+
+
+def _poses(rule: PoseRule, rows: Rows, frames: Int[np.ndarray, "T"]) -> Float32[np.ndarray, "T P"]:
+    """Returns the poses of chosen frames."""
+    chosen = {key: values[frames] for key, values in rows.columns.items()}
+    return check_rows("poses", rule.poses(chosen), len(frames))
+
+
+def _actions(spec: ActionSpec, poses: Float32[np.ndarray, "T P"]) -> Float32[np.ndarray, "T-1 A"]:
+    """Returns the differences of consecutive poses."""
+    wide = poses.astype(np.float64)
+    return motion_of(spec).difference(wide[:-1], wide[1:]).astype(np.float32)
+
+
+def _bounds(
+    reading: Reading, kind: ActionSpec, spec: ActionSpec | None, largest: Float[np.ndarray, "A"]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns the bounds of actions: as the Reading or the recordings' own spec says, or as far as was measured."""
+    if reading.action_bounds is not None:
+        return reading.action_bounds.low, reading.action_bounds.high
+    if spec is not None:
+        scale = spec.rate / kind.rate
+        return tuple(scale * bound for bound in spec.low), tuple(scale * bound for bound in spec.high)
+    return tuple((-largest).tolist()), tuple(largest.tolist())

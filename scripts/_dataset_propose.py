@@ -1,0 +1,145 @@
+"""A Reading to start from, guessed from the names and the values of what was recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from _dataset_remarks import Kind, gripper_range, kinds
+from _dataset_survey import Column, Survey
+
+from envs.episodes.recordings import Contents
+
+MODEL_RATE = 4.0  # Hz, of the released V-JEPA 2-AC
+POSE_KNOWN = ("ours", "droid", "robomimic")  # formats that say what the pose is
+_GUESS = "(?)"
+_HEAD = (
+    f"# Proposed by scripts/dataset.py inspect. Lines with {_GUESS} are guesses; the contact sheet shows if they hold."
+)
+
+
+def propose(survey: Survey, contents: Contents) -> str | None:
+    """Returns the YAML of a Reading with comments, or None if no column looks like a pose or joints.
+
+    Args:
+        survey: What is there.
+        contents: What its format says.
+    """
+    lines = [_HEAD]
+    if len(contents.cameras) > 1:
+        first = "left" if contents.format == "droid" else next(iter(contents.cameras))
+        lines.append(f"camera: {_word(first)}  # {_GUESS} of {', '.join(contents.cameras)}")
+    if contents.rate > 1.2 * MODEL_RATE:
+        lines.append(f"rate: {MODEL_RATE}  # recorded at {contents.rate:g}; the released V-JEPA 2-AC learnt at 4")
+    if contents.format == "droid":
+        lines.append("time_base: physical  # or vjepa2_compat, which the released V-JEPA 2-AC learnt with")
+    if contents.format == "robomimic":
+        lines.append(f"flip: none  # {_GUESS} vertical, if the contact sheet stands on its head")
+    lines.append("crop: square  # or official_squash, which the released V-JEPA 2-AC learnt from")
+    if contents.format in POSE_KNOWN:
+        return _text(lines)
+    pose = _end_effector(survey) or _joints(survey)
+    return _text(lines + pose) if pose else None
+
+
+def _end_effector(survey: Survey) -> list[str] | None:
+    """Returns the lines of an end-effector pose, if there are a position and a rotation."""
+    for column in _states(survey):
+        found = kinds(column)
+        position = _run(found, "position", 3)
+        if position is None:
+            continue
+        others = [column, *(other for other in _states(survey) if other is not column)]
+        rotation = next((lines for other in others if (lines := _rotation(other)) is not None), None)
+        if rotation is not None:
+            place = f"{{key: {_word(column.key)}, indices: {position}, unit: {_unit(column, position)}}}"
+            lines = ["pose:", "  kind: end_effector", f"  position: {place}", rotation]
+            return [*lines, _gripper(others, most=1)]
+    return None
+
+
+def _rotation(column: Column) -> str | None:
+    """Returns the line of a rotation, if the column holds one."""
+    found, key = kinds(column), _word(column.key)
+    quaternion = _run(found, "quaternion", 4)
+    if quaternion is not None:
+        place = f"key: {key}, kind: quaternion_xyzw, indices: {quaternion}"
+        return f"  rotation: {{{place}}}  # {_GUESS} or quaternion_wxyz"
+    angles = _run(found, "angle", 3)
+    names = " ".join(column.names) + column.key
+    if angles is None or re.search("joint|shoulder|elbow|motor|qpos", names.lower()):
+        return None
+    unit = "deg" if np.nanmax(np.abs(column.values[:, angles])) > 2 * np.pi + 1e-3 else "rad"
+    axes = _axes([column.names[i] for i in angles] if column.names else [])
+    place = f"key: {key}, kind: euler, indices: {angles}, axes: {axes}, unit: {unit}"
+    return f"  rotation: {{{place}}}  # {_GUESS} or axes {axes.upper()}, or a rotation_vector"
+
+
+def _axes(names: Sequence[str]) -> str:
+    """Returns the order of Euler angles by their names, such as yaw, pitch, roll; xyz where they don't tell."""
+    words = {"x": r"roll|(^|[._])r?x([._]|$)", "y": r"pitch|(^|[._])r?y([._]|$)", "z": r"yaw|(^|[._])r?z([._]|$)"}
+    found = [axis for name in names for axis, word in words.items() if re.search(word, name.lower())]
+    return "".join(found) if sorted(found) == ["x", "y", "z"] else "xyz"
+
+
+def _joints(survey: Survey) -> list[str] | None:
+    """Returns the lines of joint positions: of the column with the most angles, or else of what is called state."""
+    states = _states(survey)
+    angles = {column.key: [i for i, kind in enumerate(kinds(column)) if kind == "angle"] for column in states}
+    column = max(states, key=lambda column: len(angles[column.key]), default=None)
+    if column is None or not angles[column.key]:
+        column = next((column for column in states if column.key.endswith("state")), None)
+    if column is None:
+        return None
+    indices = angles[column.key] or list(range(column.size))
+    names = [column.names[i].removesuffix(".pos") if column.names else f"joint_{i}" for i in indices]
+    unit = "deg" if np.nanmax(np.abs(column.values[:, indices])) > 2 * np.pi + 1e-3 else "rad"
+    listed = f"names: [{', '.join(map(_word, names))}], indices: {indices}, unit: {unit}"
+    return [
+        "pose:  # joint space; for end-effector poses see kind: forward_kinematics, which takes a model of the arm",
+        "  kind: joints",
+        f"  joints: {{key: {_word(column.key)}, {listed}}}  # {_GUESS} unit",
+        _gripper([column, *(other for other in states if other is not column)], most=column.size),
+    ]
+
+
+def _gripper(columns: Iterable[Column], most: int) -> str:
+    """Returns the line of the gripper, from the first column that has one."""
+    for column in columns:
+        indices = [i for i, kind in enumerate(kinds(column)) if kind == "gripper"][:most]
+        low, high = gripper_range(column.values[:, indices]) if indices else (0.0, 0.0)
+        if low < high:
+            ends = f"open: {low}, closed: {high}}}  # {_GUESS} or the other way round"
+            return f"  gripper: {{key: {_word(column.key)}, indices: {indices}, {ends}"
+    return f"  gripper: null  # {_GUESS} nothing that moves is called a gripper"
+
+
+def _states(survey: Survey) -> list[Column]:
+    """Returns the columns that were measured, not commanded; those called state or observation first."""
+    measured = [column for column in survey.columns.values() if "action" not in column.key.lower()]
+    return sorted(measured, key=lambda column: not re.search("state|obs", column.key.lower()))
+
+
+def _run(found: Sequence[Kind], kind: Kind, size: int) -> list[int] | None:
+    """Returns the first indices at which so many numbers of a kind stand side by side."""
+    for start in range(len(found) - size + 1):
+        if all(each == kind for each in found[start : start + size]):
+            return list(range(start, start + size))
+    return None
+
+
+def _unit(column: Column, indices: list[int]) -> str:
+    """Returns the unit of a position by its size."""
+    largest = np.nanmax(np.abs(column.values[:, indices]))
+    return "m" if largest <= 10 else "cm" if largest <= 200 else "mm"
+
+
+def _word(text: str) -> str:
+    """Returns a string as YAML takes it inside a flow mapping."""
+    return text if re.fullmatch(r"[A-Za-z_][\w./-]*", text) else json.dumps(text)
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"

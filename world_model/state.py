@@ -1,0 +1,82 @@
+"""The state of a run on disk, from which a run that was killed at any moment goes on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+class StateError(ValueError):
+    """A run directory's saved state is damaged or belongs to another configuration."""
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes tensors and plain values; the state that was there stays beside it, see `load_state`.
+
+    The file is written under another name, is forced to disk and then takes its own, so that at any moment the last
+    state or the one before it is there, whole.
+    """
+    temporary, previous = _other_names(path)
+    with temporary.open("wb") as file:
+        torch.save(dict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.is_file():
+        path.replace(previous)
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the names, too, survive a power cut
+    finally:
+        os.close(folder)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Returns the last state that was written whole, or None if there is none yet; warns where it is not the last.
+
+    Raises:
+        StateError: If there are states but none can be read.
+    """
+    temporary, previous = _other_names(path)
+    damaged = []
+    for candidate in (path, temporary, previous):  # newest first: without `path`, the renaming was broken off
+        if candidate.is_file():
+            try:
+                state = _read(candidate)
+            except StateError as error:
+                damaged.append((candidate, str(error)))
+                continue
+            for other, reason in damaged:
+                logger.warning("%s can't be read (%s); going on from %s", other, reason, candidate.name)
+            return state
+    finished = [(file, reason) for file, reason in damaged if file != temporary]
+    if not finished:  # nothing, or a first state that was still being written
+        return None
+    file, reason = finished[0]
+    raise StateError(f"{file} can't be read ({reason}), and no state before it; delete it to start the run afresh")
+
+
+def _other_names(path: Path) -> tuple[Path, Path]:
+    """Returns where a state is while it is written, and where the one before the last is."""
+    return path.with_name(f"{path.name}.tmp"), path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Returns a state after checking all its checksums, which `torch.load` does not; StateError says what is wrong."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+        if bad is not None:
+            raise StateError(f"the checksum of its entry {bad} is wrong")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise StateError(str(error).partition("\n")[0]) from error
