@@ -1,4 +1,4 @@
-"""What an arm is, and the gymnasium environment over any arm."""
+"""What an arm is, blocking or streaming, and the gymnasium environment over any arm."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ _POSE_BOUND = np.array([10.0] * 3 + [np.pi] * 3 + [1.0])
 """No arm's pose (7,) is beyond this [m, rad, 1]."""
 
 
+class ArmError(RuntimeError):
+    """A driver failed: one line that says what failed and what to do. The arm must not be relied on any more."""
+
+
+class OutOfReach(ArmError):
+    """A driver did not take a set-point, because no joint angles reach it; the arm holds its last one."""
+
+
 class Arm(Protocol):
-    """A driver: the one file to write for another robot."""
+    """A driver whose commands block: an arm in simulated time."""
 
     @property
     def action_spec(self) -> ActionSpec:
@@ -48,6 +56,52 @@ class Arm(Protocol):
 
     def stop(self) -> None:
         """Holds the arm where it is, at once."""
+        ...
+
+    def close(self) -> None:
+        """Stops and releases the device. Closing twice does no harm."""
+        ...
+
+
+class StreamingArm(Protocol):
+    """A driver that follows a stream of set-points: what real arms are, and the one file to write for another robot.
+
+    Failures are `ArmError`. `stop` may be called from any thread at any time, `observe` from another one than `send`.
+    """
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        """What an action on this arm means and how far one may go."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, 3) of its observations."""
+        ...
+
+    def connect(self) -> None:
+        """Makes the arm ready to observe and to move. Connecting twice does no harm."""
+        ...
+
+    def observe(self) -> Observation:
+        """Returns the newest image with the pose measured at the same time, `time.monotonic()` of the image [s]."""
+        ...
+
+    def send(self, set_point: Float[np.ndarray, "7"]) -> None:
+        """Takes the newest set-point, to be reached in about one executor period (10 ms at most), and returns at once.
+
+        Args:
+            set_point: Position [m], extrinsic-xyz Euler angles [rad] in the base frame, gripper closedness
+                [0 open .. 1 closed].
+
+        Raises:
+            OutOfReach: If the arm can't get there; it holds its last set-point.
+            ArmError: If the driver failed.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Holds the arm where it is, at once, whatever it is doing. Stopping twice does no harm."""
         ...
 
     def close(self) -> None:

@@ -138,13 +138,20 @@ class Controller:
         """Which of the goals is pursued now, from 0."""
         return 0 if self._progress is None else self._progress.index
 
-    def step(self, observation: Observation) -> tuple[Float[np.ndarray, "A"], Plan]:
-        """Returns the action to execute now, within the spec's bounds, and the plan that it begins.
+    def step(
+        self, observation: Observation, committed: Float[np.ndarray, "K A"] | None = None
+    ) -> tuple[Float[np.ndarray, "A"], Plan]:
+        """Returns the action to execute next, within the spec's bounds, and the plan that it begins.
 
         When the controller holds, the plan returned is the one to stay and its cost.
 
+        Args:
+            observation: What was seen last.
+            committed: Actions from there on that will have been executed when the plan begins; the plan starts from
+                the state that the model predicts after them. None to begin at the observation.
+
         Raises:
-            ValueError: If there was no `reset`.
+            ValueError: If there was no `reset`, or the committed actions are no finite table of the spec's width.
         """
         if self._generator is None:
             raise ValueError("step() before reset(): call reset(goals, seed) first, it sets the goal")
@@ -152,7 +159,7 @@ class Controller:
         deadline = None if limit is None else time.monotonic() + limit
         self._frames.append(self.model.encode([observation]))
         self._choose_goal(self._frames[-1])
-        state = self.state()
+        state = self.state() if committed is None else self._roll_forward(self.state(), np.asarray(committed))
         guesses = self._guesses(state)
         plan = self.planner.plan(partial(self.score, state), self.spec, guesses, self._generator, deadline)
         self._last_plan = plan
@@ -168,6 +175,19 @@ class Controller:
         return LatentState(
             torch.cat([frame.tokens for frame in self._frames], dim=1),
             torch.cat([frame.poses for frame in self._frames], dim=1),
+        )
+
+    def _roll_forward(self, state: LatentState, committed: Float[np.ndarray, "K A"]) -> LatentState:
+        """Returns the state that is predicted after actions, with as many frames as the context allows."""
+        size = self.spec.size
+        if committed.ndim != 2 or committed.shape[1] != size or not len(committed) or not np.isfinite(committed).all():
+            raise ValueError(f"committed actions must be (at least 1, {size}) finite numbers, got {committed!r}")
+        with torch.no_grad():
+            predicted = self._predict(state, torch.as_tensor(committed).to(state.poses)[None])
+        frames = self._frames.maxlen or 1
+        return LatentState(
+            torch.cat([state.tokens, predicted.tokens], dim=1)[:, -frames:],
+            torch.cat([state.poses, predicted.poses], dim=1)[:, -frames:],
         )
 
     def score(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:

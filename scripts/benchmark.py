@@ -4,6 +4,7 @@
     python scripts/benchmark.py energy --official path/to/vjepa2    # time to the official planner's energy
     python scripts/benchmark.py pareto                              # success against seconds an action
     python scripts/benchmark.py train --official path/to/vjepa2     # training steps beside the official recipe
+    python scripts/benchmark.py jitter                              # set-points' lateness beside a planner at full load
 
 `--official` is a checkout of github.com/facebookresearch/vjepa2: its code runs on the same weights, noise and machine,
 in turns with ours. With a GPU: `plan --device cuda --sizes released --samples 800 --iterations 10 --horizons 1
@@ -28,6 +29,8 @@ from typing import Annotated, Any
 import torch
 import tyro
 from _benchmark_energy import EnergyBenchmark, time_to_energy
+from _benchmark_figures import draw_energy, draw_jitter, draw_pareto, draw_plans, draw_training
+from _benchmark_jitter import JitterBenchmark, jitter_text, time_set_points
 from _benchmark_pareto import ParetoBenchmark, success_and_seconds
 from _benchmark_plan import PlanBenchmark, time_plans
 from _benchmark_train import TrainBenchmark, time_training, train_rows
@@ -40,6 +43,7 @@ Part = (
     | Annotated[EnergyBenchmark, tyro.conf.subcommand("energy")]
     | Annotated[ParetoBenchmark, tyro.conf.subcommand("pareto")]
     | Annotated[TrainBenchmark, tyro.conf.subcommand("train")]
+    | Annotated[JitterBenchmark, tyro.conf.subcommand("jitter")]
 )
 
 
@@ -48,7 +52,7 @@ class BenchmarkConfig:
     """What to measure.
 
     Attributes:
-        part: plan, energy, pareto or train.
+        part: plan, energy, pareto, train or jitter.
         output: Folder for the results; results/benchmark-<part> if not given.
     """
 
@@ -91,6 +95,9 @@ def measure(config: BenchmarkConfig) -> tuple[str, dict[str, Any], str, Callable
         case TrainBenchmark():
             results = time_training(part)
             return "train", results, train_text(part, results), draw_training
+        case JitterBenchmark():
+            results = time_set_points(part)
+            return "jitter", results, jitter_text(results), draw_jitter
         case _:
             results = success_and_seconds(part, output_folder(config, "pareto") / "results.json")
             return "pareto", results, pareto_text(part, results), draw_pareto
@@ -215,89 +222,6 @@ def train_text(config: TrainBenchmark, results: dict[str, Any]) -> str:
         f"turns of {config.steps} steps (range). The official recipe decodes and encodes every window in every step "
         f"({code}); the cache is made once, at the cost in the last column, decoding included."
     )
-
-
-def draw_plans(results: dict[str, Any], path: Path) -> None:
-    """Draws how many times faster ours is, over the horizon."""
-    figure, axes = start_figure()
-    groups = sorted({(row["size"], row["precision"]) for row in results["rows"]})
-    for size, precision in groups:
-        rows = [row for row in results["rows"] if (row["size"], row["precision"]) == (size, precision)]
-        horizons = [row["horizon"] for row in rows]
-        if "ratio" in rows[0]:
-            spread = [[abs(row["ratio"] - row["ratio_range"][i]) for row in rows] for i in (0, 1)]
-            axes.errorbar(horizons, [r["ratio"] for r in rows], spread, marker="o", label=f"{size}, {precision}")
-            axes.set(ylabel="times faster than the official planner")
-        else:
-            axes.plot(horizons, [row["seconds"] for row in rows], marker="o", label=f"{size}, {precision}")
-            axes.set(ylabel="seconds a plan")
-    axes.axhline(1, color="gray", linewidth=0.8)
-    axes.set(xlabel="horizon", ylim=(0, None))
-    finish_figure(figure, axes, path)
-
-
-def draw_energy(results: dict[str, Any], path: Path) -> None:
-    """Draws the energies at equal time."""
-    figure, axes = start_figure()
-    for name in [row["planner"] for row in results["rows"]]:
-        rows = [row for row in results["equal_time"] if row["planner"] == name]
-        above = [100 * (row["median_energy_over_official"] - 1) for row in rows]
-        budgets = [1000 * row["budget_seconds"] for row in rows]
-        axes.plot(budgets, above, marker="o", label=name)
-        axes.set_xscale("log")
-        axes.set_xticks(budgets, [f"{budget:g}" for budget in budgets], minor=False)
-    axes.minorticks_off()
-    axes.set_yscale("symlog", linthresh=0.01)
-    axes.set_ylim(bottom=min(-0.01, 1.1 * axes.dataLim.y0))
-    axes.set(
-        xlabel="time for planning [ms]",
-        ylabel="median energy above the official planner's [%]",
-        title=f"official planner: {results['official_evaluations']} evaluations in "
-        f"{results['official_median_seconds']:.1f} s",
-    )
-    finish_figure(figure, axes, path)
-
-
-def draw_pareto(results: dict[str, Any], path: Path) -> None:
-    """Draws success against time, with intervals."""
-    figure, axes = start_figure()
-    for row in results["rows"]:
-        share, (low, high) = row["at_the_end"] / row["n"], row["interval"]
-        spread = [[max(0, share - low)], [max(0, high - share)]]
-        axes.errorbar(row["median_seconds"], share, spread, marker="o", capsize=3, label=row["planner"])
-    axes.set(xlabel="median seconds an action", ylabel="success at the end", xscale="log", ylim=(0, 1.03))
-    finish_figure(figure, axes, path)
-
-
-def draw_training(results: dict[str, Any], path: Path) -> None:
-    """Draws where a step's time goes."""
-    figure, axes = start_figure()
-    names = [row["recordings"] for row in results["rows"]]
-    left = [0.0] * len(names)
-    for part in ("decode", "encode", "learn"):
-        seconds = [row["official_seconds"][part] for row in results["rows"]]
-        axes.barh([f"{name}\nofficial recipe" for name in names], seconds, left=left, label=part)
-        left = [a + b for a, b in zip(left, seconds, strict=True)]
-    axes.barh([f"{name}\ncached" for name in names], [row["seconds"] for row in results["rows"]], color="black")
-    axes.set(xlabel="seconds an optimiser step")
-    finish_figure(figure, axes, path)
-
-
-def start_figure() -> tuple[Any, Any]:
-    """Returns an empty figure and its axes."""
-    from matplotlib import pyplot
-
-    return pyplot.subplots(figsize=(8, 5), layout="constrained")
-
-
-def finish_figure(figure: Any, axes: Any, path: Path) -> None:
-    """Adds legend and grid and writes the file."""
-    from matplotlib import pyplot
-
-    axes.legend(fontsize=8, loc="best")
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 if __name__ == "__main__":

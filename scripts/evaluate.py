@@ -183,7 +183,7 @@ def make_task(task: str, scene: SceneConfig | None = None) -> gymnasium.Env:
     if task_id not in gymnasium.registry:
         ours = sorted(name.removeprefix("envs/") for name in gymnasium.registry if name.startswith("envs/"))
         raise ValueError(f"there is no task {task!r}; there are: {', '.join(ours)}")
-    changes = {} if scene is None else {"scene": scene}
+    changes: dict[str, Any] = {} if scene is None else {"scene": scene}
     return gymnasium.make(task_id, disable_env_checker=True, **changes)  # the tests check it
 
 

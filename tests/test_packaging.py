@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("envs", "world_model", "planner")  # each may import itself and those before it
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REQUIREMENTS = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
-IMPORT_NAMES = {"pyyaml": "yaml", "pillow": "PIL"}  # where they differ from the distribution's
+IMPORT_NAMES = {"pyyaml": "yaml", "pillow": "PIL", "rerun-sdk": "rerun"}  # where they differ from the distribution's
 SHELL_SCRIPTS = (".ci/run", "scripts/setup.sh", "scripts/demo.sh", "scripts/test.sh")
 BARE_LINUX = ".venv/bin/python() { false; }; nvidia-smi() { false; }; uname() { echo Linux; }"  # empty .venv, no GPU
 

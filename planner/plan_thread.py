@@ -1,0 +1,107 @@
+"""Asks for plans in a thread of its own, so that nobody has to wait for them. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from envs.spec import ActionSpec, Observation
+
+
+class PlanError(RuntimeError):
+    """There is no plan: the planner failed, is gone or takes too long."""
+
+
+class Plans(Protocol):
+    """Where plans come from without waiting: a `PlanThread`."""
+
+    def ask(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None) -> None:
+        """Asks for a plan; what was asked before is forgotten."""
+        ...
+
+    def answer(self) -> Mapping[str, Any] | None:
+        """Returns what the last question was answered, None if it was not yet.
+
+        Raises:
+            PlanError: If there will be no answer.
+        """
+        ...
+
+
+class PlanSource(Protocol):
+    """Who plans: an `envs.remote.client.PlanClient`. A failure is a RuntimeError, ValueError or OSError."""
+
+    def infer(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None = None) -> Mapping[str, Any]:
+        """Returns a plan: its actions (H, A), its cost and the seconds it took."""
+        ...
+
+
+class PlanThread:
+    """Hands questions to a `PlanSource`, one at a time; only the newest one is answered."""
+
+    def __init__(self, source: PlanSource) -> None:
+        """Starts the thread."""
+        self._source = source
+        self._changed = threading.Condition()
+        self._question: tuple[Observation, np.ndarray | None] | None = None
+        self._answer: Mapping[str, Any] | PlanError | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="plans", daemon=True)
+        self._thread.start()
+
+    def ask(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None) -> None:
+        """See `Plans.ask`."""
+        with self._changed:
+            self._question, self._answer = (observation, committed), None
+            self._changed.notify()
+
+    def answer(self) -> Mapping[str, Any] | None:
+        """See `Plans.answer`."""
+        with self._changed:
+            if self._answer is None and not self._thread.is_alive():
+                raise PlanError("the plan thread is over")
+            if isinstance(self._answer, PlanError):
+                raise self._answer
+            return self._answer
+
+    def close(self) -> None:
+        """Ends the thread once the source has answered; does not wait for it."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._question is not None)
+                if self._closed or self._question is None:
+                    return
+                question, self._question = self._question, None
+            try:
+                answer = self._source.infer(*question)
+            except (RuntimeError, ValueError, OSError) as error:
+                answer = PlanError(" ".join(str(error).split()) or type(error).__name__)
+            with self._changed:
+                if self._question is None:
+                    self._answer = answer
+
+
+def first_action(answer: Mapping[str, Any], spec: ActionSpec) -> tuple[Float[np.ndarray, "A"], float, float]:
+    """Returns the action that an answer begins with, within its bounds, the plan's cost and the seconds it took.
+
+    Raises:
+        PlanError: If the answer is no plan.
+    """
+    try:
+        actions = np.asarray(answer.get("actions"), dtype=np.float64)
+        cost, seconds = float(answer.get("cost", math.nan)), float(answer.get("seconds", math.nan))
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"the planner's answer is no plan: {error}") from error
+    if actions.ndim != 2 or actions.shape[1] != spec.size or not len(actions) or not np.all(np.isfinite(actions)):
+        raise PlanError(f"a plan is (H, {spec.size}) finite numbers, got {str(actions.tolist())[:200]}")
+    return np.clip(actions[0], spec.low, spec.high), cost, seconds

@@ -1,0 +1,281 @@
+"""Drives an arm to goal photographs: a dry run unless --live is given.
+
+    python scripts/deploy.py --plan scripts/configs/plan/reach.yaml                      # shows what it would do
+    python scripts/deploy.py --plan scripts/configs/plan/reach.yaml --live --yes --episodes 10      # simulated arm
+    python scripts/deploy.py --arm my-arm.yaml --goal goal.png --live --step --record data/mine     # a real one
+    python scripts/deploy.py --replay data/mine/recordings/NAME.recording --live --yes
+
+This process has the arm, its safety filter and the recorder, and no model: that is in a plan server, which is started
+for the run and ends with it, or already stands elsewhere (--server). docs/deploy.md has it all. The safety filter does
+not replace the hardware emergency stop.
+
+Exit status: 0 the run finished, 1 an error, 3 the safety filter stopped the arm, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from _deploy_arm import ARM_TOKEN, ArmFile, TwinArmConfig, TwinTask, WatchedArm, make_driver, read_arm
+from _deploy_drive import FAILED, FINISHED, INTERRUPTED, Drive, GoalNote, Manner, drive
+from _deploy_dry import dry_run
+from _deploy_goals import Goal, for_planner, keep_goal, take_goals
+from _deploy_keys import ask
+from _deploy_replay import Replayed, commands_of, deviations
+from _deploy_results import Results
+from _deploy_server import plan_server
+from _deploy_view import Shown, View, describe, make_view
+
+from envs.arm import ArmError, StreamingArm
+from envs.config import config_from_command_line, dump_config
+from envs.episodes.recorder import read_recording
+from envs.remote.client import PlanClient, ServerError
+from envs.spec import ActionSpec
+from planner.plan_thread import PlanError
+from planner.runtime import RuntimeConfig
+
+TOKEN = "VJEPA_PLANNER_TOKEN"
+_PATIENCE = 30.0  # s for the server's answers; how long a plan may take is the runtime's to say
+DESCRIPTION = (
+    "Drives an arm to goal photographs; a dry run unless --live is given. Secrets are environment variables: "
+    f"{TOKEN} of the plan server, {ARM_TOKEN} of an arm at a ws:// address."
+)
+
+
+@dataclass(frozen=True)
+class DeployConfig:
+    """What to drive where, and how.
+
+    Attributes:
+        arm: "twin" (the simulated arm in real time), a file as in scripts/configs/deploy, or ws://address:port.
+        goal: Photographs in PNG or JPEG files, pursued one after another; "camera" takes one with the arm's camera.
+            None for the simulated arm's own task.
+        live: Whether the arm moves.
+        step: Whether each action waits for Enter.
+        deadman: Whether the space bar must be held for the arm to move.
+        yes: Whether to move without asking; real arms take it only where their file says so (unattended).
+        server: URL of a plan server; None starts one here.
+        checkpoint: Of the server that is started: name of a folder in checkpoints/, or its path.
+        plan: Of the server that is started: YAML file of planning settings, such as scripts/configs/plan/reach.yaml.
+        device: Of the server that is started: cpu, cuda, mps or auto.
+        seed: Of the planner's noise; of the simulated task's start and goal too.
+        episodes: How many, of the simulated task; the others' seeds follow.
+        max_steps: Actions at most.
+        runtime: How plans are followed; --runtime.mode overlapping plans while the arm moves.
+        record: Folder of recordings, and of the dataset that they become, which scripts/train.py reads.
+        task: What is being done, in words, for the dataset.
+        replay: Recording whose commands are done again by the simulated arm.
+        view: "video" writes view.mp4 and poster.png, "rerun" opens rerun's viewer.
+        videos: The first so many runs are drawn.
+        output: Folder for goals, videos and results; results/deploy/<time> if not given.
+    """
+
+    arm: str = "twin"
+    goal: tuple[str, ...] = ()
+    live: bool = False
+    step: bool = False
+    deadman: bool = False
+    yes: bool = False
+    server: str | None = None
+    checkpoint: str = "franka-tiny"
+    plan: Path | None = None
+    device: str = "cpu"
+    seed: int = 10000
+    episodes: int = 1
+    max_steps: int = 20
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    record: Path | None = None
+    task: str = "reach the goal image"
+    replay: Path | None = None
+    view: Literal["video", "rerun", "none"] = "video"
+    videos: int = 4
+    output: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("max_steps", 1), ("seed", 0), ("videos", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.step and self.deadman:
+            raise ValueError("--step and --deadman both need the keyboard: choose one")
+        if self.step and self.runtime.mode != "blocking":
+            raise ValueError("--step waits for you before each action, so it needs --runtime.mode blocking")
+        if not self.live and (self.record or self.step or self.deadman or self.yes):
+            raise ValueError("--record, --step, --deadman and --yes are for runs that move the arm: add --live")
+        if self.episodes > 1 and (self.goal or self.replay):
+            raise ValueError("--episodes is for the simulated arm's own goals: leave it, --goal or --replay out")
+        if self.replay and (self.goal or self.arm != "twin" or self.record):
+            raise ValueError("--replay is done by the simulated arm alone, without --arm, --goal and --record")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One thing to do: goals and where its files go."""
+
+    name: str
+    folder: Path
+    goals: list[Goal]
+    seed: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status; what can go wrong ends it in one line."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        config = config_from_command_line(DeployConfig, DESCRIPTION, arguments)
+        output = config.output or Path("results/deploy") / time.strftime("%Y-%m-%dT%H-%M-%S")
+        output.mkdir(parents=True, exist_ok=True)
+        return replay(config, output) if config.replay is not None else deploy(config, output)
+    except (ValueError, OSError, ArmError, ServerError, PlanError, ImportError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def deploy(config: DeployConfig, output: Path) -> int:
+    """Returns the exit status of all runs; what they leave behind is written when no arm moves any more."""
+    file = read_arm(config.arm)
+    check_arm(config, file)
+    task = TwinTask(file.arm) if isinstance(file.arm, TwinArmConfig) else None
+    driver = task.driver if task else make_driver(file.arm)  # type: ignore[arg-type]
+    status = FAILED
+    with ExitStack() as stack:
+        stack.callback(driver.close)
+        view = make_view(config.view)
+        server = config.server or stack.enter_context(plan_server(server_arguments(config), output / "server.log"))
+        patience = max(_PATIENCE, config.runtime.planning_time)
+        client = stack.enter_context(PlanClient(server, os.environ.get(TOKEN), patience))
+        ActionSpec.from_dict(client.metadata["action_spec"]).check_same_meaning(driver.action_spec)
+        judge = task if config.live and not config.goal else None
+        results = Results(dump_config(config), output, client.metadata["checkpoint"], judge)
+        stack.callback(results.write, view, config.videos, file.robot_type or file.arm.kind)  # after an error as well
+        for run in make_runs(config, output, task, driver):
+            if run.seed == config.seed and config.live:
+                confirm(config, file, driver, run)
+            done = do(config, file, driver, client, run, view)
+            results.add(run.name, run.seed, run.folder, done)
+            status = done.status
+            if status != FINISHED:
+                break
+    return status
+
+
+def check_arm(config: DeployConfig, file: ArmFile) -> None:
+    """Returns if the arm and the goals go together.
+
+    Raises:
+        ValueError: If a real arm has no goal, or is to move without a person's answer that it needs.
+    """
+    twin = isinstance(file.arm, TwinArmConfig)
+    if not (twin or config.goal):
+        raise ValueError("a real arm needs a goal: --goal FILE.png, several of them, or --goal camera")
+    if not twin and config.episodes > 1:
+        raise ValueError("--episodes is for the simulated arm, which can be put back to a start; leave it out")
+    if config.yes and not (twin or file.unattended):
+        raise ValueError(f"--yes is not for {config.arm}: someone must look at it (its file may say unattended: true)")
+
+
+def server_arguments(config: DeployConfig) -> list[str]:
+    """Returns what scripts/serve.py is started with."""
+    plan = [] if config.plan is None else ["--plan", str(config.plan)]
+    return ["--checkpoint", config.checkpoint, "--device", config.device, *plan]
+
+
+def make_runs(config: DeployConfig, output: Path, task: TwinTask | None, driver: StreamingArm) -> Iterator[Run]:
+    """Yields what is to be done; the simulated arm is put to each start just before it is yielded."""
+    if config.goal:
+        if task is not None:
+            task.begin(config.seed)
+        yield Run("run", output, list(take_goals(config.goal, output, driver)), config.seed)
+        return
+    assert task is not None, "check_arm has seen to it"
+    for seed in range(config.seed, config.seed + config.episodes):
+        folder = output / f"seed-{seed}"
+        yield Run(f"seed {seed}", folder, [keep_goal(task.begin(seed), folder / "goal.png")], seed)
+
+
+def confirm(config: DeployConfig, file: ArmFile, driver: StreamingArm, run: Run) -> None:
+    """Returns once a person has agreed to motion.
+
+    Raises:
+        ValueError: If nobody has.
+    """
+    limits, spec = file.limits, driver.action_spec
+    goals = f"{config.episodes} of the task's own, from seed {config.seed}"
+    print(
+        f"arm        {config.arm}, an action moves it by up to {1000 * max(spec.high[:3]):.0f} mm an axis\n"
+        f"workspace  {limits.workspace_low} to {limits.workspace_high} m, tilt {limits.max_tilt:g} rad\n"
+        f"limits     {limits.max_speed:g} m/s, {limits.max_acceleration:g} m/s^2, {limits.max_turn_speed:g} rad/s, "
+        f"a stop after {limits.hold_limit} refusals\n"
+        f"goals      {', '.join(str(goal.path) for goal in run.goals) if config.goal else goals}\n"
+        f"steps      {config.max_steps} actions at most, {config.runtime.mode}"
+        f"{', each confirmed' if config.step else ''}{', space bar held' if config.deadman else ''}",
+        flush=True,
+    )
+    if not config.yes and ask("the arm is going to move. Type yes: ") != "yes":
+        raise ValueError("not confirmed: nothing moved")
+
+
+def do(config: DeployConfig, file: ArmFile, driver: StreamingArm, client: PlanClient, run: Run, view: View) -> Drive:
+    """Returns what came of one run, live or dry."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    spec = file.narrowed(driver.action_spec)
+    client.reset(for_planner(run.goals, client.metadata["goal_pose"]), run.seed, spec.to_dict())
+    source = GoalNote(client, [goal.image for goal in run.goals])
+    verbose = config.episodes == 1
+    if config.live:
+        arm = WatchedArm(driver, file.limits)
+        manner = Manner(config.runtime, config.max_steps, config.step, config.deadman, config.record, config.task)
+        return drive(arm, source, source, manner, view, verbose)
+    print("dry run: nothing moves (--live moves the arm)", flush=True)
+    done = Drive()
+    with closing(driver):
+        driver.connect()
+        for step in dry_run(driver, file.limits, source, config.runtime.executor, config.max_steps):
+            done.steps.append(Shown(step, source.of(step)))
+            view.show(done.steps[-1])
+            print(f"would  {describe(step)}", flush=True)
+    return done
+
+
+def replay(config: DeployConfig, output: Path) -> int:
+    """Returns the exit status of doing a recording again; a dry run lists and draws what was recorded."""
+    assert config.replay is not None
+    recording, view = read_recording(config.replay), make_view(config.view)
+    commands = commands_of(recording)
+    title = f"{config.replay.name}{'' if recording.complete else ' (cut short)'}"
+    if not config.live:
+        steps = [Shown(step, recording.steps[-1].observation.image) for step in recording.steps]
+        for index, step in enumerate(commands):
+            print(f"step {index:3d}  {describe(step)}")
+        view.finish(steps, f"{title}, goal: its end", output)
+        return FINISHED
+    file = read_arm(config.arm)
+    assert isinstance(file.arm, TwinArmConfig)
+    task = TwinTask(file.arm)
+    task.place(recording.steps[0].observation.pose)
+    if not config.yes and ask("the simulated arm is going to move. Type yes: ") != "yes":
+        raise ValueError("not confirmed: nothing moved")
+    source = GoalNote(Replayed(recording), [recording.steps[-1].observation.image])
+    manner = Manner(config.runtime, len(commands), config.step, config.deadman)
+    done = drive(WatchedArm(task.driver, file.limits), source, source, manner, view, verbose=True)
+    away = 1000 * deviations(recording, [shown.step for shown in done.steps])
+    if len(away):
+        print(f"away from the recording: {away.max():.1f} mm at most, {away[-1]:.1f} mm at the end")
+    view.finish(done.steps, f"replay of {title}", output)
+    if done.reason is not None:
+        print(f"stopped: {done.reason}", file=sys.stderr)
+    return done.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Serves plans to robots, so that the model may run on another machine than the arm.
+
+    python scripts/serve.py --checkpoint franka-tiny --plan scripts/configs/plan/reach.yaml
+    python scripts/serve.py --checkpoint NAME --device cuda --address 0.0.0.0 --token SECRET   # to other machines
+
+Listens on ws://127.0.0.1:8000 until Ctrl-C; any other address needs a token. The robot's side is
+envs/remote/client.py; docs/remote.md has the messages and how openpi's clients are understood.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from evaluate import EvaluateConfig, load_model
+
+from envs.config import config_from_command_line, load_config
+from envs.remote.listen import ListenConfig
+from envs.spec import ActionSpec
+from planner.choice import make_planner
+from planner.controller import Controller
+from planner.objective import make_objective
+from planner.server import Offer, PlanServer
+from world_model.device import Precision
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """What to serve, and to whom.
+
+    Attributes:
+        checkpoint: Name of a folder in checkpoints/, or its path; "toy" is the exact test model, which reads the poses
+            and not the images.
+        plan: YAML file of scripts/evaluate.py, such as scripts/configs/plan/reach.yaml: its planner, objective and
+            controller are served; None for their defaults.
+        device: Where the model runs: cpu, cuda, mps or auto.
+        precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
+        address: Where to listen; any but a loopback address needs a token.
+        port: TCP port; 0 for any free one.
+        token: Secret that a client must know, at least 16 characters.
+        connections: Clients at a time.
+    """
+
+    checkpoint: str = "franka-tiny"
+    plan: Path | None = None
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    address: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    connections: int = 8
+
+    def __post_init__(self) -> None:
+        self.listen()
+
+    def listen(self) -> ListenConfig:
+        """Returns where to listen and what to take."""
+        return ListenConfig(self.address, self.port, self.token, self.connections)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; what a user can get wrong ends it in one line."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        config = config_from_command_line(ServeConfig, "Serves plans to robots.", arguments)
+        server = make_server(config)
+        asyncio.run(serve(server))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+async def serve(server: PlanServer) -> None:
+    """Serves until SIGINT or SIGTERM."""
+    task = asyncio.ensure_future(server.run(lambda url: print(f"serving plans on {url}", flush=True)))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        print("stopped", flush=True)
+
+
+def make_server(config: ServeConfig) -> PlanServer:
+    """Returns the server of a checkpoint and planning settings.
+
+    Raises:
+        ValueError: If there is no such checkpoint, file or device, or a setting is wrong.
+    """
+    settings = {"checkpoint": config.checkpoint, "device": config.device, "precision": config.precision}
+    planning = load_config(EvaluateConfig, config.plan, settings)
+    model = load_model(planning)
+    size = image_size(config.checkpoint)
+
+    def make_controller(spec: ActionSpec) -> Controller:
+        objective = partial(make_objective, config=planning.objective, spec=spec)
+        return Controller(model, make_planner(planning.planner), spec, planning.controller, objective)
+
+    horizon = make_controller(model.action_spec).planner.horizon
+    goal_pose = config.checkpoint == "toy" or planning.objective.pose_weight > 0
+    offer = Offer(Path(config.checkpoint).name, model.action_spec, horizon, size, goal_pose)
+    return PlanServer(make_controller, offer, config.listen())
+
+
+def image_size(checkpoint: str) -> int | None:
+    """Returns the side of the images that a checkpoint looks at [pixels]; None for the toy model."""
+    if checkpoint == "toy":
+        return None
+    from world_model.checkpoint import read_manifest
+
+    return read_manifest(checkpoint).encoder.image_size
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,406 @@
+"""deploy.py from its command line: dry and live, with arms that are fake or simulated and the toy model's planner."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from background import wait_until
+from fake_arms import START, FakeArm
+from PIL import Image
+from plan_servers import healthy, url
+
+from envs.arm import OutOfReach
+from envs.config import load_config
+from envs.episodes.lerobot import read_dataset
+from envs.episodes.open import open_dataset
+from envs.episodes.recorder import RecordedStep, Recorder, add_to_dataset, read_recording
+from envs.episodes.video import read_header
+from envs.limits import SafetyLimits
+from envs.mujoco.arm import arm_action_spec
+from envs.pose import difference
+from envs.spec import Observation
+from planner.executor import ExecutorConfig
+from tests.small_training import make_config, make_encoder, run
+from world_model.batches import WindowBatches
+from world_model.latents import build_latents
+
+__all__ = ["url"]  # a fixture
+ROOT = Path(__file__).parent.parent
+ARM_FILE = "arm: {kind: franka}\nrobot_type: fake\nfixed: [roll, pitch, yaw, gripper]\n"
+WAY = np.array([0.05, -0.04, 0.03, 0.0, 0.0, 0.0, 0.0])  # from the start to the goal
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+
+
+def program(name: str = "deploy") -> ModuleType:
+    return importlib.import_module(name)
+
+
+class Workshop:
+    """A fake arm that deploy.py drives as if it were a real one, and a person who answers."""
+
+    def __init__(self, folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.arm, self.answers, self.folder = FakeArm(time, image_size=32), ["yes"], folder
+        (folder / "arm.yaml").write_text(ARM_FILE)
+        program("_deploy_goals").keep_goal(Observation(self.arm.observe().image, START + WAY, 0.0), folder / "goal.png")
+        self._flags = ["--arm", str(folder / "arm.yaml"), "--goal", str(folder / "goal.png"), "--server", url]
+        monkeypatch.setattr(program(), "make_driver", lambda config: self.arm)
+        for module in ("deploy", "_deploy_goals", "_deploy_drive"):
+            monkeypatch.setattr(program(module), "ask", self._answer)
+
+    def _answer(self, prompt: str, given_up=lambda: False) -> str | None:
+        print(prompt)
+        return self.answers.pop(0) if self.answers else None
+
+    def deploy(self, *flags: str) -> int:
+        return program().main([*self._flags, "--view", "none", "--output", str(self.folder / "results"), *flags])
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    return Workshop(tmp_path, url, monkeypatch)
+
+
+def test_a_dry_run_commands_nothing_and_says_what_it_would_do(workshop: Workshop, monkeypatch, capsys) -> None:
+    def forbidden(*arguments) -> None:
+        pytest.fail("a dry run commanded the arm")
+
+    monkeypatch.setattr(workshop.arm, "send", forbidden)
+    monkeypatch.setattr(workshop.arm, "stop", forbidden)
+    assert workshop.deploy("--max-steps", "2") == 0
+    assert capsys.readouterr().out.count("would") == 2
+    assert workshop.arm.closes
+
+
+def test_a_live_run_reaches_the_goal_and_what_it_recorded_is_trained_on(workshop: Workshop, tmp_path: Path) -> None:
+    assert workshop.deploy("--live", "--max-steps", "5", "--record", str(tmp_path / "mine")) == 0
+    assert np.linalg.norm(workshop.arm.pose - START - WAY) < 0.6 * np.linalg.norm(WAY)  # a planner of 16 samples
+    assert not difference(START, workshop.arm.pose)[3:].any()  # the file fixes them
+    assert workshop.arm.stops and workshop.arm.closes
+    (file,) = (tmp_path / "mine/recordings").iterdir()
+    recorded = read_recording(file)
+    dataset = read_dataset(tmp_path / "mine")
+    assert len(dataset) == 1 and len(open_dataset(tmp_path / "mine")[0]) == len(recorded.steps) == 6
+    poses = np.stack([step.observation.pose for step in recorded.steps])
+    np.testing.assert_allclose(dataset[0].actions, difference(poses[:-1], poses[1:]), atol=1e-6)
+    for _ in range(5):  # a person would run it again
+        add_to_dataset(file, tmp_path / "mine", "fake")
+    encoder, dataset = make_encoder(), open_dataset(tmp_path / "mine")
+    batches = WindowBatches(dataset, build_latents(dataset, encoder, tmp_path / "latents"))
+    assert (
+        run(make_config(tmp_path / "run", steps=3, batch=2, warmup=1, evaluate_every=3), encoder, batches) is not None
+    )
+
+
+def test_nothing_moves_without_a_typed_yes(workshop: Workshop, capsys) -> None:
+    workshop.answers = ["y"]
+    assert workshop.deploy("--live") == 1
+    assert not workshop.arm.sent
+    printed = capsys.readouterr()
+    assert "workspace" in printed.out and "goal.png" in printed.out and "not confirmed" in printed.err
+
+
+def test_a_real_arm_takes_no_answer_in_advance_unless_its_file_says_so(workshop: Workshop, capsys) -> None:
+    assert workshop.deploy("--live", "--yes") == 1
+    assert "someone must look at it" in capsys.readouterr().err and not workshop.arm.sent
+    (workshop.folder / "arm.yaml").write_text(ARM_FILE + "unattended: true\n")
+    workshop.answers = []
+    assert workshop.deploy("--live", "--yes", "--max-steps", "1") == 0
+
+
+def test_each_action_waits_for_enter_and_anything_else_ends_the_run(workshop: Workshop, capsys) -> None:
+    workshop.answers = ["yes", "", "q"]
+    assert workshop.deploy("--live", "--step") == 130
+    printed = capsys.readouterr()
+    assert printed.out.count("next:") == 2 and "1 actions" in printed.out and "not confirmed" in printed.err
+
+
+def test_a_stop_by_the_safety_filter_has_its_own_status(workshop: Workshop, monkeypatch, capsys) -> None:
+    def refuse(set_point: np.ndarray) -> None:
+        raise OutOfReach("no joint angles")
+
+    monkeypatch.setattr(workshop.arm, "send", refuse)
+    assert workshop.deploy("--live") == 3
+    assert "in a row were refused" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_stops_the_arm_and_keeps_what_was_recorded(workshop: Workshop, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        assert wait_until(lambda: len(workshop.arm.sent) > 20)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    person = threading.Thread(target=interrupt)
+    person.start()
+    assert workshop.deploy("--live", "--record", str(tmp_path / "mine")) == 130
+    person.join()
+    assert workshop.arm.stops and workshop.arm.closes
+    (run,) = json.loads((tmp_path / "results/results.json").read_text())["runs"]
+    assert run["stopped"] == "SIGINT" and len(run["costs"]) < 20
+
+
+def test_a_planner_that_fails_ends_the_run_as_an_error_and_leaves_no_empty_recording(tmp_path: Path) -> None:
+    class Broken:
+        def infer(self, observation, committed=None) -> dict:
+            raise RuntimeError("out of order")
+
+    driving, arm = program("_deploy_drive"), FakeArm(time)
+    watched = program("_deploy_arm").WatchedArm(arm)
+    source = driving.GoalNote(Broken(), [np.zeros((8, 8, 3), np.uint8)])
+    manner = driving.Manner(program().RuntimeConfig(), 3, record=tmp_path)
+    outcome = driving.drive(watched, source, source, manner, program("_deploy_view").NoView(), verbose=False)
+    assert outcome.status == 1 and "out of order" in outcome.reason and arm.stops
+    assert outcome.recording is None and not list((tmp_path / "recordings").iterdir())
+
+
+def test_each_step_is_shown_with_the_goal_that_it_pursued() -> None:
+    class Scheduled:
+        def infer(self, observation, committed=None) -> dict:
+            return {"goal": int(observation.time > 0.1)}
+
+    first, second = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
+    note, steps = program("_deploy_drive").GoalNote(Scheduled(), [first, second]), make_steps(3)
+    for step in steps[:-1]:
+        note.infer(step.observation)
+    assert [note.of(step) is image for step, image in zip(steps, (first, second, second), strict=True)] == [True] * 3
+
+
+def test_the_simulated_arm_is_recorded_and_does_the_same_again(url: str, tmp_path: Path, capsys) -> None:
+    deploy, flags = program(), ["--live", "--yes", "--view", "none", "--output", str(tmp_path / "results")]
+    assert deploy.main([*flags, "--server", url, "--max-steps", "3", "--record", str(tmp_path / "mine")]) == 0
+    results = json.loads((tmp_path / "results/results.json").read_text())
+    assert results["summary"]["n"] == 1 and results["episodes"][0]["distances_m"][-1] < 0.1
+    (file,) = (tmp_path / "mine/recordings").iterdir()
+    capsys.readouterr()
+    assert deploy.main([*flags, "--replay", str(file)]) == 0
+    away = float(capsys.readouterr().out.rpartition(" mm at the end")[0].rpartition(" ")[2])
+    assert away < 5.0
+
+
+def test_a_recording_is_listed_and_drawn_without_motion(tmp_path: Path, capsys) -> None:
+    with Recorder(tmp_path, arm_action_spec()) as recorder:
+        for step in make_steps(3):
+            recorder.record(step)
+    assert program().main(["--replay", str(recorder.path), "--output", str(tmp_path / "results")]) == 0
+    assert capsys.readouterr().out.count("step ") == 2
+    assert (tmp_path / "results/view.mp4").is_file() and (tmp_path / "results/poster.png").is_file()
+
+
+def test_no_torch_is_imported_while_an_arm_may_move(url: str, tmp_path: Path) -> None:
+    flags = ["--server", url, "--live", "--yes", "--max-steps", "1", "--view", "none", "--output", str(tmp_path)]
+    code = f"""
+import sys
+import deploy, _deploy_results
+driven = _deploy_results.Results.add
+def add(*arguments):
+    assert "torch" not in sys.modules
+    driven(*arguments)
+_deploy_results.Results.add = add
+sys.exit(deploy.main({flags!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", timeout=60, check=False)
+    assert done.returncode == 0
+
+
+def test_the_plan_server_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    code = f"""
+import time
+from pathlib import Path
+from _deploy_server import plan_server
+with plan_server(["--checkpoint", "toy"], Path({str(tmp_path / "log")!r})) as url:
+    print(url, flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "scripts", stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        address = parent.stdout.readline().decode().strip()
+        assert healthy(address)
+        parent.send_signal(signal.SIGKILL)
+    assert wait_until(lambda: not answers(address))
+
+
+def answers(address: str) -> bool:
+    try:
+        return healthy(address)
+    except OSError:
+        return False
+
+
+def test_a_plan_server_that_does_not_start_is_named_in_one_line(tmp_path: Path, capsys) -> None:
+    flags = ["--checkpoint", "toy", "--plan", "nowhere.yaml", "--output", str(tmp_path)]
+    assert program().main(flags) == 1
+    error = capsys.readouterr().err
+    assert "the plan server did not start" in error and "nowhere.yaml" in error and "Traceback" not in error
+
+
+def make_steps(count: int, height: int = 24, width: int = 32) -> list[RecordedStep]:
+    image = np.zeros((height, width, 3), np.uint8)
+    step = np.array([0.03, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    poses = [START + index * step for index in range(count)]
+    acting = [
+        RecordedStep(Observation(image, pose, 0.25 * i), step, pose + step, pose + step, (), 0.5 - 0.1 * i, 0.1)
+        for i, pose in enumerate(poses[:-1])
+    ]
+    return [*acting, RecordedStep(Observation(image, poses[-1], 9.0))]
+
+
+def test_a_video_has_a_frame_for_each_step_of_a_camera_of_any_shape(tmp_path: Path) -> None:
+    view, steps = program("_deploy_view"), make_steps(3)
+    shown = [view.Shown(step, np.full((30, 40, 3), 200, np.uint8)) for step in steps]
+    view.make_view("video").finish(shown, "a run", tmp_path)
+    footage = read_header(tmp_path / "view.mp4")
+    assert footage.frames == 3 + 4  # the last one stays for a second
+    assert footage.width == 2 * 480 + 3 * view.MARGIN
+    with Image.open(tmp_path / "poster.png") as poster:
+        assert poster.width > poster.height
+
+
+def test_rerun_gets_every_step_and_its_absence_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, logged = program("_deploy_view"), []
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(ImportError, match="pip install"):
+        view.make_view("rerun")
+    same = {name: lambda value: value for name in ("Image", "Scalars", "TextLog")}
+    fake = SimpleNamespace(
+        init=lambda name, spawn: None,
+        set_time=lambda name, sequence: logged.append(sequence),
+        log=lambda path, value: logged.append(path),
+        **same,
+    )
+    monkeypatch.setitem(sys.modules, "rerun", fake)
+    viewer = view.make_view("rerun")
+    for step in make_steps(2):
+        viewer.show(view.Shown(step, np.zeros((4, 4, 3), np.uint8)))
+    assert logged == [0, "camera", "goal", "cost", "latency", 1, "camera", "goal"]
+
+
+def test_a_rehearsal_says_what_the_safety_filter_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    dry, limits = program("_deploy_dry"), SafetyLimits()
+    seen = Observation(np.zeros((4, 4, 3), np.uint8), START, 5.0)
+    near, beyond = START.copy(), START.copy()
+    near[0] += 0.01
+    beyond[2] = 0.6  # above the workspace
+    sent, _ = dry.rehearse(seen, near, arm_action_spec(), limits, ExecutorConfig())
+    np.testing.assert_allclose(sent, near, atol=1e-4)
+    sent, reasons = dry.rehearse(seen, beyond, arm_action_spec(), limits, ExecutorConfig())
+    assert sent[2] <= limits.workspace_high[2] and any("workspace" in reason or "jump" in reason for reason in reasons)
+    outside = Observation(seen.image, START - [0.4, 0, 0, 0, 0, 0, 0], 5.0)
+    _, reasons = dry.rehearse(outside, outside.pose + WAY, arm_action_spec(), limits, ExecutorConfig())
+    assert any("stands outside" in reason for reason in reasons)
+
+
+def test_goals_keep_their_pose_and_bad_photographs_are_named(tmp_path: Path) -> None:
+    goals = program("_deploy_goals")
+    seen = Observation(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), START, 0.0)
+    kept = goals.keep_goal(seen, tmp_path / "goal.png")
+    np.testing.assert_array_equal(kept.image, seen.image)
+    np.testing.assert_array_equal(kept.pose, START)
+    assert not goals.for_planner([kept], pose_needed=False)[0].pose.any()
+    Image.fromarray(np.zeros((8, 16, 3), np.uint8)).save(tmp_path / "photo.jpg")
+    photo = goals.read_goal(tmp_path / "photo.jpg")
+    with pytest.raises(ValueError, match="does not tell"):
+        goals.for_planner([photo], pose_needed=True)
+    with pytest.raises(ValueError, match="16 x 8 pixels"):
+        goals.check_aspect(photo, (128, 128, 3))
+    (tmp_path / "cut.png").write_bytes((tmp_path / "goal.png").read_bytes()[:60])
+    for name in ("cut.png", "none.png"):
+        with pytest.raises(ValueError, match=name):
+            goals.read_goal(tmp_path / name)
+
+
+def test_a_goal_is_taken_with_the_arms_camera_before_it_goes_back(workshop: Workshop, capsys) -> None:
+    workshop.answers = ["", ""]
+    assert workshop.deploy("--goal", "camera", "--max-steps", "1") == 0
+    kept = program("_deploy_goals").read_goal(workshop.folder / "results/goal-0.png")
+    np.testing.assert_array_equal(kept.pose, START)
+    workshop.answers = []
+    assert workshop.deploy("--goal", "camera") == 1
+    assert "nobody pressed Enter" in capsys.readouterr().err and not workshop.arm.sent
+
+
+@contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A terminal as standard input; yields the end that a person types at."""
+    person, program_end = pty.openpty()
+    with os.fdopen(program_end) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield person
+    os.close(person)
+
+
+def test_the_space_bar_must_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = program("_deploy_keys")
+    with terminal(monkeypatch) as person:
+        before = keys.termios.tcgetattr(sys.stdin)
+        with keys.Deadman() as deadman:
+            assert not deadman.held()
+            os.write(person, b"x ")
+            assert wait_until(deadman.held)
+            assert wait_until(lambda: not deadman.held())
+        assert keys.termios.tcgetattr(sys.stdin) == before
+        os.write(person, b"first\nsecond\n")
+        assert [keys.ask(""), keys.ask("")] == ["first", "second"]
+        assert keys.ask("", given_up=lambda: True) is None
+
+
+def test_a_space_bar_needs_a_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "empty").open("w+") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert program("_deploy_keys").ask("") is None
+        with pytest.raises(ValueError, match="terminal"), program("_deploy_keys").Deadman():
+            pass
+
+
+def test_the_example_files_are_arms_and_the_twins_is_the_default() -> None:
+    arms = program("_deploy_arm")
+    files = {path.stem: load_config(arms.ArmFile, path) for path in (ROOT / "scripts/configs/deploy").glob("*.yaml")}
+    assert {name: file.arm.kind for name, file in files.items()} == {
+        "twin": "twin",
+        "franka": "franka",
+        "ur": "ur",
+        "so101": "lerobot",
+    }
+    assert files["twin"] == arms.read_arm("twin")
+    assert [name for name, file in files.items() if file.unattended] == ["twin"]
+    assert arms.read_arm("ws://robot:8001").arm.url == "ws://robot:8001"
+    narrow = files["ur"].narrowed(arm_action_spec())
+    assert narrow.high[3:6] == (0.0, 0.0, 0.0) and narrow.high[6] == 1.0
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--record", "data"],
+        ["--yes"],
+        ["--live", "--step", "--deadman"],
+        ["--live", "--step", "--runtime.mode", "overlapping"],
+        ["--goal", "a.png", "--episodes", "2"],
+        ["--replay", "x", "--goal", "a.png"],
+        ["--arm", str(ROOT / "scripts/configs/deploy/franka.yaml")],
+        ["--arm", "nowhere.yaml", "--goal", "a.png"],
+        ["--max-steps", "0"],
+    ],
+)
+def test_what_does_not_go_together_is_said_in_one_line(flags: list[str], tmp_path: Path, capsys) -> None:
+    try:
+        status = program().main([*flags, "--output", str(tmp_path)])
+    except SystemExit as ended:  # the command line's own
+        status = ended.code
+    assert status in (1, 2)
+    assert "Traceback" not in capsys.readouterr().err
