@@ -123,18 +123,16 @@ def plan_shards(lengths: Sequence[int], frame_bytes: int, shard_bytes: int) -> l
 def _transcode(source: EpisodeSource, output: Path, processes: int) -> None:
     """Writes the shards that are missing, in parallel, with a progress bar over episodes."""
     shards = plan_shards(source.lengths, int(np.prod(source.image_shape)), SHARD_BYTES)
-    missing = [
-        (source, output, number, shard) for number, shard in enumerate(shards) if not shard_exists(output, number)
-    ]
-    done = len(source) - sum(len(shard) for _, _, _, shard in missing)
+    missing = [(number, shard) for number, shard in enumerate(shards) if not shard_exists(output, number)]
+    done = len(source) - sum(len(shard) for _, shard in missing)
     with tqdm(total=len(source), initial=done, unit="episode", desc="convert", smoothing=0.05) as bar:
-        for episodes in in_processes(_write, missing, processes):
+        for episodes in in_processes(_write, (source, output), missing, processes):
             bar.update(episodes)
 
 
-def _write(work: tuple[EpisodeSource, Path, int, range]) -> int:
+def _write(where: tuple[EpisodeSource, Path], work: tuple[int, range]) -> int:
     """Writes one shard and returns its number of episodes."""
-    source, output, file, shard = work
+    (source, output), (file, shard) = where, work
     names, episodes = source.names, []
     for number in shard:
         episode = source[number]

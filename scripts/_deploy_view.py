@@ -127,9 +127,9 @@ def describe(step: RecordedStep) -> str:
         return "the end"
     move, turn = 1000.0 * step.action[:3], np.degrees(step.action[3:6])
     text = f"{move[0]:+4.0f} {move[1]:+4.0f} {move[2]:+4.0f} mm"
-    if np.any(turn):
+    if np.abs(turn).max() >= 0.5:
         text += f"  {turn[0]:+3.0f} {turn[1]:+3.0f} {turn[2]:+3.0f} deg"
-    if step.action[6]:
+    if abs(step.action[6]) >= 0.005:
         text += f"  gripper {step.action[6]:+.2f}"
     text += f"  cost {step.cost:.4f}  {latency(step):.2f} s"
     return f"{text}  {limited}" if (limited := describe_limits(step)) else text

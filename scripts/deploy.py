@@ -270,7 +270,7 @@ def replay(config: DeployConfig, output: Path) -> int:
     done = drive(WatchedArm(task.driver, file.limits), source, source, manner, view, verbose=True)
     away = 1000 * deviations(recording, [shown.step for shown in done.steps])
     if len(away):
-        print(f"away from the recording: {away.max():.1f} mm at most, {away[-1]:.1f} mm at the end")
+        print(f"away from the recording: {away.max():.2f} mm at most, {away[-1]:.2f} mm at the end")
     view.finish(done.steps, f"replay of {title}", output)
     if done.reason is not None:
         print(f"stopped: {done.reason}", file=sys.stderr)

@@ -11,6 +11,7 @@ import pytest
 import envs.mujoco.tasks  # noqa: F401 (registers the tasks)
 from envs.arm import ArmEnv
 from envs.config import load_config
+from envs.episodes.reading import Reading
 from planner.cem import CEM, CEMConfig
 from planner.controller import Controller
 from planner.episode import run_episode
@@ -43,8 +44,10 @@ def test_every_config_in_the_repository_is_valid(path):
         "pretrain": PretrainConfig,
         "train": TrainConfig,
         "plan": program("evaluate").EvaluateConfig,
+        "deploy": program("_deploy_arm").ArmFile,
+        "reading": Reading,
     }
-    load_config(kinds["plan" if path.parent.name == "plan" else path.stem], path)
+    load_config(kinds[path.parent.name if path.parent.name in kinds else path.stem], path)
 
 
 def program(name):

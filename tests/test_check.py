@@ -125,27 +125,25 @@ def test_a_damaged_record_is_made_again(tmp_path, caplog, content):
 
 
 def test_a_killed_process_is_an_error_and_not_a_wait_for_ever():
-    tasks = [(0, 0), (os.getpid(), signal.SIGKILL)]
+    tasks = [0, signal.SIGKILL]
     with pytest.raises(DatasetError, match="one of 2 processes was killed"):
-        list(in_processes(kill_unless_this_is, tasks, 2))
+        list(in_processes(kill_unless_this_is, os.getpid(), tasks, 2))
 
 
-def kill_unless_this_is(task: tuple[int, int]) -> None:
-    parent, number = task
-    if parent:
-        assert os.getpid() != parent
+def kill_unless_this_is(parent: int, number: int) -> None:
+    assert os.getpid() != parent
+    if number:
         os.kill(os.getpid(), number)
 
 
 def test_giving_up_ends_what_is_being_done_however_long_it_takes_and_however_large_it_is():
-    tasks = [(0.0, b""), *((600.0, bytes(10_000_000)) for _ in range(6))]
-    results = in_processes(sleep, tasks, 2)
-    assert next(results) == 0
+    results = in_processes(sleep, bytes(10_000_000), [0.0, *([600.0] * 6)], 2)
+    assert next(results) == 10_000_000
     children = set(multiprocessing.active_children())
     results.close()
     assert children and not children & set(multiprocessing.active_children())
 
 
-def sleep(task: tuple[float, bytes]) -> int:
-    time.sleep(task[0])
-    return len(task[1])
+def sleep(content: bytes, seconds: float) -> int:
+    time.sleep(seconds)
+    return len(content)

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -25,6 +25,7 @@ from envs.spec import ActionSpec
 logger = logging.getLogger(__name__)
 
 SHOWN = 10  # of many broken episodes, how many an error lists
+Shared = TypeVar("Shared")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -127,11 +128,10 @@ def find_problems(source: EpisodeSource, report: Callable[[int], object] = int, 
         ImportError: If what decodes videos is missing.
         DatasetError: If a process was killed.
     """
-    size = 1 if processes == 1 else -(-len(source) // (16 * processes))  # a process gets the source with each part
-    starts = range(0, len(source), max(1, size))
-    tasks = [(source, range(start, min(start + size, len(source)))) for start in starts]
+    size = 1 if processes == 1 else max(1, len(source) // (16 * processes))
+    tasks = [range(start, min(start + size, len(source))) for start in range(0, len(source), size)]
     problems: list[Problem] = []
-    for episodes, found in in_processes(_read_all, tasks, processes):
+    for episodes, found in in_processes(_read_all, source, tasks, processes):
         problems += found
         report(episodes)
     return sorted(problems, key=lambda problem: problem.episode)
@@ -177,7 +177,7 @@ def usable(
 
 
 def in_processes(
-    function: Callable[[Task], Result], tasks: Iterable[Task], processes: int
+    function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task], processes: int
 ) -> Generator[Result, None, None]:
     """Yields the function's result of each task as it is done, in no fixed order where there are several processes.
 
@@ -186,20 +186,21 @@ def in_processes(
 
     Args:
         function: Something a process can import.
-        tasks: Its arguments, one each.
+        shared: Its first argument, which each process gets once.
+        tasks: Its second arguments, small: one that fills a pipe to a process that was killed would block for ever.
         processes: How many; with 1 all is done here.
 
     Raises:
         DatasetError: If a process died, out of memory for example. Errors of the function come through.
     """
     if processes == 1:
-        yield from map(function, tasks)
+        yield from (function(shared, task) for task in tasks)
         return
-    ignore, others = (signal.SIGINT, signal.SIG_IGN), set(multiprocessing.active_children())
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=signal.signal, initargs=ignore) as pool:
+    with ProcessPoolExecutor(processes, context, _begin_worker, (function, shared)) as pool:
         try:
-            for future in as_completed([pool.submit(function, task) for task in tasks]):
+            for future in as_completed([pool.submit(_do, task) for task in tasks]):
                 yield future.result()
         except BrokenProcessPool as error:
             raise DatasetError(
@@ -214,9 +215,25 @@ def in_processes(
                 process.join()
 
 
-def _read_all(task: tuple[EpisodeSource, range]) -> tuple[int, list[Problem]]:
+_work: tuple[Callable[[Any, Any], Any], Any] | None = None  # of a worker process: function and what its tasks share
+
+
+def _begin_worker(function: Callable[[Any, Any], Any], shared: Any) -> None:
+    """Keeps what a worker process needs for all of its tasks, and leaves Ctrl-C to its parent."""
+    global _work  # noqa: PLW0603 (a pool's worker has nowhere else to keep it)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _work = function, shared
+
+
+def _do(task: Any) -> Any:
+    """Returns a task's result, in a worker process."""
+    assert _work is not None, "_begin_worker has run"
+    function, shared = _work
+    return function(shared, task)
+
+
+def _read_all(source: EpisodeSource, episodes: range) -> tuple[int, list[Problem]]:
     """Returns how many episodes were read and decoded, and what is wrong with those that could not be."""
-    source, episodes = task
     names, known, problems = source.names, source.problems, []
     for episode in episodes:
         reason = known.get(episode) or _read(source, episode)
