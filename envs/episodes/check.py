@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from envs.episodes.episode import DatasetError, Episode, EpisodeSource
+from envs.episodes.lerobot_layout import write_bytes
 from envs.spec import ActionSpec
 
 logger = logging.getLogger(__name__)
@@ -207,12 +207,8 @@ def in_processes(
                 f"one of {processes} processes was killed, perhaps because memory ran out; run again with fewer"
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            ours = set(multiprocessing.active_children()) - others
-            for process in ours:
-                process.terminate()
-            for process in ours:
-                process.join()
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()  # the pool alone joins them: of two threads that wait for one, one learns nothing
 
 
 _work: tuple[Callable[[Any, Any], Any], Any] | None = None  # of a worker process: function and what its tasks share
@@ -268,8 +264,5 @@ def _keep(source: EpisodeSource, record: Path | None, problems: list[Problem]) -
     """Writes what was found, whole or not at all."""
     if record is None:
         return
-    record.parent.mkdir(parents=True, exist_ok=True)
-    temporary = record.with_name(f"{record.name}.{os.getpid()}.tmp")
     found = {"fingerprint": source.fingerprint, "problems": [asdict(problem) for problem in problems]}
-    temporary.write_text(json.dumps(found, indent=1) + "\n")
-    temporary.replace(record)
+    write_bytes(record, (json.dumps(found, indent=1) + "\n").encode())
