@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from websockets.asyncio.server import ServerConnection
 
-from envs.remote.listen import ListenConfig, listen, read_messages, reply
+from envs.remote.listen import ListenConfig, listen_until_cancelled, read_messages, reply
 from envs.remote.messages import PROTOCOL
 from envs.spec import ActionSpec
 from planner.controller import Controller
@@ -92,9 +92,7 @@ class PlanServer:
             OSError: If the address or the port cannot be had.
         """
         try:
-            async with listen(self._serve, self._config) as url:
-                ready(url)
-                await asyncio.get_running_loop().create_future()
+            await listen_until_cancelled(self._serve, self._config, ready)
         finally:
             self._planning.shutdown(wait=False, cancel_futures=True)
 

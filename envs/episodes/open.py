@@ -127,7 +127,8 @@ def _open(folder: Path, found: Format, reading: Reading) -> Recordings:
 
 def _check_keys(folder: Path, keys: tuple[str, ...]) -> None:
     """Returns if the recordings have the columns; raises DatasetError with those that there are."""
-    missing = [key for key in keys if key not in describe_recordings(folder).columns]
+    columns = describe_recordings(folder).columns
+    missing = [key for key in keys if key not in columns]
     if missing:
         raise _reading_needed(folder, f"lacks {missing}, which the Reading names")
 

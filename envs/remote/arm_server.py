@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection
 
 from envs.arm import ArmError
 from envs.remote.follower import Follower, FollowerConfig
-from envs.remote.listen import ListenConfig, dismiss, listen, read_messages, reply
+from envs.remote.listen import ListenConfig, dismiss, listen_until_cancelled, read_messages, reply
 from envs.remote.messages import PROTOCOL, MessageError
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ class ArmServer:
             OSError: If the address or the port cannot be had.
         """
         try:
-            async with listen(self._serve, self._config) as url:
-                ready(url)
-                await asyncio.get_running_loop().create_future()
+            await listen_until_cancelled(self._serve, self._config, ready)
         finally:
             for pool in (self._looking, self._stopping):
                 pool.shutdown(wait=False, cancel_futures=True)

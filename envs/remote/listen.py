@@ -97,6 +97,19 @@ async def listen(handle: Callable[[ServerConnection], Awaitable[None]], config: 
         yield f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
 
 
+async def listen_until_cancelled(
+    handle: Callable[[ServerConnection], Awaitable[None]], config: ListenConfig, ready: Callable[[str], None]
+) -> None:
+    """Serves a handler's clients until cancelled; calls `ready` with the URL once it listens. See `listen`.
+
+    Raises:
+        OSError: If the address or the port cannot be had.
+    """
+    async with listen(handle, config) as url:
+        ready(url)
+        await asyncio.get_running_loop().create_future()
+
+
 async def read_messages(connection: ServerConnection, config: ListenConfig) -> AsyncIterator[dict[str, Any]]:
     """Yields a client's messages until it leaves, no faster than the configured rate.
 
