@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from envs.mujoco.objects import BODY, ObjectInstance, shape_object
 from envs.mujoco.scene import CAMERA, FINGER_TRAVEL, HOME, TCP_SITE, SceneConfig, build_scene
 from envs.pose import euler_from_matrix, matrix_from_euler
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
@@ -26,6 +27,7 @@ _START = np.array([0.5, 0.0, 0.25, *DOWN, 0.0])
 _RAMP_FRACTION = 0.5
 _MAX_JOINT_STEP = 1.0  # rad in one command; further is another branch of the inverse kinematics
 _POSITION_TOLERANCE, _ANGLE_TOLERANCE = 2e-3, 2e-2
+_RELEASE, _SQUEEZE = 0.1, 0.15  # closedness: a command to open by more lets go; how much tighter a grip is held
 
 
 def arm_action_spec(
@@ -61,6 +63,10 @@ class MujocoArm:
 
     A command's target is solved for joint angles by inverse kinematics from the home configuration, so that a pose
     always has the same arm configuration. The servos' set-points ramp linearly over half of the control period.
+
+    Fingers that both touch an object hold on to it, as a force-controlled gripper does: they squeeze (0.15 of their
+    travel tighter than where they are) until a command opens them by more than 0.1. So an action, a difference of
+    measured poses, of 0 means the same in the hand as anywhere else: nothing changes.
     """
 
     def __init__(self, config: MujocoArmConfig | None = None) -> None:
@@ -69,7 +75,9 @@ class MujocoArm:
         self.image_shape = (self.config.image_size, self.config.image_size, 3)
         self.model = build_scene(self.config.scene)
         self.data = mujoco.MjData(self.model)
+        self._fingers = [self.model.body(name).id for name in ("finger_left", "finger_right")]
         self._kinematics = _InverseKinematics(self.model)
+        self.instance: ObjectInstance | None = None  # what the scene's object is
         self._renderers: dict[int, mujoco.Renderer] = {}
         self.reset()
 
@@ -83,9 +91,7 @@ class MujocoArm:
     def pose(self) -> Float[np.ndarray, "7"]:
         """Returns the measured pose (7,) [m, rad, 1]."""
         site = self.data.site(TCP_SITE)
-        opening = (self.data.joint("finger_left").qpos[0] + self.data.joint("finger_right").qpos[0]) / 2
-        closedness = np.clip(1.0 - opening / FINGER_TRAVEL, 0.0, 1.0)
-        return np.array([*site.xpos, *euler_from_matrix(site.xmat.reshape(3, 3)), closedness])
+        return np.array([*site.xpos, *euler_from_matrix(site.xmat.reshape(3, 3)), self._closedness()])
 
     def command(self, target_pose: Float[np.ndarray, "6"], gripper: float, duration: float) -> Float[np.ndarray, "7"]:
         """See `Arm.command`. A target out of reach is not sent: the arm holds its last set-point."""
@@ -95,12 +101,15 @@ class MujocoArm:
             logger.warning("no joint angles near the present ones reach %s: holding", np.round(target_pose, 3))
             joints = start
         gripper = float(np.clip(gripper, 0.0, 1.0))
+        letting_go = gripper < self._closedness() - _RELEASE
         self.data.ctrl[7:9] = FINGER_TRAVEL * (1.0 - gripper)
         steps = max(1, round(duration / self.model.opt.timestep))
         ramp = max(1, round(_RAMP_FRACTION * steps))
         for step in range(1, steps + 1):
             if step <= ramp:
                 self.data.ctrl[:7] = start + (joints - start) * (step / ramp)
+            if not letting_go and self.gripping():
+                self.data.ctrl[7:9] = FINGER_TRAVEL * (1.0 - min(1.0, max(gripper, self._closedness() + _SQUEEZE)))
             mujoco.mj_step(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)
         return np.append(self._kinematics.forward(joints), gripper)
@@ -155,6 +164,56 @@ class MujocoArm:
     def block_position(self, index: int) -> Float[np.ndarray, "3"]:
         """Returns a block's centre [m]: privileged, for tasks and scripted play."""
         return self.data.body(f"block{index}").xpos.copy()
+
+    def place_object(self, instance: ObjectInstance, position: Float[np.ndarray, "3"], yaw: float = 0.0) -> None:
+        """Makes the scene's object that instance, at rest with its centre at (x, y, z) [m] (simulation only)."""
+        self.instance = instance
+        shape_object(self.model, instance)
+        joint = self.data.joint(BODY)
+        joint.qpos[:] = (*position, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
+        joint.qvel[:] = 0
+        mujoco.mj_forward(self.model, self.data)
+
+    def object_position(self) -> Float[np.ndarray, "3"]:
+        """Returns the centre of the scene's object [m]: privileged, for tasks and scripted play."""
+        return self.data.body(BODY).xpos.copy()
+
+    def holding(self) -> bool:
+        """Returns whether both fingers touch the scene's object and it touches nothing that stands: privileged."""
+        return self.gripping() and not self._touch(self.model.body(BODY).id, 0)
+
+    def gripping(self) -> bool:
+        """Returns whether both fingers touch one and the same loose thing: privileged."""
+        left, right = (self._touched_by(finger) for finger in self._fingers)
+        return bool((left & right) - {0})
+
+    def touching_object(self) -> bool:
+        """Returns whether hand or fingers touch the scene's object: privileged."""
+        thing = self.model.body(BODY).id
+        return any(self._touch(part, thing) for part in (*self._fingers, self.model.body("hand").id))
+
+    def snapshot(self) -> Float[np.ndarray, "n"]:
+        """Returns the whole state of the simulation, for `restore` (simulation only)."""
+        state = np.empty(mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_INTEGRATION))
+        mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        return state
+
+    def restore(self, state: Float[np.ndarray, "n"]) -> None:
+        """Puts the simulation back to a `snapshot` (simulation only)."""
+        mujoco.mj_setState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        mujoco.mj_forward(self.model, self.data)
+
+    def _closedness(self) -> float:
+        opening = (self.data.joint("finger_left").qpos[0] + self.data.joint("finger_right").qpos[0]) / 2
+        return float(np.clip(1.0 - opening / FINGER_TRAVEL, 0.0, 1.0))
+
+    def _touched_by(self, body: int) -> set[int]:
+        """Returns the bodies that touch a body."""
+        pairs = self.model.geom_bodyid[self.data.contact.geom]  # (contacts, 2)
+        return set(pairs[pairs[:, 0] == body, 1].tolist()) | set(pairs[pairs[:, 1] == body, 0].tolist())
+
+    def _touch(self, body: int, other: int) -> bool:
+        return other in self._touched_by(body)
 
 
 class _InverseKinematics:

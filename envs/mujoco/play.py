@@ -5,18 +5,26 @@ A behaviour is a generator of 7-D actions for one episode, looking at the simula
 - ``wander``: smooth random motion, an AR(1) velocity that bounces off the workspace's sides.
 - ``visit``: straight to one random place after another, each axis at its own bounded speed.
 - ``push``: descend beside a block and push through it.
+- ``chain``: what an expert (`envs.mujoco.expert`) does with the object, one thing after another, each to a random
+  place and more or less shakily: push, lift, carry, place, drop, reach for something else.
+- ``fumble``: random motion close to the object, in which the gripper opens and closes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from jaxtyping import Float
 
 from envs.episodes import Episode
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
+from envs.mujoco.events import Watch
+from envs.mujoco.expert import SKILLS, is_done, lift, look, perform
+from envs.mujoco.manipulation import place_at_random, sample_carry
+from envs.mujoco.objects import TRAINING_OBJECTS, sample_object
 from envs.mujoco.scene import SceneConfig
 from envs.mujoco.tasks import sample_block
 from envs.pose import compose, difference
@@ -25,6 +33,9 @@ from envs.safety import SafeArm
 Behaviour = Callable[[MujocoArm, "PlayConfig", np.random.Generator], Iterator[Float[np.ndarray, "7"]]]
 
 
+_ON_TABLE, _ON_TABLE_ODDS = ("push", "lift", "reach"), (0.40, 0.45, 0.15)
+_IN_HAND, _IN_HAND_ODDS = ("carry", "place", "drop"), (0.45, 0.45, 0.10)
+_SKILL_STEPS = 22  # after which a skill is given up
 _UPRIGHT = np.array([0.0, 0.0, 0.0, *DOWN, 0.0])
 
 
@@ -37,6 +48,10 @@ class PlayConfig:
         wander: Weight of smooth random motion.
         visit: Weight of straight moves from place to place.
         push: Weight of pushing a block.
+        chain: Weight of an expert's skills, one after another.
+        fumble: Weight of random motion at the object.
+        held: Share of the episodes with an object that start with it in the hand.
+        shaky: Noise on an expert's steps, as a share of max_translation: each skill draws one of these.
         low: Lowest position the scripts aim at (x, y, z) [m].
         high: Highest position [m].
         max_translation: Largest step along an axis in one control period [m].
@@ -51,6 +66,10 @@ class PlayConfig:
     wander: float = 0.45
     visit: float = 0.35
     push: float = 0.2
+    chain: float = 0.0
+    fumble: float = 0.0
+    held: float = 0.15
+    shaky: tuple[float, ...] = (0.0, 0.05, 0.15)
     low: tuple[float, float, float] = (0.32, -0.24, 0.03)
     high: tuple[float, float, float] = (0.70, 0.24, 0.38)
     max_translation: float = 0.075
@@ -61,17 +80,17 @@ class PlayConfig:
         if self.frames < 2:
             raise ValueError(f"an episode needs at least 2 frames, got {self.frames}")
         if min(self.weights) < 0 or sum(self.weights) <= 0:
-            raise ValueError(f"wander, visit and push must be weights >= 0 with a positive sum, got {self.weights}")
+            raise ValueError(f"the behaviours need weights >= 0 with a positive sum, got {self.weights}")
         if not (0 < self.min_speed <= 1 and 0 <= self.gripper_episodes <= 1 and self.max_translation > 0):
             raise ValueError("min_speed must be in (0, 1], gripper_episodes in [0, 1] and max_translation positive")
 
     @property
-    def weights(self) -> tuple[float, float, float]:
-        """Weights of wander, visit and push, in the order of `BEHAVIOURS`."""
-        return self.wander, self.visit, self.push
+    def weights(self) -> tuple[float, ...]:
+        """Weights of all behaviours, in the order of `BEHAVIOURS`."""
+        return self.wander, self.visit, self.push, self.chain, self.fumble
 
 
-def record_episode(arm: MujocoArm, config: PlayConfig, seed: int) -> Episode:
+def record_episode(arm: MujocoArm, config: PlayConfig, seed: int, watch: Watch | None = None) -> Episode:
     """Returns one episode of play; the same seed gives the same episode.
 
     Actions are the differences of the *measured* poses, not the commands.
@@ -80,19 +99,26 @@ def record_episode(arm: MujocoArm, config: PlayConfig, seed: int) -> Episode:
         arm: The simulated arm; it is reset.
         config: What play is like.
         seed: Seed of everything random in the episode.
+        watch: Counts what happens to the object; None for nobody.
+
+    Raises:
+        ValueError: If a behaviour needs an object and the scene has none.
     """
+    if (config.chain or config.fumble) and not arm.config.scene.graspable:
+        raise ValueError("chain and fumble need an object: set scene.graspable to true, or their weights to 0")
     generator = np.random.default_rng(seed)
     name = generator.choice(list(BEHAVIOURS), p=np.array(config.weights) / sum(config.weights))
     _reset(arm, config, generator)
-    driver = SafeArm(arm)
+    driver, watch = SafeArm(arm), watch or Watch()
     observations = [driver.observe()]
-    grips = _gripper_targets(config, generator)
-    for action, grip in zip(BEHAVIOURS[name](arm, config, generator), grips, strict=False):
+    watch.start(arm)
+    for action in islice(_steps(str(name), arm, config, generator), config.frames - 1):
         pose = observations[-1].pose
         action[3:6] = difference(pose, _UPRIGHT)[3:6]  # what contact has twisted turns back
         target = compose(pose, np.clip(action, arm.action_spec.low, arm.action_spec.high))
-        driver.command(target[:6], grip, arm.action_spec.period)
+        driver.command(target[:6], float(target[6]), arm.action_spec.period)
         observations.append(driver.observe())
+        watch.look(arm)
     poses = np.stack([observation.pose for observation in observations])
     return Episode(
         images=np.stack([observation.image for observation in observations]),
@@ -105,31 +131,47 @@ def record_episode(arm: MujocoArm, config: PlayConfig, seed: int) -> Episode:
     )
 
 
+def _steps(
+    name: str, arm: MujocoArm, config: PlayConfig, generator: np.random.Generator
+) -> Iterator[Float[np.ndarray, "7"]]:
+    """Returns a behaviour's actions; the gripper of those that do not use it is moved at random in some episodes."""
+    steps = BEHAVIOURS[name](arm, config, generator)
+    return steps if name in {"chain", "fumble"} else _gripper(steps, arm, config, generator)
+
+
 def make_play_arm(image_size: int, scene: SceneConfig | None = None) -> MujocoArm:
     """Returns the arm that play is recorded with, by default in the tasks' own scene."""
     return MujocoArm(MujocoArmConfig(scene or SceneConfig(), image_size))
 
 
 def _reset(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -> None:
-    """Places the blocks and the arm at random."""
+    """Places blocks, object and arm at random."""
     arm.reset()
     for index in range(arm.config.scene.blocks):
         arm.set_block(index, *sample_block(generator))
     start = generator.uniform(config.low, config.high)
     start[2] = max(start[2], 0.08)  # above the blocks
-    arm.set_pose(np.array([*start, *DOWN, 0.0]))
+    if not arm.config.scene.graspable:
+        arm.set_pose(np.array([*start, *DOWN, 0.0]))
+        return
+    instance = sample_object(TRAINING_OBJECTS, generator)
+    place_at_random(arm, instance, generator)
+    if generator.random() < config.held:
+        perform(arm, lift, sample_carry(generator))
+    else:
+        arm.set_pose(np.array([*start, *DOWN, float(generator.integers(2))]))
 
 
-def _gripper_targets(config: PlayConfig, generator: np.random.Generator) -> list[float]:
-    """Returns the closedness to command at each step: open throughout, or changing now and then."""
-    if generator.random() >= config.gripper_episodes:
-        return [0.0] * (config.frames - 1)
-    targets, current = [], 0.0
-    for _ in range(config.frames - 1):
-        if generator.random() < 0.25:
-            current = float(generator.choice([0.0, 1.0, generator.random()]))
-        targets.append(current)
-    return targets
+def _gripper(
+    steps: Iterator[Float[np.ndarray, "7"]], arm: MujocoArm, config: PlayConfig, generator: np.random.Generator
+) -> Iterator[Float[np.ndarray, "7"]]:
+    """Yields the steps with what the gripper does: nothing, or now and then a random closedness."""
+    active, closedness = generator.random() < config.gripper_episodes, float(arm.pose()[6])
+    for step in steps:
+        if active and generator.random() < 0.25:
+            closedness = float(generator.choice([0.0, 1.0, generator.random()]))
+        step[6] = closedness - arm.pose()[6] if active else 0.0
+        yield step
 
 
 def _wander(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
@@ -170,6 +212,53 @@ def _push(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) ->
                 yield _translation(np.clip(step, -speed, speed))
 
 
+def _chain(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
+    while True:
+        holding = arm.holding()
+        names, odds = (_IN_HAND, _IN_HAND_ODDS) if holding else (_ON_TABLE, _ON_TABLE_ODDS)
+        name = str(generator.choice(names, p=odds))
+        noise = float(generator.choice(config.shaky)) * config.max_translation
+        if name == "drop":
+            yield np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+            continue
+        skill, goal = SKILLS[name], _skill_goal(name, arm, config, generator)
+        for _ in range(_SKILL_STEPS):
+            sight = look(arm)
+            if is_done(skill, sight, goal):
+                break
+            action = skill(sight, goal)
+            action[:3] += generator.normal(0.0, noise, 3) if noise else 0.0
+            yield action
+        for _ in range(int(generator.integers(3))):
+            yield np.zeros(7)
+
+
+def _skill_goal(
+    name: str, arm: MujocoArm, config: PlayConfig, generator: np.random.Generator
+) -> Float[np.ndarray, "3"]:
+    """Returns where a skill should lead to, at random."""
+    if name == "reach":
+        return generator.uniform(config.low, config.high)
+    goal = sample_carry(generator)
+    if name == "lift":
+        return np.array([*arm.object_position()[:2], goal[2]]) if generator.random() < 0.5 else goal
+    return goal
+
+
+def _fumble(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
+    velocity, closedness = np.zeros(3), 0.0
+    while True:
+        way = arm.object_position() + np.array([0.0, 0.0, 0.02]) - arm.pose()[:3]
+        velocity = 0.5 * velocity + generator.normal(0.0, 0.5 * config.max_translation, 3)
+        pull = np.clip(way, -config.max_translation, config.max_translation)
+        step = velocity + (0.4 * pull if np.linalg.norm(pull) > 0.06 else 0.1 * pull)
+        ahead = np.clip(arm.pose()[:3] + step, config.low, config.high)
+        if generator.random() < 0.3:
+            closedness = float(generator.choice([0.0, 1.0, generator.random()]))
+        grip = closedness - arm.pose()[6] if not (arm.gripping() and generator.random() < 0.8) else 0.0
+        yield np.array([*(ahead - arm.pose()[:3]), 0.0, 0.0, 0.0, grip])
+
+
 def _speed(config: PlayConfig, generator: np.random.Generator) -> float:
     """Returns an episode's largest step along an axis [m], log-uniform."""
     return config.max_translation * float(np.exp(generator.uniform(np.log(config.min_speed), 0.0)))
@@ -179,5 +268,11 @@ def _translation(step: Float[np.ndarray, "3"]) -> Float[np.ndarray, "7"]:
     return np.concatenate([step, np.zeros(4)])
 
 
-BEHAVIOURS: dict[str, Behaviour] = {"wander": _wander, "visit": _visit, "push": _push}
+BEHAVIOURS: dict[str, Behaviour] = {
+    "wander": _wander,
+    "visit": _visit,
+    "push": _push,
+    "chain": _chain,
+    "fumble": _fumble,
+}
 """Every behaviour by name, in the order of `PlayConfig.weights`."""

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from envs.mujoco.meshes import dress_arm, load_panda
+from envs.mujoco.objects import add_object
 
 HOME = (0.0, 0.0, 0.0, -np.pi / 2, 0.0, np.pi / 2, np.pi / 4)
 """Joint angles [rad] that every inverse-kinematics solve starts from, so that a pose has one arm configuration."""
@@ -67,9 +68,12 @@ class SceneConfig:
     Attributes:
         blocks: Number of loose cubes.
         block_size: Edge of a cube [m].
+        graspable: Whether there is an object of `envs.mujoco.objects` too.
+        wall: Height of a wall across the middle of the table [m]; 0 for none.
         camera_position: Camera in the arm's base frame [m].
         camera_target: Point that the camera looks at [m].
         camera_fovy: Vertical field of view [degrees].
+        light_direction: Where the light shines to, in the base frame.
         table_colour: RGB, 0..1.
         meshes: Real looks by the extra ``meshes``, a download on first use and 10 to 20 times slower to draw. A model
             trained on the primitive shapes does not know them.
@@ -81,9 +85,12 @@ class SceneConfig:
 
     blocks: int = 1
     block_size: float = 0.05
+    graspable: bool = False
+    wall: float = 0.0
     camera_position: tuple[float, float, float] = (1.28, 0.55, 0.84)
     camera_target: tuple[float, float, float] = (0.50, -0.02, 0.18)
     camera_fovy: float = 42.0
+    light_direction: tuple[float, float, float] = (0.0, 0.0, -1.0)
     table_colour: tuple[float, float, float] = (0.56, 0.50, 0.42)
     shadows: bool = True
     meshes: bool = False
@@ -93,7 +100,15 @@ class SceneConfig:
             raise ValueError(f"blocks must be 0..{len(_BLOCK_COLOURS)}, got {self.blocks}")
         if not 0.01 <= self.block_size <= 0.07:
             raise ValueError(f"block_size must be 0.01..0.07 m to fit the gripper, got {self.block_size}")
+        if not 0.0 <= self.wall <= 0.3:
+            raise ValueError(f"a wall is 0 (none) to 0.3 m high, got {self.wall}")
 
+
+MANIPULATION_SCENE = SceneConfig(
+    blocks=0, graspable=True, camera_position=(1.35, 0.55, 0.85), camera_target=(0.60, 0.06, 0.24), camera_fovy=30.0,
+    light_direction=(-0.25, -0.10, -1.0),
+)  # fmt: skip
+"""One object to push, grasp and place, seen from nearer, in light that reaches what is under the hand."""
 
 TABLE_LOW, TABLE_HIGH = (0.26, -0.36), (0.78, 0.36)
 """Corners of the area that objects cannot leave [m]: unseen walls stand around it."""
@@ -121,6 +136,14 @@ def build_scene(config: SceneConfig) -> mujoco.MjModel:
         dress_arm(spec, load_panda())
     for index in range(config.blocks):
         _add_block(spec, config, index)
+    if config.graspable:
+        add_object(spec, contact=_OBJECT_CONTACT, collides=_ARM_CONTACT | _OBJECT_CONTACT)
+    if config.wall:
+        spec.worldbody.add_geom(
+            name="wall", type=mujoco.mjtGeom.mjGEOM_BOX, size=(0.20, 0.01, config.wall / 2),
+            pos=(0.52, 0.0, config.wall / 2), rgba=(0.75, 0.73, 0.68, 1), contype=_OBJECT_CONTACT,
+            conaffinity=_ARM_CONTACT | _OBJECT_CONTACT,
+        )  # fmt: skip
     return spec.compile()
 
 
@@ -128,7 +151,7 @@ def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig) -> None:
     """Adds light, floor, table, the unseen walls around it and the camera."""
     world = spec.worldbody
     world.add_light(
-        pos=(0.5, 0.0, 2.0), dir=(0, 0, -1), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=(0.5, 0.0, 2.0), dir=config.light_direction, type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         castshadow=config.shadows, diffuse=(0.55, 0.55, 0.55), specular=(0.1, 0.1, 0.1),
     )  # fmt: skip
     world.add_geom(

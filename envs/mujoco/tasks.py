@@ -18,7 +18,8 @@ from jaxtyping import Float, UInt8
 
 from envs.arm import ArmEnv, as_dict
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig, arm_action_spec
-from envs.mujoco.scene import SceneConfig
+from envs.mujoco.objects import HELD_OUT_OBJECTS, sample_object
+from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
 from envs.safety import SafeArm
 from envs.spec import ActionSpec, Observation
 
@@ -43,15 +44,33 @@ def reach_action_spec() -> ActionSpec:
     return replace(spec, low=spec.low[:3] + fixed, high=spec.high[:3] + fixed)
 
 
-class FrankaReachEnv(ArmEnv):
-    """Move the end effector to where a goal image shows it, a block in view.
+HELD_OUT = 10_000
+"""Seeds from here on are held out for evaluation: nothing is recorded or tuned with them."""
 
-    ``reset`` gives ``info["goal"]``, an observation dict of the goal. ``info["success"]`` and ``info["distance"]`` [m]
-    are privileged. Starts and goals are uniform over the workspace, at least 8 cm apart. ``render`` shows the camera's
-    view at ``render_size``.
-    """
+
+class TaskEnv(ArmEnv):
+    """A task of the simulated arm. ``render`` shows the camera's view at ``render_size``."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 (gymnasium's own convention)
+
+    def __init__(
+        self, action_spec: ActionSpec, scene: SceneConfig, image_size: int, render_mode: str | None, render_size: int
+    ) -> None:
+        self.render_mode, self.render_size = render_mode, render_size
+        self.mujoco_arm = MujocoArm(MujocoArmConfig(scene, image_size))
+        super().__init__(SafeArm(self.mujoco_arm), action_spec)
+
+    def render(self) -> UInt8[np.ndarray, "size size 3"] | None:
+        """Returns the exterior camera's image at ``render_size``, or None without a render mode."""
+        return self.mujoco_arm.render(self.render_size) if self.render_mode == "rgb_array" else None
+
+
+class FrankaReachEnv(TaskEnv):
+    """Move the end effector to where a goal image shows it, blocks or an object in view.
+
+    ``reset`` gives ``info["goal"]``, an observation dict of the goal. ``info["success"]`` and ``info["distance"]`` [m]
+    are privileged. Starts and goals are uniform over the workspace, at least 8 cm apart.
+    """
 
     def __init__(
         self,
@@ -60,14 +79,8 @@ class FrankaReachEnv(ArmEnv):
         render_size: int = 480,
         scene: SceneConfig | None = None,
     ) -> None:
-        self.render_mode, self.render_size = render_mode, render_size
-        self.mujoco_arm = MujocoArm(MujocoArmConfig(scene or SceneConfig(), image_size))
         self._goal_position = np.zeros(3)
-        super().__init__(SafeArm(self.mujoco_arm), reach_action_spec())
-
-    def render(self) -> UInt8[np.ndarray, "size size 3"] | None:
-        """Returns the exterior camera's image at ``render_size``, or None without a render mode."""
-        return self.mujoco_arm.render(self.render_size) if self.render_mode == "rgb_array" else None
+        super().__init__(reach_action_spec(), scene or SceneConfig(), image_size, render_mode, render_size)
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
         arm = self.mujoco_arm
@@ -75,6 +88,10 @@ class FrankaReachEnv(ArmEnv):
         start, goal = sample_start_and_goal(self.np_random)
         for index in range(arm.config.scene.blocks):
             arm.set_block(index, *sample_block(self.np_random))
+        if arm.config.scene.graspable:
+            instance = sample_object(HELD_OUT_OBJECTS, self.np_random)
+            position, yaw = sample_block(self.np_random)
+            arm.place_object(instance, np.array([*position, instance.height / 2]), yaw)
         arm.set_pose(np.array([*goal, *DOWN, 0.0]))
         goal_observation = arm.observe()
         self._goal_position = goal_observation.pose[:3].copy()
@@ -101,6 +118,16 @@ def sample_block(generator: np.random.Generator) -> tuple[Float[np.ndarray, "2"]
     return generator.uniform(BLOCK_LOW, BLOCK_HIGH), float(generator.uniform(-np.pi, np.pi))
 
 
+_MANIPULATION = "envs.mujoco.manipulation:Franka{}Env"  # imported when one is made
+for _task in ("Push", "Grasp", "ReachWithObject", "PickPlace"):
+    gymnasium.register(id=f"envs/Franka{_task}-v0", entry_point=_MANIPULATION.format(_task))
+gymnasium.register(
+    id="envs/FrankaReachWithObjectWall-v0", entry_point=_MANIPULATION.format("ReachWithObject"),
+    kwargs={"scene": replace(MANIPULATION_SCENE, wall=0.10)},
+)  # fmt: skip
 _ENTRY_POINT = "envs.mujoco.tasks:FrankaReachEnv"
 gymnasium.register(id="envs/FrankaReach-v0", entry_point=_ENTRY_POINT)
 gymnasium.register(id="envs/FrankaReachMeshes-v0", entry_point=_ENTRY_POINT, kwargs={"scene": SceneConfig(meshes=True)})
+gymnasium.register(
+    id="envs/FrankaReachObject-v0", entry_point=_ENTRY_POINT, kwargs={"scene": MANIPULATION_SCENE, "image_size": 168}
+)

@@ -1,0 +1,56 @@
+"""The collecting program: shards, resuming, what it prints of an object."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from envs.episodes.lerobot import read_dataset
+
+ROOT = Path(__file__).resolve().parent.parent
+PLAY = "{frames: 5, wander: 0.0, visit: 0.0, push: 0.0, chain: 1.0}"
+CONFIG = """
+output: {output}
+episodes: 3
+episodes_per_shard: 2
+image_size: 32
+processes: 1
+scene: {{blocks: 0, graspable: true}}
+play: {play}
+"""
+
+
+def collect(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    config = folder / "collect.yaml"
+    config.write_text(CONFIG.format(output=folder / "data", play=PLAY))
+    flags = [part for name, value in changes.items() for part in (f"--{name}", value)]
+    command = [sys.executable, "scripts/collect.py", "--config", str(config), *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_collection_goes_on_where_it_stopped_and_says_what_happened_to_the_object(tmp_path: Path) -> None:
+    first = collect(tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "3 episodes, 15 frames at 4 Hz" in first.stdout
+    assert "object touched in" in first.stdout and "grasps" in first.stdout
+    images = read_dataset(tmp_path / "data")[2].images
+    for path in (tmp_path / "data").rglob("*file-001*"):
+        path.unlink()
+    again = collect(tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.stdout
+    assert (read_dataset(tmp_path / "data")[2].images == images).all()
+    other = collect(tmp_path, seed="7")
+    assert other.returncode != 0
+    assert "was begun with other settings" in other.stderr
+
+
+@pytest.mark.parametrize("seed", ["9998", "-1"])
+def test_seeds_that_are_held_out_are_not_recorded(tmp_path: Path, seed: str) -> None:
+    refused = collect(tmp_path, seed=seed)
+    assert refused.returncode != 0
+    assert "those from 10000 on are" in refused.stderr.replace("\n", " ") or "held out" in refused.stderr
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,230 @@
+"""The manipulation tasks: objects, experts, goals, what counts as success, and play with an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+import envs.mujoco.tasks  # noqa: F401 (registers them)
+from envs.arm import ArmEnv
+from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
+from envs.mujoco.events import Watch
+from envs.mujoco.expert import SKILLS, act, carry, lift, look, perform, place, push
+from envs.mujoco.manipulation import place_at_random
+from envs.mujoco.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS, ObjectInstance
+from envs.mujoco.play import PlayConfig, record_episode
+from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
+
+TASKS = ("FrankaPush-v0", "FrankaGrasp-v0", "FrankaReachWithObject-v0", "FrankaPickPlace-v0")
+BOX, CUP = TRAINING_OBJECTS[0], TRAINING_OBJECTS[-1]
+
+
+@pytest.fixture(scope="module")
+def arm() -> Iterator[MujocoArm]:
+    arm = MujocoArm(MujocoArmConfig(MANIPULATION_SCENE, 48))
+    yield arm
+    arm.close()
+
+
+@pytest.fixture(scope="module")
+def tasks() -> Iterator[dict[str, Any]]:
+    made = {task: gymnasium.make(f"envs/{task}", disable_env_checker=True, image_size=48) for task in TASKS}
+    yield made
+    for env in made.values():
+        env.close()
+
+
+def put(arm: MujocoArm, instance: ObjectInstance, x: float = 0.5, y: float = 0.0) -> None:
+    arm.reset()
+    arm.set_pose(np.array([0.45, 0.1, 0.25, *DOWN, 0.0]))
+    arm.place_object(instance, np.array([x, y, instance.height / 2]))
+
+
+@pytest.mark.parametrize("instance", [BOX, CUP, HELD_OUT_OBJECTS[0], HELD_OUT_OBJECTS[-1]], ids=lambda i: i.name)
+def test_an_object_lies_where_it_was_put(arm: MujocoArm, instance: ObjectInstance) -> None:
+    put(arm, instance)
+    before = arm.object_position()
+    for _ in range(4):
+        act(arm, np.zeros(7))
+    np.testing.assert_allclose(arm.object_position(), before, atol=1e-3)
+
+
+@pytest.mark.parametrize("instance", [BOX, CUP], ids=lambda i: i.name)
+def test_the_expert_lifts_carries_and_places(arm: MujocoArm, instance: ObjectInstance) -> None:
+    put(arm, instance)
+    up, over, down = np.array([0.5, 0.0, 0.15]), np.array([0.58, 0.1, 0.12]), np.array([0.58, 0.1, 0.0])
+    perform(arm, lift, up)
+    assert arm.holding()
+    np.testing.assert_allclose(arm.object_position(), up, atol=0.015)
+    perform(arm, carry, over)
+    assert arm.holding()
+    perform(arm, place, down)
+    assert not arm.gripping()
+    np.testing.assert_allclose(arm.object_position()[:2], down[:2], atol=0.015)
+
+
+@pytest.mark.parametrize("instance", [BOX, CUP], ids=lambda i: i.name)
+def test_the_expert_pushes(arm: MujocoArm, instance: ObjectInstance) -> None:
+    put(arm, instance)
+    perform(arm, push, np.array([0.58, -0.12, 0.0]))
+    np.testing.assert_allclose(arm.object_position()[:2], (0.58, -0.12), atol=0.015)
+    assert look(arm).thing[2] == pytest.approx(instance.height / 2, abs=0.003)
+
+
+def test_a_grip_outlasts_actions_of_zero_and_ends_when_told_to(arm: MujocoArm) -> None:
+    put(arm, CUP)
+    perform(arm, lift, np.array([0.5, 0.0, 0.15]))
+    closedness = arm.pose()[6]
+    for _ in range(8):
+        act(arm, np.array([0.0, 0.02, 0.0, 0.0, 0.0, 0.0, 0.0]))
+    assert arm.holding()
+    assert arm.pose()[6] == pytest.approx(closedness, abs=0.05)
+    act(arm, np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -0.5]))
+    act(arm, np.zeros(7))
+    assert not arm.gripping()
+    assert arm.object_position()[2] < 0.05
+
+
+def test_an_action_of_what_was_measured_grips_as_the_full_command_did(arm: MujocoArm) -> None:
+    """A recorded action is the difference of measured poses: fingers that an object stopped have not closed fully."""
+    put(arm, BOX)
+    arm.set_pose(np.array([0.5, 0.0, 0.028, *DOWN, 0.0]))
+    start = arm.snapshot()
+    act(arm, np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]))
+    measured = arm.pose()[6]
+    assert 0.3 < measured < 0.7
+    arm.restore(start)
+    act(arm, np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, measured]))
+    for _ in range(3):
+        act(arm, np.array([0.0, 0.0, 0.05, 0.0, 0.0, 0.0, 0.0]))
+    assert arm.holding()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_goals_are_brought_about_by_the_expert_and_the_start_is_put_back(tasks: dict[str, Any], task: str) -> None:
+    env = tasks[task]
+    for seed in range(2):
+        seen, info = env.reset(seed=seed)
+        again, same = env.reset(seed=seed)
+        np.testing.assert_array_equal(seen["image"], again["image"])
+        np.testing.assert_array_equal(seen["pose"], again["pose"])
+        assert info["distance"] == same["distance"] >= 0.08
+        assert not info["success"]
+        goals = info.get("goals", [info.get("goal")])
+        assert len(goals) == (3 if "PickPlace" in task else 1)
+        assert all(np.any(goal["image"] != seen["image"]) for goal in goals)
+        assert env.unwrapped.mujoco_arm.instance in HELD_OUT_OBJECTS
+
+
+SCRIPT = {
+    "FrankaPush-v0": ("push",),
+    "FrankaGrasp-v0": ("lift",),
+    "FrankaReachWithObject-v0": ("carry",),
+    "FrankaPickPlace-v0": ("lift", "carry", "place"),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_expert_succeeds_through_the_environment(tasks: dict[str, Any], task: str) -> None:
+    env = tasks[task]
+    env.reset(seed=11)
+    info: dict[str, Any] = {}
+    arm, goal = env.unwrapped.mujoco_arm, env.unwrapped.goal_position
+    over = goal + np.array([0.0, 0.0, 0.07])
+    places: dict[str, np.ndarray] = {
+        "push": goal,
+        "lift": arm.object_position() + np.array([0.0, 0.0, 0.07]),
+        "carry": over,
+        "place": goal,
+    }
+    if len(SCRIPT[task]) == 1:
+        places = {name: goal for name in places}
+    for name in SCRIPT[task]:
+        for _ in range(14):
+            *_, info = env.step(SKILLS[name](look(arm), places[name]))
+    assert info["success"]
+    assert info["distance"] < 0.02
+    assert all(info["stages"].values())
+
+
+def test_success_of_a_grasp_needs_the_object_in_the_hand(tasks: dict[str, Any]) -> None:
+    env = tasks["FrankaGrasp-v0"]
+    env.reset(seed=3)
+    arm = env.unwrapped.mujoco_arm
+    arm.place_object(arm.instance, env.unwrapped.goal_position)
+    arm.data.qvel[:] = 0
+    assert env.unwrapped._report(None)["distance"] < 1e-3
+    assert not env.unwrapped._report(None)["success"]
+
+
+def test_random_actions_push_nothing_to_its_goal(tasks: dict[str, Any]) -> None:
+    env = tasks["FrankaPush-v0"]
+    env.reset(seed=0)
+    generator = np.random.default_rng(0)
+    for _ in range(10):
+        *_, info = env.step(generator.uniform(env.action_space.low, env.action_space.high))
+    assert not info["success"]
+
+
+def test_objects_that_are_held_out_are_no_training_objects() -> None:
+    seen = {(one.kind, one.width, one.height) for one in TRAINING_OBJECTS}
+    assert not seen & {(one.kind, one.width, one.height) for one in HELD_OUT_OBJECTS}
+    assert {one.kind for one in HELD_OUT_OBJECTS} == {"box", "cup"}
+    with pytest.raises(ValueError, match="fit into the gripper"):
+        ObjectInstance("box", 0.06, 0.05, BOX.colour)
+
+
+def test_a_scene_without_an_object_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"needs an object to grasp: set scene.graspable"):
+        gymnasium.make("envs/FrankaPush-v0", disable_env_checker=True, scene=SceneConfig())
+    with pytest.raises(ValueError, match="chain and fumble need an object"):
+        record_episode(MujocoArm(MujocoArmConfig(SceneConfig(), 32)), PlayConfig(chain=1.0), seed=0)
+
+
+def test_a_wall_stands_in_the_way(arm: MujocoArm) -> None:
+    walled = MujocoArm(MujocoArmConfig(replace(MANIPULATION_SCENE, wall=0.1), 48))
+    for each in (arm, walled):
+        put(each, BOX, 0.5, -0.1)
+        perform(each, push, np.array([0.5, 0.12, 0.0]), max_steps=15)
+    assert arm.object_position()[1] > 0.1
+    assert walled.object_position()[1] < 0.0
+    walled.close()
+
+
+def test_play_with_an_object_grasps_carries_pushes_and_lets_go(arm: MujocoArm) -> None:
+    watch = Watch()
+    config = PlayConfig(frames=33, wander=0, visit=0, push=0, chain=0.8, fumble=0.2)
+    for seed in range(6):
+        episode = record_episode(arm, config, seed, watch)
+        np.testing.assert_array_equal(episode.actions[:, 3:6].round(1), 0.0)
+    events = watch.events
+    assert events.frames == 6 * 33
+    assert events.grasps >= 2 and events.releases >= 1 and events.moved >= 5
+    assert events.held < events.touched < events.frames
+
+
+def test_an_episode_of_play_is_the_same_for_the_same_seed(arm: MujocoArm) -> None:
+    config = PlayConfig(frames=8, wander=0, visit=0, push=0, chain=1.0)
+    first, again = (record_episode(arm, config, seed=5) for _ in range(2))
+    np.testing.assert_array_equal(first.images, again.images)
+    np.testing.assert_array_equal(first.poses, again.poses)
+
+
+def test_a_start_is_over_the_table_with_the_gripper_above_the_object(arm: MujocoArm) -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        place_at_random(arm, CUP, generator)
+        assert arm.pose()[2] > CUP.height + 0.05
+        assert arm.object_position()[2] == pytest.approx(CUP.height / 2)
+
+
+def test_the_tasks_are_arm_environments(tasks: dict[str, Any]) -> None:
+    for env in tasks.values():
+        assert isinstance(env.unwrapped, ArmEnv)
+        assert env.unwrapped.action_spec.low[3:6] == (0.0, 0.0, 0.0)
+        assert env.unwrapped.action_spec.high[6] == 1.0
