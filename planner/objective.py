@@ -16,9 +16,10 @@ from torch import Tensor
 from envs.pose import difference
 from envs.spec import ActionSpec
 from planner.action_cost import ActionCost, ActionCostConfig
+from planner.actions_left import ActionsLeft
 from planner.base import Objective, Score
 from planner.mask import average_over_patches, read_mask
-from world_model.base import LatentState, WorldModel
+from world_model.base import GoalCritic, LatentState, WorldModel
 
 _OUTSIDE_WEIGHT = 10.0  # 1/m: 1 cm outside costs as much as a few centimetres from the goal
 _TINY = 1e-12  # keeps 0 / 0 at 0
@@ -36,6 +37,7 @@ class GoalDistanceConfig:
             count most: what is near is predicted best.
         discount: What each frame counts as a share of the one before it, in (0, 1], where frames are "discounted"; 1
             is the same as "all".
+        image_weight: Weight of the distance between tokens.
         pose_weight: Weight of the same distance between the predicted poses and the goal's pose ("l1" where the norm is
             "cosine"). 0 ignores the goal's pose, and so does every figure that says "goal image".
         pose_parts: What position [1/m], rotation [1/rad] and gripper closedness count within that distance (per square
@@ -56,6 +58,7 @@ class GoalDistanceConfig:
     norm: Literal["l1", "l2", "cosine"] = "l1"
     frames: Literal["all", "last", "discounted"] = "all"
     discount: float = 0.9
+    image_weight: float = 1.0
     pose_weight: float = 0.0
     pose_parts: tuple[float, float, float] = (1.0, 1.0, 1.0)
     scales: tuple[int, ...] = (1,)
@@ -72,8 +75,9 @@ class GoalDistanceConfig:
             raise ValueError(f"the frames of a goal distance are 'all', 'last' or 'discounted', got {self.frames!r}")
         if not 0 < self.discount <= 1:
             raise ValueError(f"the discount of a goal distance must be above 0 and at most 1, got {self.discount}")
-        if not 0 <= self.pose_weight < inf:
-            raise ValueError(f"the pose weight of a goal distance must be a number from 0 up, got {self.pose_weight}")
+        for name in ("image_weight", "pose_weight"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"a goal distance's {name} must be a number from 0 up, got {getattr(self, name)}")
         if len(self.pose_parts) != 3 or not all(0 <= part < inf for part in self.pose_parts):
             raise ValueError(
                 "the pose parts of a goal distance are three numbers from 0 up, of position, rotation and gripper, got "
@@ -88,7 +92,7 @@ class GoalDistance:
 
     The cost of sample s is::
 
-        cost_s = sum_h u_h ( mean_k sum_n w_{k,n} mean_d |A_k(z_{s,h} - g)_{n,d}|^q
+        cost_s = sum_h u_h ( image_weight * mean_k sum_n w_{k,n} mean_d |A_k(z_{s,h} - g)_{n,d}|^q
                              + pose_weight * mean_p v_p |difference(s_{s,h}, s_goal)_p|^q )
 
                  + 10 / m * mean_h (how far the position of s_{s,h} is outside the workspace, summed over axes)
@@ -145,7 +149,7 @@ class GoalDistance:
     def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         """Returns the cost of each of S rollouts; the actions do not matter here."""
         first = -1 if self.config.frames == "last" else 0
-        cost = self._token_distance(predicted.tokens[:, first:])
+        cost = self.config.image_weight * self._token_distance(predicted.tokens[:, first:])
         if self.config.pose_weight:
             poses = self._power(difference(predicted.poses[:, first:], self.goal.poses))
             cost = cost + self.config.pose_weight * self._mean(poses * self._pose_parts)
@@ -251,25 +255,42 @@ class WeightedSum:
 
 @dataclass(frozen=True)
 class ObjectiveConfig(GoalDistanceConfig):
-    """What plans are judged by, see `make_objective`: a goal distance with its settings, and the actions' cost.
+    """What plans are judged by, see `make_objective`: a goal distance with its settings, and what is added to it.
 
     Attributes:
+        critic_weight: Weight of the actions that are left as the checkpoint's critic sees it; 0 does without.
+        critic_share: Share of the lower end of the critic's distribution that is averaged, in (0, 1].
         actions: Settings of the actions' cost, in the units of the goal distance; none by default.
     """
 
+    critic_weight: float = 0.0
+    critic_share: float = 1.0
     actions: ActionCostConfig = field(default_factory=ActionCostConfig)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.critic_weight < inf or not 0 < self.critic_share <= 1:
+            raise ValueError(
+                "an objective's critic_weight must be a number from 0 up and its critic_share in (0, 1], got "
+                f"{self.critic_weight} and {self.critic_share}"
+            )
 
-def make_objective(goal: LatentState, config: ObjectiveConfig, spec: ActionSpec) -> Objective:
-    """Returns the objective that a configuration describes: the goal distance plus what the actions cost.
+
+def make_objective(goal: LatentState, config: ObjectiveConfig, spec: ActionSpec, model: WorldModel) -> Objective:
+    """Returns the objective that a configuration describes: the goal distance, actions left and actions' cost.
 
     Raises:
-        ValueError: If the goal or the mask doesn't fit, see `GoalDistance`.
+        ValueError: If the goal or the mask doesn't fit, see `GoalDistance`, or the model has no critic to ask.
     """
-    distance = GoalDistance(goal, config)
-    if config.actions == ActionCostConfig():
-        return distance
-    return WeightedSum([(1.0, distance), (1.0, ActionCost(config.actions, spec))])
+    terms: list[tuple[float, Objective]] = [(1.0, GoalDistance(goal, config))]
+    if config.critic_weight:
+        if not isinstance(model, GoalCritic):
+            raise ValueError(f"a {type(model).__name__} has no critic: set objective.critic_weight to 0")
+        last = config.frames == "last"
+        terms.append((config.critic_weight, ActionsLeft(goal, model, config.critic_share, last)))
+    if config.actions != ActionCostConfig():
+        terms.append((1.0, ActionCost(config.actions, spec)))
+    return terms[0][1] if len(terms) == 1 else WeightedSum(terms)
 
 
 def rollout_score(model: WorldModel, cost: Objective, state: LatentState) -> Score:

@@ -17,15 +17,13 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
-import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin while others work
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from _progress import make_report, origin
 from _training_data import open_episodes
 from _training_report import write_report
 from tqdm import tqdm
@@ -42,8 +40,6 @@ from world_model.latents import LatentCache, build_latents, latent_layout
 from world_model.loop import RunLog
 from world_model.processes import Processes, find_processes, leave_processes
 from world_model.train import TrainConfig, train
-
-HELD_OUT = "held_out/"
 
 
 def main() -> int:
@@ -101,27 +97,13 @@ def run(
     """Returns the manifest of the finished checkpoint, or None if interrupted."""
     bar = tqdm(total=config.steps, desc="train", disable=not processes.main)
     with RunLog(config.output, config.log) as log, bar:
-
-        def report(step: int, measured: Mapping[str, float]) -> None:
-            log(step, measured)
-            if bar.n == 0:
-                bar.initial = bar.n = step  # resumed
-            held_out = {k.removeprefix(HELD_OUT): v for k, v in measured.items() if k.startswith(HELD_OUT)}
-            if held_out:
-                bar.write(f"step {step + 1}\n{format_errors(held_out)}", file=sys.stdout)
-            losses = {k: f"{v:.4f}" for k, v in measured.items() if not k.startswith(HELD_OUT)}
-            bar.set_postfix(losses, refresh=False)
-            bar.update()
-
-        return train(config, encoder, batches, report, provenance(config, dataset))
+        return train(config, encoder, batches, make_report(log, bar, format_errors), provenance(config, dataset))
 
 
 def provenance(config: TrainConfig, dataset: EpisodeSource) -> dict[str, object]:
     """Returns where the checkpoint comes from, for its manifest."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return {
-        "command": f"python {shlex.join(sys.argv)}",
-        "git_commit": git.stdout.strip() or None,
+        **origin(),
         "data": {
             "folder": str(config.data),
             "reading": None if config.reading is None else dump_config(load_config(Reading, config.reading)),

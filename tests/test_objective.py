@@ -16,6 +16,7 @@ from planner.action_cost import ActionCost, ActionCostConfig
 from planner.mask import average_over_patches, read_mask
 from planner.objective import GoalDistance, GoalDistanceConfig, ObjectiveConfig, WeightedSum, make_objective
 from world_model.base import LatentState
+from world_model.toy import ToyWorldModel
 
 
 def state(samples: int, frames: int, seed: int = 0) -> LatentState:
@@ -270,6 +271,7 @@ def test_a_workspace_with_one_corner_is_refused():
         GoalDistanceConfig(workspace_low=(0.0, 0.0, 0.0))
 
 
+MODEL = ToyWorldModel()
 SPEC = ActionSpec(("x", "y", "fixed"), ("m", "m", "m"), (-0.1, -0.2, 0.3), (0.3, 0.2, 0.3), "base", 4.0)
 
 
@@ -304,13 +306,13 @@ def test_a_weighted_sum_adds_its_objectives() -> None:
 
 
 def test_a_configuration_makes_a_goal_distance_plus_what_actions_cost(tmp_path: Path) -> None:
-    plain = make_objective(GOAL, ObjectiveConfig(norm="l2"), SPEC)
+    plain = make_objective(GOAL, ObjectiveConfig(norm="l2"), SPEC, MODEL)
     assert isinstance(plain, GoalDistance)
     actions = torch.randn(3, 2, 3, dtype=torch.float64)
     assert torch.equal(plain(PREDICTED, actions), GoalDistance(GOAL, GoalDistanceConfig("l2"))(PREDICTED, actions))
     (tmp_path / "objective.yaml").write_text("norm: l2\nmask: some.png\nactions: {smoothness_weight: 0.1}\n")
     config = load_config(ObjectiveConfig, tmp_path / "objective.yaml")
     assert config.mask == Path("some.png") and load_config(ObjectiveConfig, dump_config(config)) == config
-    both = make_objective(GOAL, ObjectiveConfig(norm="l2", actions=ActionCostConfig(0.0, 0.1)), SPEC)
+    both = make_objective(GOAL, ObjectiveConfig(norm="l2", actions=ActionCostConfig(0.0, 0.1)), SPEC, MODEL)
     expected = plain(PREDICTED, actions) + ActionCost(ActionCostConfig(0.0, 0.1), SPEC)(PREDICTED, actions)
     torch.testing.assert_close(both(PREDICTED, actions), expected)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -46,4 +46,27 @@ class WorldModel(Protocol):
         Differentiable with respect to the actions, which are in physical units. The context (B = 1) is shared by
         the samples, not copied.
         """
+        ...
+
+
+@runtime_checkable
+class GoalCritic(Protocol):
+    """A world model that may also have learnt how far a goal is and what to do first."""
+
+    def require_critic(self) -> object:
+        """Returns if it has; otherwise raises ValueError, saying how to train a critic."""
+        ...
+
+    def count_actions(self, state: LatentState, goal: LatentState, share: float = 1.0) -> Float[Tensor, "S H"]:
+        """Returns how many actions lie between each of the state's frames and a goal frame.
+
+        Args:
+            state: Frames, recorded or predicted.
+            goal: One frame, (1, 1, N, D); its poses do not matter.
+            share: Of the lower end of the predicted distribution that is averaged, in (0, 1].
+        """
+        ...
+
+    def propose(self, state: LatentState, goal: LatentState, horizon: int) -> Float[Tensor, "1 H A"]:
+        """Returns actions towards a goal [physical units], each after looking at what those before it lead to."""
         ...

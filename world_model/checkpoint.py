@@ -1,5 +1,7 @@
 """Checkpoints on disk: NAME/manifest.yaml, NAME/encoder/ (transformers format), NAME/predictor.safetensors.
 
+Where a critic was trained, NAME/critic.safetensors is there too.
+
 The manifest says everything that planning needs (shapes, action spec, statistics, rate) and the SHA-256 of each file.
 Loading is strict and reads nothing but YAML, JSON and safetensors.
 """
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 from envs.config import dump_config, load_config
 from envs.spec import ActionSpec
+from world_model.critic import Critic, CriticConfig
 from world_model.device import Precision, find_device, resolve_precision
 from world_model.encoder import Encoder, EncoderConfig
 from world_model.predictor import Predictor, PredictorConfig
@@ -37,6 +40,7 @@ ENCODER_CONFIG, ENCODER_WEIGHTS, PREDICTOR_WEIGHTS = (
     "encoder/model.safetensors",
     "predictor.safetensors",
 )
+CRITIC_WEIGHTS = "critic.safetensors"
 FILES = frozenset((ENCODER_CONFIG, ENCODER_WEIGHTS, PREDICTOR_WEIGHTS))
 ENCODER_FIELDS = (  # of transformers' config.json, those that the encoder's outputs depend on
     "crop_size", "patch_size", "tubelet_size", "in_chans", "hidden_size", "num_attention_heads", "num_hidden_layers",
@@ -67,6 +71,7 @@ class Manifest:
         parent: The checkpoint it was trained from, if any.
         training: How it was made: command, git_commit, data, metrics.
         files: SHA-256 of each file.
+        critic: Shape of the critic; None where there is none.
     """
 
     format: int
@@ -82,10 +87,12 @@ class Manifest:
     parent: str | None
     training: dict[str, Any]
     files: dict[str, str] = field(default_factory=dict)
+    critic: CriticConfig | None = None
 
     def __post_init__(self) -> None:
-        if set(self.files) != FILES:
-            raise CheckpointError(f"files must be exactly {sorted(FILES)}, got {sorted(self.files)}")
+        expected = FILES if self.critic is None else FILES | {CRITIC_WEIGHTS}
+        if set(self.files) != expected:
+            raise CheckpointError(f"files must be exactly {sorted(expected)}, got {sorted(self.files)}")
         if not self.fps > 0:
             raise CheckpointError(f"fps must be positive, got {self.fps}")
 
@@ -135,7 +142,8 @@ def save_checkpoint(
             licence=licence,
             parent=parent,
             training=dict(training),
-            files={name: file_sha256(partial / name) for name in sorted(FILES)},
+            files={name: file_sha256(partial / name) for name in _files(model)},
+            critic=None if model.critic is None else model.critic.config,
         )
         dump_config(manifest, partial / MANIFEST)
         _replace(directory, partial)
@@ -168,11 +176,15 @@ def load_checkpoint(
     _check_encoder_config(folder, manifest.encoder)
     with torch.device("meta"):  # no weights are initialised only to be overwritten
         encoder, predictor = Encoder(manifest.encoder), Predictor(manifest.predictor)
+        critic = None if manifest.critic is None else Critic(manifest.critic)
     stored = DTYPES[manifest.weights]
-    for module, name in ((encoder.model, ENCODER_WEIGHTS), (predictor, PREDICTOR_WEIGHTS)):
+    parts: list[tuple[nn.Module, str]] = [(encoder.model, ENCODER_WEIGHTS), (predictor, PREDICTOR_WEIGHTS)]
+    if critic is not None:
+        parts.append((critic, CRITIC_WEIGHTS))
+    for module, name in parts:
         load_weights(module, _read_weights(folder / name, stored), str(folder / name), dtype)
     try:
-        model = VJEPA2AC(encoder, predictor, manifest.action_spec, manifest.statistics, manifest.context)
+        model = VJEPA2AC(encoder, predictor, manifest.action_spec, manifest.statistics, manifest.context, critic)
     except ValueError as error:
         raise CheckpointError(f"{folder / MANIFEST}: {error}") from error
     return model.to(device).requires_grad_(False).eval()
@@ -245,6 +257,13 @@ def _write_weights(folder: Path, model: VJEPA2AC, dtype: torch.dtype) -> None:
     model.encoder.model.config.save_pretrained(folder / "encoder")
     write_weights(folder / ENCODER_WEIGHTS, model.encoder.model.state_dict(), dtype)
     write_weights(folder / PREDICTOR_WEIGHTS, model.predictor.state_dict(), dtype)
+    if model.critic is not None:
+        write_weights(folder / CRITIC_WEIGHTS, model.critic.state_dict(), dtype)
+
+
+def _files(model: VJEPA2AC) -> list[str]:
+    """Returns the names of a model's files beside the manifest."""
+    return sorted(FILES if model.critic is None else FILES | {CRITIC_WEIGHTS})
 
 
 def _read_weights(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from world_model.latents import LatentCache
+from envs.episodes import DatasetError, EpisodeSource
+from world_model.decode import DecodedImages, rebatch
+from world_model.encoder import Encoder
+from world_model.latents import LatentCache, encode_images
 
 CHUNK_BYTES = 64 * 1024 * 1024  # of float32 tokens in memory at a time
+CACHED_BYTES = 4 * 1024 * 1024  # likewise, where they come from memory: no more than a processor keeps at hand
+BATCH = 64  # images that are encoded at a time
+
+GALLERY_EPISODES, GALLERY_FRAMES = 90, 1500  # at most
+GALLERY_BYTES = 2**30  # of images
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +56,13 @@ def spread_frames(lengths: Sequence[int], episodes: Sequence[int], limit: int) -
     sizes = [lengths[episode] for episode in episodes]
     all_episodes = np.repeat(np.asarray(episodes, np.int64), sizes)
     all_indices = np.concatenate([np.arange(size) for size in sizes])
-    chosen = np.unique(np.linspace(0, len(all_indices) - 1, min(limit, len(all_indices))).round().astype(np.int64))
+    chosen = _spread(len(all_indices), limit)
     return Frames(all_episodes[chosen], all_indices[chosen])
+
+
+def _spread(count: int, limit: int) -> Int[np.ndarray, " L"]:
+    """Returns at most `limit` of the numbers below `count`, evenly spread from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(limit, count)).round().astype(np.int64))
 
 
 @torch.no_grad()
@@ -69,15 +83,81 @@ def nearest_frames(
         queries: Tokens of single frames; the search runs on their device.
         report: Called with the number of frames that each part added.
     """
-    queries = queries.flatten(1).float()  # (Q, N D)
+    rows = max(1, CHUNK_BYTES // (4 * queries[0].numel()))
+
+    def parts() -> Iterator[Tensor]:
+        for first in range(0, len(frames), rows):
+            part = frames[first : first + rows]
+            yield latents.windows(part.episodes, part.indices, frames=1).flatten(1)
+            report(len(part))
+
+    found, distances = _search(queries.flatten(1).float(), parts())
+    return frames[found.cpu().numpy()], distances.double().cpu().numpy()
+
+
+def _search(
+    queries: Float[Tensor, "Q M"], parts: Iterable[Float[Tensor, "F M"]]
+) -> tuple[Int[Tensor, " Q"], Float[Tensor, " Q"]]:
+    """Returns, for each query, which row of the parts is nearest, counted through them, and its mean distance."""
     best = queries.new_full((len(queries),), torch.inf)
     found = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
-    rows = max(1, CHUNK_BYTES // (4 * queries.shape[1]))
-    for first in range(0, len(frames), rows):
-        part = frames[first : first + rows]
-        stored = latents.windows(part.episodes, part.indices, frames=1).flatten(1).to(queries.device).float()
-        distances, nearest = torch.cdist(queries, stored, p=1).min(dim=1)
+    first = 0
+    for part in parts:
+        distances, nearest = torch.cdist(queries, part.to(queries.device).float(), p=1).min(dim=1)
         nearer = distances < best
         best, found = torch.where(nearer, distances, best), torch.where(nearer, first + nearest, found)
-        report(len(part))
-    return frames[found.cpu().numpy()], (best / queries.shape[1]).double().cpu().numpy()
+        first += len(part)
+    return found, best / queries.shape[1]
+
+
+def gallery_frames(dataset: EpisodeSource) -> Frames:
+    """Returns the frames that a `Gallery` of a dataset shows: of readable episodes, evenly spread.
+
+    Raises:
+        DatasetError: If no episode can be read.
+    """
+    lengths, problems = dataset.lengths, dataset.problems
+    readable = np.array([e for e, length in enumerate(lengths) if length and e not in problems], np.int64)
+    if not len(readable):
+        raise DatasetError(f"none of the {len(dataset)} episodes can be read: {next(iter(problems.values()), 'empty')}")
+    limit = max(1, min(GALLERY_FRAMES, GALLERY_BYTES // math.prod(dataset.image_shape)))
+    return spread_frames(lengths, readable[_spread(len(readable), GALLERY_EPISODES)].tolist(), limit)
+
+
+class Gallery:
+    """Frames of a dataset with their tokens, in memory: what an imagined latent looks like, in milliseconds."""
+
+    def __init__(
+        self, dataset: EpisodeSource, frames: Frames, encoder: Encoder, report: Callable[[int], object] = int
+    ) -> None:
+        """Decodes and encodes the frames.
+
+        Args:
+            dataset: Gives the images.
+            frames: Which, at least one, such as `gallery_frames` gives them.
+            encoder: The world model's own; the search runs on the device that it is on.
+            report: Called with the number of frames that were added.
+
+        Raises:
+            DatasetError: If an episode can't be read or is not as its dataset says.
+        """
+        episodes = np.unique(frames.episodes).tolist()
+        decoded = zip(episodes, DecodedImages(dataset)(episodes), strict=True)
+        chosen = (images[frames.indices[frames.episodes == episode]] for episode, images in decoded)
+        self._images = np.empty((len(frames), *dataset.image_shape), np.uint8)
+        parts, first = [], 0
+        for images in rebatch(chosen, BATCH):
+            self._images[first : first + len(images)] = images
+            bits = torch.from_numpy(encode_images(encoder, images).view(np.int16))
+            parts.append(bits.view(torch.bfloat16).flatten(1))
+            first += len(images)
+            report(len(images))
+        self._tokens = torch.cat(parts).to(encoder.rotary.tables.device)  # (F, N D)
+
+    @torch.no_grad()
+    def nearest(self, tokens: Float[Tensor, "1 N D"]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+        """Returns the image with the nearest tokens and their mean absolute distance; the search is exact."""
+        query = tokens.flatten(1).to(self._tokens.device).float()
+        rows = max(1, CACHED_BYTES // (4 * query.shape[1]))
+        found, distance = _search(query, self._tokens.split(rows))
+        return self._images[int(found)], float(distance)

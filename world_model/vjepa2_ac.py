@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from envs.pose import motion_of
 from envs.spec import ActionSpec, Observation
 from world_model.base import LatentState
+from world_model.critic import Critic
 from world_model.encoder import Encoder, layer_norm
 from world_model.predictor import Cache, Predictor
 
@@ -80,6 +81,7 @@ class VJEPA2AC(nn.Module):
         motion: How its poses and actions go together.
         statistics: What actions and poses are normalised with.
         context: How many past frames `rollout` makes use of at most.
+        critic: Says how many actions lie between a frame and a goal; None where none was trained.
     """
 
     action_mean: Tensor
@@ -94,11 +96,13 @@ class VJEPA2AC(nn.Module):
         action_spec: ActionSpec,
         statistics: Statistics,
         context: int = 2,
+        critic: Critic | None = None,
     ) -> None:
         super().__init__()
-        _check_parts(encoder, predictor, action_spec, statistics, context)
+        _check_parts(encoder, predictor, action_spec, statistics, context, critic)
         self.encoder = encoder.requires_grad_(False).eval()
         self.predictor = predictor
+        self.critic = critic
         self.action_spec = action_spec
         self.motion = motion_of(action_spec)
         self.statistics = statistics
@@ -144,6 +148,57 @@ class VJEPA2AC(nn.Module):
                 poses.append(pose)
         return LatentState(torch.cat(latents, dim=1), torch.cat(poses, dim=1))
 
+    def follow(
+        self, tokens: Float[Tensor, "B 1 N D"], actions: Float[Tensor, "B H A"], poses: Float[Tensor, "B U P"]
+    ) -> Float[Tensor, "B H N D"]:
+        """Returns what is predicted after recorded frames and actions, predictions fed back with the measured poses.
+
+        Args:
+            tokens: Of the first frames.
+            actions: From them on.
+            poses: Of the first frames and at least the next H - 1.
+        """
+        latents, cache = [tokens], None
+        for step in range(actions.shape[1]):
+            now = slice(step, step + 1)
+            latent, cache = self._predict(latents[-1], actions[:, now], poses[:, now], cache)
+            latents.append(latent)
+        return torch.cat(latents[1:], dim=1)
+
+    def count_actions(self, state: LatentState, goal: LatentState, share: float = 1.0) -> Float[Tensor, "S H"]:
+        """See `GoalCritic.count_actions`; raises ValueError without a critic."""
+        critic = self.require_critic()
+        frames = state.tokens.shape[1]
+        poses = self.normalise_poses(state.poses.to(self.action_mean)).flatten(0, 1)
+        logits, _ = critic(state.tokens.flatten(0, 1), poses, goal.tokens[:, 0])
+        return critic.mean_count(logits, share).unflatten(0, (-1, frames))  # (S*H,) -> (S, H)
+
+    def propose(self, state: LatentState, goal: LatentState, horizon: int) -> Float[Tensor, "1 H A"]:
+        """See `GoalCritic.propose`; raises ValueError without a critic."""
+        critic, actions = self.require_critic(), state.poses.new_zeros(1, 0, self.action_spec.size)
+        low, high = (state.poses.new_tensor(bound) for bound in (self.action_spec.low, self.action_spec.high))
+        with torch.no_grad():
+            for step in range(horizon):
+                seen = self.rollout(state, actions) if step else state
+                poses = self.normalise_poses(seen.poses[:, -1].to(self.action_mean))
+                _, action = critic(seen.tokens[:, -1], poses, goal.tokens[:, 0])
+                action = (action * self.action_std + self.action_mean).clamp(low, high)
+                actions = torch.cat([actions, action[:, None]], dim=1)
+        return actions
+
+    def require_critic(self) -> Critic:
+        """Returns the critic.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self.critic is None:
+            raise ValueError(
+                "this checkpoint has no critic: train one with scripts/train_critic.py --parent NAME, or plan without "
+                "(objective.critic_weight 0, controller.propose false)"
+            )
+        return self.critic
+
     def loss(
         self,
         tokens: Float[Tensor, "B T N D"],
@@ -187,10 +242,17 @@ class VJEPA2AC(nn.Module):
         self, tokens: Tensor, actions: Tensor, poses: Tensor, cache: Cache | None, keep: bool = True
     ) -> tuple[Float[Tensor, "B T N D"], Cache]:
         """Returns layer-normed predictions and the extended cache, from physical units; see `Predictor.extend`."""
-        actions = (actions - self.action_mean) / self.action_std
-        poses = self._from_mean(poses) / self.pose_std
+        actions, poses = self.normalise_actions(actions), self.normalise_poses(poses)
         predicted, cache = self.predictor.extend(tokens, actions, poses, cache, keep=keep)
         return layer_norm(predicted), cache
+
+    def normalise_actions(self, actions: Float[Tensor, "*B A"]) -> Float[Tensor, "*B A"]:
+        """Returns actions as the networks take them."""
+        return (actions - self.action_mean) / self.action_std
+
+    def normalise_poses(self, poses: Float[Tensor, "*B P"]) -> Float[Tensor, "*B P"]:
+        """Returns poses as the networks take them."""
+        return self._from_mean(poses) / self.pose_std
 
     def _from_mean(self, poses: Float[Tensor, "B T P"]) -> Float[Tensor, "B T P"]:
         """Returns poses minus their mean, angles on the short way round.
@@ -214,7 +276,12 @@ class VJEPA2AC(nn.Module):
 
 
 def _check_parts(
-    encoder: Encoder, predictor: Predictor, action_spec: ActionSpec, statistics: Statistics, context: int
+    encoder: Encoder,
+    predictor: Predictor,
+    action_spec: ActionSpec,
+    statistics: Statistics,
+    context: int,
+    critic: Critic | None,
 ) -> None:
     """Raises ValueError naming the first two parts that do not fit together."""
     config = predictor.config
@@ -226,6 +293,11 @@ def _check_parts(
     }
     if config.pose_size:
         sizes["pose dimensions of statistics and predictor"] = (len(statistics.pose_mean), config.pose_size)
+    if critic is not None:
+        sizes["tokens a frame of encoder and critic"] = (encoder.tokens, critic.config.tokens)
+        sizes["token width of encoder and critic"] = (encoder.width, critic.config.token_width)
+        sizes["action dimensions of spec and critic"] = (action_spec.size, critic.config.action_size)
+        sizes["pose dimensions of statistics and critic"] = (len(statistics.pose_mean), critic.config.pose_size)
     for name, (one, other) in sizes.items():
         if one != other:
             raise ValueError(f"{name} differ: {one} and {other}")

@@ -1,0 +1,89 @@
+"""Trains the critic of a finished checkpoint: how many actions lie between a frame and a goal image, and the first.
+
+    python scripts/train_critic.py --config scripts/configs/franka-manipulation/critic.yaml
+    python scripts/train_critic.py --parent NAME --data data/mine --output runs/mine-critic
+
+Ctrl-C saves and stops; the same command goes on where it stopped. Every evaluation prints the held-out errors beside
+those of always guessing the mean. The finished checkpoint plans with it where objective.critic_weight is above 0.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin while others work
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from _progress import make_report, origin
+from tqdm import tqdm
+
+from envs.config import config_from_command_line
+from envs.episodes import EpisodeSource
+from envs.episodes.open import open_dataset
+from world_model.batches import WindowBatches
+from world_model.checkpoint import Manifest, load_checkpoint, read_manifest
+from world_model.latents import build_latents, latent_layout
+from world_model.loop import RunLog
+from world_model.train_critic import TrainCriticConfig, train_critic
+from world_model.vjepa2_ac import VJEPA2AC
+
+
+def main() -> int:
+    """Runs the program and returns its exit status."""
+    config = config_from_command_line(TrainCriticConfig, "Train the critic of a finished checkpoint.")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        model = load_checkpoint(config.parent)
+        dataset = open_dataset(config.data)
+        batches = open_windows(config, dataset, model)
+        manifest = run(config, model, batches)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    if manifest is None:
+        print("stopped; the same command goes on")
+        return 130
+    print(f"checkpoint: {config.checkpoint_directory}")
+    return 0
+
+
+def open_windows(config: TrainCriticConfig, dataset: EpisodeSource, model: VJEPA2AC) -> WindowBatches:
+    """Returns the windows of the data's cached latents, encoding what is not there yet.
+
+    Raises:
+        ValueError: If the data's actions are not the checkpoint's.
+    """
+    layout = latent_layout(dataset, model.encoder)
+    with tqdm(total=sum(dataset.lengths), desc="encode", unit="frame") as bar:
+        latents = build_latents(dataset, model.encoder, config.cache_directory, layout=layout, report=bar.update)
+    stride = round(dataset.spec.rate / model.action_spec.rate)
+    batches = WindowBatches(dataset, latents, max(1, stride))
+    model.action_spec.check_same_meaning(batches.action_spec)
+    return batches
+
+
+def run(config: TrainCriticConfig, model: VJEPA2AC, batches: WindowBatches) -> Manifest | None:
+    """Returns the manifest of the finished checkpoint, or None if interrupted."""
+    provenance = {**origin(), "parent_files": read_manifest(config.parent).files}
+    bar = tqdm(total=config.steps, desc="train")
+    with RunLog(config.output) as log, bar:
+        return train_critic(config, model, batches, make_report(log, bar, format_errors), provenance)
+
+
+def format_errors(errors: Mapping[str, float]) -> str:
+    """Returns the held-out errors in one line."""
+    return (
+        f"held out: {errors['count_error']:.2f} actions off (the mean: {errors['count_error_of_the_mean']:.2f}), first "
+        f"action {errors['action_error']:.3f} std off (the mean: {errors['action_error_of_the_mean']:.3f})"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
