@@ -102,6 +102,7 @@ def draw_landscape(controller: Controller, records: Sequence[EpisodeRecord], pat
     """Writes the energy of single actions around two moments: a start, and one with the goal within reach of an action.
 
     The arrow is the true way to the goal, cut at the bounds; the cross is the lowest energy on the grid.
+    Of several goals it is the first one's energy.
     """
     import matplotlib
 
@@ -125,15 +126,16 @@ def draw_landscape(controller: Controller, records: Sequence[EpisodeRecord], pat
 
 def _draw_plane(axis, controller: Controller, record: EpisodeRecord, moment: int, plane: tuple[int, int]) -> None:
     """Draws one plane of actions at one moment."""
-    assert record.images is not None and record.goal_image is not None
+    assert record.images is not None
     observation = Observation(record.images[moment], record.poses[moment], 0.0)
     spec, state = controller.spec, controller.model.encode([observation])
-    controller.reset([Observation(record.goal_image, record.goal_pose, 0.0)], seed=0)
+    goals = _goals(record)
+    controller.reset(goals, seed=0)
     xs, ys = (np.linspace(spec.low[i], spec.high[i], 21) for i in plane)
     still = state.poses.new_tensor(np.clip(np.zeros(spec.size), spec.low, spec.high))
     values = (still.new_tensor(xs), still.new_tensor(ys))
     costs = energy_plane(partial(controller.score, state), still, plane, values).cpu().numpy()
-    way = 1000 * difference(record.poses[moment], record.goal_pose)[list(plane)]  # [mm]
+    way = 1000 * difference(record.poses[moment], goals[0].pose)[list(plane)]  # [mm]
     filled = axis.contourf(1000 * xs, 1000 * ys, costs, levels=24, cmap="viridis")
     axis.figure.colorbar(filled, ax=axis)
     row, column = np.unravel_index(costs.argmin(), costs.shape)
@@ -150,11 +152,17 @@ def _draw_plane(axis, controller: Controller, record: EpisodeRecord, moment: int
 def _landscape_moments(records: Sequence[EpisodeRecord], reach: float) -> tuple[EpisodeRecord, int | None]:
     """Returns an episode and its first moment with the goal 0.4 to 0.9 reaches away in its largest direction."""
     for record in records:
-        ways = np.abs(record.goal_pose[:3] - record.poses[:, :3]).max(axis=1)
+        ways = np.abs(_goals(record)[0].pose[:3] - record.poses[:, :3]).max(axis=1)
         near = np.flatnonzero((ways > 0.4 * reach) & (ways < 0.9 * reach))
         if len(near):
             return record, int(near[0])
     return records[0], None
+
+
+def _goals(record: EpisodeRecord) -> list[Observation]:
+    """Returns what is to be reached, in turn, of an episode with images."""
+    assert record.goal_image is not None
+    return [*record.subgoals, Observation(record.goal_image, record.goal_pose, 0.0)]
 
 
 def _telling_moments(record: EpisodeRecord, count: int) -> list[int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from envs.spec import Observation
 from planner.episode import Step
 
 
@@ -29,6 +30,9 @@ class EpisodeRecord:
         images: At each moment, (K + 1, h, w, 3) uint8; None where no picture is made of the episode.
         goal_image: (h, w, 3) uint8, or None.
         goal_pose: (P,), for pictures.
+        subgoals: What is to be reached before the goal, in turn; empty where no picture is made of the episode.
+        stages: Of each stage that the task tells of in ``info["stages"]``, such as grasped or placed, whether the
+            episode was at it, at each moment; privileged.
     """
 
     actor: str
@@ -42,14 +46,18 @@ class EpisodeRecord:
     images: UInt8[np.ndarray, "K h w 3"] | None
     goal_image: UInt8[np.ndarray, "h w 3"] | None
     goal_pose: Float[np.ndarray, "P"]
+    subgoals: tuple[Observation, ...] = ()
+    stages: dict[str, list[bool]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns everything but the images, for JSON."""
+        """Returns everything but the images, for JSON; `from_dict` reads it."""
         return {
             "seed": self.seed,
             "success_at_the_end": self.successes[-1],
             "success_ever": any(self.successes),
             "solved_at_the_start": self.successes[0],
+            "successes": self.successes,
+            "stages": self.stages,
             "distances_m": [round(value, 5) for value in self.distances],
             "plan_costs": [round(value, 6) for value in self.costs],
             "seconds": [round(value, 4) for value in self.seconds],
@@ -58,11 +66,34 @@ class EpisodeRecord:
             "actions": self.actions.round(5).tolist(),
         }
 
+    @classmethod
+    def from_dict(cls, actor: str, values: Mapping[str, Any]) -> EpisodeRecord:
+        """Returns the record, without images, that `to_dict` described."""
+        poses, actions, goal = (np.array(values[name], dtype=np.float64) for name in ("poses", "actions", "goal_pose"))
+        return cls(
+            actor=actor,
+            seed=values["seed"],
+            distances=values["distances_m"],
+            successes=values["successes"],
+            poses=poses,
+            actions=actions,
+            costs=values["plan_costs"],
+            seconds=values["seconds"],
+            images=None,
+            goal_image=None,
+            goal_pose=goal,
+            stages=values["stages"],
+        )
+
 
 def record_episode(steps: Iterable[Step], actor: str, seed: int, keep_images: bool) -> EpisodeRecord:
     """Returns the record of an episode, running it if it comes from `planner.episode.run_episode`."""
     moments = list(steps)
-    goal = moments[0].info["goal"]
+    info = moments[0].info
+    goals = info["goals"] if "goals" in info else [info["goal"]]
+    *subgoals, goal = [Observation(**seen, time=0.0) for seen in goals]
+    stages = [step.info.get("stages", {}) for step in moments]
+    names = dict.fromkeys(name for told in stages for name in told)  # in the task's order
     return EpisodeRecord(
         actor=actor,
         seed=seed,
@@ -73,9 +104,19 @@ def record_episode(steps: Iterable[Step], actor: str, seed: int, keep_images: bo
         costs=[step.plan.cost for step in moments if step.plan is not None],
         seconds=[step.seconds for step in moments if step.action is not None],
         images=np.stack([step.observation.image for step in moments]) if keep_images else None,
-        goal_image=goal["image"] if keep_images else None,
-        goal_pose=np.asarray(goal["pose"], dtype=np.float64),
+        goal_image=goal.image if keep_images else None,
+        goal_pose=np.asarray(goal.pose, dtype=np.float64),
+        subgoals=tuple(subgoals) if keep_images else (),
+        stages={name: [bool(told.get(name, False)) for told in stages] for name in names},
     )
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """How many episodes were at a stage of the task at the end, and how many at any moment."""
+
+    at_the_end: int
+    ever: int
 
 
 @dataclass(frozen=True)
@@ -92,6 +133,7 @@ class Summary:
         median_error: Median distance to the goal at the end [m].
         median_seconds: Median time of a decision [s].
         p90_seconds: 90th percentile of it [s].
+        stages: How many episodes got to each stage that the task tells of.
     """
 
     n: int
@@ -103,6 +145,7 @@ class Summary:
     median_error: float
     median_seconds: float
     p90_seconds: float
+    stages: dict[str, StageCount] = field(default_factory=dict)
 
 
 def summarise(records: Sequence[EpisodeRecord]) -> Summary:
@@ -120,7 +163,20 @@ def summarise(records: Sequence[EpisodeRecord]) -> Summary:
         median_error=float(np.median(errors)),
         median_seconds=float(np.median(seconds)),
         p90_seconds=float(np.quantile(seconds, 0.9)),
+        stages=_count_stages([record.stages for record in records]),
     )
+
+
+def _count_stages(stages: Sequence[Mapping[str, Sequence[bool]]]) -> dict[str, StageCount]:
+    """Returns how many of all episodes got to each stage that any of them tells of."""
+    names = dict.fromkeys(name for told in stages for name in told)
+    return {
+        name: StageCount(
+            at_the_end=sum(name in told and told[name][-1] for told in stages),
+            ever=sum(any(told.get(name, ())) for told in stages),
+        )
+        for name in names
+    }
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -146,6 +202,31 @@ def table(summaries: Mapping[str, Summary], names: Mapping[str, str]) -> str:
     return markdown(header, rows)
 
 
+def stage_table(summaries: Mapping[str, Summary]) -> str:
+    """Returns a Markdown table of the stages that the episodes got to, one row an actor; empty where none is told of.
+
+    A cell is the share of episodes that were at the stage at any moment, and of those that were at the end.
+    """
+    names = list(dict.fromkeys(name for summary in summaries.values() for name in summary.stages))
+    if not names:
+        return ""
+    rows = [[actor, *(_stage_cell(summary, name) for name in names)] for actor, summary in summaries.items()]
+    return markdown(["ever / at the end", *names], rows)
+
+
+def _stage_cell(summary: Summary, name: str) -> str:
+    """Returns one cell of `stage_table`."""
+    if name not in summary.stages:
+        return "-"
+    count = summary.stages[name]
+    return f"{count.ever / summary.n:.0%} / {count.at_the_end / summary.n:.0%}"
+
+
+def share(count: int, n: int) -> str:
+    """Returns a share for people."""
+    return f"{count}/{n} = {count / n:.0%}"
+
+
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Returns a Markdown table, aligned for reading as it stands."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
@@ -159,9 +240,9 @@ def _cells(summary: Summary) -> list[str]:
     """Returns one actor's cells of `table`."""
     low, high = summary.interval
     return [
-        f"{summary.at_the_end}/{summary.n} = {summary.at_the_end / summary.n:.0%}",
+        share(summary.at_the_end, summary.n),
         f"{low:.0%} to {high:.0%}",
-        f"{summary.ever}/{summary.n} = {summary.ever / summary.n:.0%}",
-        f"{summary.at_the_start}/{summary.n} = {summary.at_the_start / summary.n:.0%}",
+        share(summary.ever, summary.n),
+        share(summary.at_the_start, summary.n),
         f"{1000 * summary.mean_error:.1f} / {1000 * summary.median_error:.1f} mm",
     ]

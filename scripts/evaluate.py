@@ -5,6 +5,10 @@
 Episode i is the task's reset with seed + i. The zero-action and random-action baselines run on the same seeds. Prints a
 table; writes results.json, results.md, video.mp4, video.gif, poster.png and landscape.png to --output. Every setting of
 planner, objective and controller is a flag; --config scripts/configs/plan/reach.yaml fills them from a file.
+
+    python scripts/evaluate.py --suite manipulation
+
+Several tasks and several planners: the table of scripts/configs/suite/manipulation.yaml, see docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -13,86 +17,35 @@ import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
 
-import hashlib
 import json
 import logging
-import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache, partial
-from importlib import import_module
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import torch
+from _evaluation import EvaluateConfig, checkpoint_hash, evaluate, load_model, task_name, workplace
 from _figures import draw_landscape, draw_poster, save_video
-from _report import EpisodeRecord, Summary, record_episode, summarise, table
-from tqdm import tqdm
+from _report import EpisodeRecord, Summary, stage_table, summarise, table
+from _suite import evaluate_suite
 
 from envs.config import config_from_command_line, dump_config
-from envs.mujoco.scene import SceneConfig
-from planner.cem import CEMConfig
-from planner.choice import PlannerConfig, make_planner
-from planner.controller import Controller, ControllerConfig, RandomActions, ZeroActions
-from planner.episode import Actor, run_episode
-from planner.mask import read_mask
-from planner.objective import ObjectiveConfig, make_objective
-from world_model.base import WorldModel
-from world_model.device import Precision
-from world_model.toy import ToyWorldModel
 
+__all__ = ["EvaluateConfig", "checkpoint_hash", "evaluate", "load_model", "task_name", "workplace"]
 
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Settings of an evaluation.
-
-    Attributes:
-        checkpoint: Name of a folder in checkpoints/, or its path; "toy" is the exact test model, which reads the poses
-            and not the images: what a perfect model would do.
-        task: A task of ours, such as FrankaReach-v0, or any gymnasium id with its module, ``module:namespace/Name-v0``.
-        episodes: How many.
-        seed: Seed of the first episode; the others follow.
-        max_steps: Actions an episode.
-        output: Folder for the results; results/<checkpoint>-<task> if not given.
-        processes: How many share out the episodes. Times an action are comparable only at 1.
-        baselines: Whether the zero-action and random-action baselines run too.
-        video_episodes: The first so many episodes are drawn; 0 writes no pictures.
-        device: Where the model runs: cpu, cuda, mps or auto.
-        precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
-        scene: Another camera, table or objects than a task of ours has; None for its own.
-        planner: The search; a file says which by planner.algorithm.
-        objective: What is minimised.
-        controller: Receding horizon, and when a subgoal is left where a task has several.
-    """
-
-    checkpoint: str = "franka-tiny"
-    task: str = "FrankaReach-v0"
-    episodes: int = 20
-    seed: int = 10000
-    max_steps: int = 20
-    output: Path | None = None
-    processes: int = 1
-    baselines: bool = True
-    video_episodes: int = 4
-    device: str = "cpu"
-    precision: Precision = "fp32"
-    scene: SceneConfig | None = None
-    planner: PlannerConfig = field(default_factory=CEMConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    controller: ControllerConfig = field(default_factory=ControllerConfig)
-
-    def __post_init__(self) -> None:
-        for name, least in (("episodes", 1), ("max_steps", 1), ("processes", 1), ("video_episodes", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+DESCRIPTION = "Plans in a task and says how often it succeeds. --suite NAME takes several tasks and planners instead."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; what a user can get wrong ends it in one line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    config = config_from_command_line(EvaluateConfig, "Plans in a task and says how often it succeeds.", arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if any(word.split("=")[0] == "--suite" for word in words):
+        evaluate_suite(words)
+        return
+    config = config_from_command_line(EvaluateConfig, DESCRIPTION, words)
     try:
         _, controller = workplace(config)
     except ValueError as error:
@@ -114,97 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"wrote results.json, results.md{pictures} to {output}")
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, list[EpisodeRecord]]:
-    """Returns the episodes of the planner and, where asked for, of the baselines, each in the order of the seeds."""
-    actors = ("planner", "zero", "random") if config.baselines else ("planner",)
-    jobs = [(actor, config.seed + i) for actor in actors for i in range(config.episodes)]
-    records: dict[str, list[EpisodeRecord]] = {actor: [] for actor in actors}
-    with tqdm(total=len(jobs), unit="episode", desc="planner", file=sys.stderr) as bar:
-        for record in run_jobs(config, jobs):
-            records[record.actor].append(record)
-            done = records["planner"]
-            bar.set_description(record.actor, refresh=False)
-            bar.set_postfix_str(f"planner {sum(r.successes[-1] for r in done)}/{len(done)}", refresh=False)
-            bar.update()
-    return {actor: sorted(found, key=lambda record: record.seed) for actor, found in records.items()}
-
-
-def run_jobs(config: EvaluateConfig, jobs: Sequence[tuple[str, int]]) -> Iterator[EpisodeRecord]:
-    """Yields each job's record as it is done, in this process or shared out to several."""
-    if config.processes == 1:
-        yield from map(partial(run_job, config), jobs)
-        return
-    threads = max(1, (os.cpu_count() or 1) // config.processes)
-    with multiprocessing.get_context("spawn").Pool(config.processes, torch.set_num_threads, (threads,)) as pool:
-        yield from pool.imap_unordered(partial(run_job, config), jobs)
-
-
-def run_job(config: EvaluateConfig, job: tuple[str, int]) -> EpisodeRecord:
-    """Returns the record of one actor's episode with one seed."""
-    name, seed = job
-    env, controller = workplace(config)
-    actors: dict[str, Actor] = {
-        "planner": controller,
-        "zero": ZeroActions(controller.spec),
-        "random": RandomActions(controller.spec),
-    }
-    steps = run_episode(env, actors[name], goals=None, max_steps=config.max_steps, seed=seed)
-    return record_episode(steps, name, seed, name == "planner" and seed < config.seed + config.video_episodes)
-
-
-@cache
-def workplace(config: EvaluateConfig) -> tuple[gymnasium.Env, Controller]:
-    """Returns the task and the controller for it, built once a process.
-
-    Raises:
-        ValueError: If there is no such task, checkpoint or mask, or they do not fit together.
-    """
-    if config.objective.mask is not None:
-        read_mask(config.objective.mask)  # what is wrong with it is better said now than at the first reset
-    env = make_task(config.task, config.scene)
-    model = load_model(config)
-    spec = env.unwrapped.action_spec  # type: ignore[attr-defined]
-    objective = partial(make_objective, config=config.objective, spec=spec)
-    return env, Controller(model, make_planner(config.planner), spec, config.controller, objective)
-
-
-def make_task(task: str, scene: SceneConfig | None = None) -> gymnasium.Env:
-    """Returns the environment of a task, in its own scene or another.
-
-    Raises:
-        ValueError: If there is none of that name (it lists those there are) or its module does not import.
-    """
-    module, _, task = task.rpartition(":")
-    try:
-        import_module(module or "envs.mujoco.tasks")  # registers its tasks
-    except ModuleNotFoundError as error:
-        raise ValueError(f"the tasks of {module or 'envs.mujoco.tasks'} cannot be imported: {error}") from error
-    task_id = task if "/" in task else f"envs/{task}"
-    if task_id not in gymnasium.registry:
-        ours = sorted(name.removeprefix("envs/") for name in gymnasium.registry if name.startswith("envs/"))
-        raise ValueError(f"there is no task {task!r}; there are: {', '.join(ours)}")
-    changes: dict[str, Any] = {} if scene is None else {"scene": scene}
-    return gymnasium.make(task_id, disable_env_checker=True, **changes)  # the tests check it
-
-
-def load_model(config: EvaluateConfig) -> WorldModel:
-    """Returns the world model of a checkpoint.
-
-    Raises:
-        ValueError: If there is none of that name, it is damaged or there is no such device.
-    """
-    if config.checkpoint == "toy":
-        return ToyWorldModel()
-    from world_model.checkpoint import load_checkpoint  # imports transformers, which takes seconds
-
-    return load_checkpoint(config.checkpoint, config.device, config.precision)
-
-
 def report(config: EvaluateConfig, records: dict[str, list[EpisodeRecord]]) -> tuple[str, dict[str, Any]]:
     """Returns the text for people and the results for programs."""
     summaries = {actor: summarise(found) for actor, found in records.items()}
     names = {"planner": f"planner ({config.checkpoint})", "zero": "zero action", "random": "random actions"}
-    text = table(summaries, names) + "\n\n" + caption(config, summaries["planner"])
+    stages = stage_table({names[actor]: summary for actor, summary in summaries.items() if summary.stages})
+    text = "\n\n".join(
+        part for part in (table(summaries, names), stages, caption(config, summaries["planner"])) if part
+    )
     results = {
         "config": dump_config(config),
         "checkpoint_sha256": checkpoint_hash(config.checkpoint),
@@ -227,20 +97,6 @@ def caption(config: EvaluateConfig, summary: Summary) -> str:
         f"{config.max_steps} actions, {goal}.\nSeconds an action (encode and plan, {config.processes} process(es), "
         f"{os.cpu_count()} processors): median {summary.median_seconds:.3f}, 90th percentile {summary.p90_seconds:.3f}."
     )
-
-
-def checkpoint_hash(checkpoint: str) -> str | None:
-    """Returns the SHA-256 of a checkpoint's manifest, which holds its files' hashes; None for the toy model."""
-    if checkpoint == "toy":
-        return None
-    from world_model.checkpoint import MANIFEST, find_checkpoint
-
-    return hashlib.sha256((find_checkpoint(checkpoint) / MANIFEST).read_bytes()).hexdigest()
-
-
-def task_name(task: str) -> str:
-    """Returns a task's name without module and namespace."""
-    return task.split(":")[-1].split("/")[-1]
 
 
 if __name__ == "__main__":

@@ -52,6 +52,27 @@ def test_evaluation_writes_results_and_pictures(evaluate: ModuleType, tmp_path: 
     assert "reads poses, not images" in printed
 
 
+def test_a_task_with_subgoals_and_stages_is_drawn_and_its_stages_counted(evaluate, tmp_path: Path, capsys) -> None:
+    flags = ["--checkpoint", "toy", "--task", "toy_stages:envs/ToyStages-v0", "--episodes", "1", "--max-steps", "9"]
+    schedule = ["--controller.schedule.steps", "3", "4"]  # of two goals, so that no single one will do
+    evaluate.main([*flags, *schedule, "--video-episodes", "1", "--output", str(tmp_path)])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["summaries"]["planner"]["stages"]["near"] == {"at_the_end": 1, "ever": 1}
+    assert len(results["episodes"]["planner"][0]["stages"]["near"]) == 10
+    assert "| planner (toy)     | 100% / 100% | 0% / 0% |" in capsys.readouterr().out
+    assert PICTURES <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_record_is_read_back_from_its_json(evaluate: ModuleType, report: ModuleType) -> None:
+    config = evaluate.EvaluateConfig("toy", "toy_stages:envs/ToyStages-v0", 1, 3, 4, baselines=False, video_episodes=0)
+    record = evaluate.evaluate(config)["planner"][0]
+    values = json.loads(json.dumps(record.to_dict()))
+    again = report.EpisodeRecord.from_dict("planner", values)
+    assert again.to_dict() == values
+    assert report.summarise([again]).stages == report.summarise([record]).stages
+    assert report.summarise([again]).mean_error == pytest.approx(report.summarise([record]).mean_error, abs=1e-5)
+
+
 def test_same_seeds_give_the_same_episodes(evaluate: ModuleType, tmp_path: Path) -> None:
     found = []
     for name in ("one", "two"):

@@ -1,0 +1,251 @@
+"""A table of tasks and planners: what is in it, how it goes on after an interruption, and on several processes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from envs.config import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+FAST = {"planner": {"samples": 16, "iterations": 2, "elites": 4}, "controller": {"schedule": {"steps": [3]}}}
+ACCELERATE = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module
+
+
+def write_suite(folder: Path, **changes: Any) -> Path:
+    """A suite of two toy tasks, with an able planner, one that may act once only, and one of few episodes."""
+    for name, task, steps in (
+        ("reach", "toy_reach:envs/ToyReach-v0", 8),
+        ("stages", "toy_stages:envs/ToyStages-v0", 9),
+    ):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({"task": task, "max_steps": steps, **FAST}))
+    content = {
+        "checkpoint": "toy",
+        "episodes": 4,
+        "seed": 5,
+        "rows": [
+            {"name": "reach", "plan": str(folder / "reach.yaml"), "columns": {"paper": "100 %"}},
+            {"name": "two stages", "plan": str(folder / "stages.yaml")},
+        ],
+        "variants": [
+            {"name": "able"},
+            {"name": "hasty", "changes": {"max_steps": 1}},
+            {"name": "few", "episodes": 2, "changes": {"planner": {"algorithm": "mppi", "samples": 16}}},
+        ],
+    }
+    (folder / "suite.yaml").write_text(yaml.safe_dump({**content, **changes}))
+    return folder / "suite.yaml"
+
+
+def run(program: Callable[[str], ModuleType], suite: Path, output: Path, *flags: str) -> dict[str, Any]:
+    program("evaluate").main(["--suite", str(suite), "--output", str(output), "--drawn", "0", *flags])
+    return json.loads((output / "results.json").read_text())
+
+
+def episodes(output: Path) -> dict[str, list[dict[str, Any]]]:
+    """All episodes on disk without their times, and what they are episodes of."""
+    found = {}
+    for path in sorted((output / "episodes").rglob("*.jsonl")):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        found[str(path.relative_to(output))] = [{**line, "seconds": None} for line in lines]
+    return found
+
+
+def without_times(results: dict[str, Any]) -> dict[str, Any]:
+    for row in results["rows"].values():
+        for cell in row["cells"].values():
+            cell["summary"] = {key: value for key, value in cell["summary"].items() if not key.endswith("seconds")}
+    return results
+
+
+@pytest.fixture
+def counted(program: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The jobs that were run; after as many as `limit` says, appended by the test, Ctrl-C is pressed."""
+    module, jobs = program("_evaluation"), []
+    original = module.run_job
+
+    def run_job(config: Any, job: Any) -> Any:
+        if jobs and isinstance(jobs[0], int) and len(jobs) > jobs[0]:
+            raise KeyboardInterrupt
+        jobs.append(job)
+        return original(config, job)
+
+    monkeypatch.setattr(module, "run_job", run_job)
+    return jobs
+
+
+def test_a_suite_fills_its_table(program, tmp_path: Path, capsys) -> None:
+    results = run(program, write_suite(tmp_path), tmp_path / "out")
+    cells = results["rows"]["reach"]["cells"]
+    counts = {name: (cell["summary"]["at_the_end"], cell["summary"]["n"]) for name, cell in cells.items()}
+    assert counts == {"able": (4, 4), "hasty": (0, 4), "few": (2, 2), "zero action": (0, 4), "random actions": (0, 4)}
+    assert cells["hasty"]["failed_seeds"] == [5, 6, 7, 8] and cells["able"]["failed_seeds"] == []
+    comparisons = results["rows"]["reach"]["comparisons"]
+    assert (comparisons["hasty"]["gained"], comparisons["hasty"]["difference"], comparisons["few"]["n"]) == (4, 1.0, 2)
+    stages = results["rows"]["two stages"]["cells"]["able"]["summary"]["stages"]
+    assert stages == {"near": {"at_the_end": 4, "ever": 4}, "never": {"at_the_end": 0, "ever": 0}}
+    printed = capsys.readouterr().out
+    assert "4/4 = 100% (51% to 100%)" in printed and "| 100 % |" in printed and "100% / 100%" in printed
+    assert "able against hasty: no lower in any of 2 tasks (+100.0 to +100.0 points)" in printed
+    assert printed.startswith((tmp_path / "out" / "results.md").read_text().rstrip())
+
+
+def test_an_interrupted_suite_goes_on_where_it_stopped(program, counted, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path)
+    whole = run(program, suite, tmp_path / "whole")
+    every = len(counted)
+    counted[:] = [7]
+    with pytest.raises(SystemExit) as ended:
+        run(program, suite, tmp_path / "broken")
+    assert ended.value.code == 130 and not (tmp_path / "broken" / "results.json").exists()
+    counted.clear()
+    again = run(program, suite, tmp_path / "broken")
+    assert len(counted) == every - 7
+    assert without_times(again) == without_times(whole)
+    assert episodes(tmp_path / "broken") == episodes(tmp_path / "whole")
+    counted.clear()
+    run(program, suite, tmp_path / "broken")
+    assert not counted
+
+
+def test_an_episode_that_a_kill_cut_short_is_run_again(program, counted, tmp_path: Path) -> None:
+    suite, output = write_suite(tmp_path), tmp_path / "out"
+    counted[:] = [3]
+    with pytest.raises(SystemExit):
+        run(program, suite, output)
+    part = output / "episodes/reach/able.0.jsonl"
+    part.write_text(part.read_text()[:-20])
+    counted.clear()
+    run(program, suite, output)
+    assert [job.seed for job in counted[:2]] == [7, 8]
+    assert not part.exists()
+    assert [line.get("seed") for line in episodes(output)["episodes/reach/able.jsonl"]] == [None, 5, 6, 7, 8]
+
+
+def test_more_episodes_go_on_with_those_that_are_there(program, counted, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path)
+    run(program, suite, tmp_path / "out")
+    counted.clear()
+    results = run(program, suite, tmp_path / "out", "--episodes", "5")
+    assert {job.seed for job in counted} == {9} and len(counted) == 8  # the variant of 2 episodes has its own
+    assert results["rows"]["reach"]["cells"]["able"]["summary"]["n"] == 5
+
+
+def test_episodes_of_other_settings_are_refused_before_anything_runs(program, counted, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path)
+    run(program, suite, tmp_path / "out")
+    counted.clear()
+    plan = {"task": "toy_stages:envs/ToyStages-v0", "max_steps": 9, **FAST, "objective": {"pose_weight": 0.5}}
+    (tmp_path / "stages.yaml").write_text(yaml.safe_dump(plan))
+    with pytest.raises(
+        SystemExit,
+        match=r"two-stages/able.jsonl has episodes of other settings: objective.pose_weight: 0.0 then, 0.5 now",
+    ):
+        run(program, suite, tmp_path / "out")
+    assert not counted
+
+
+def test_episodes_of_another_checkpoint_are_refused(program, tmp_path: Path, monkeypatch) -> None:
+    suite = write_suite(tmp_path)
+    run(program, suite, tmp_path / "out")
+    monkeypatch.setattr(program("_suite_config"), "checkpoint_hash", lambda checkpoint: "another")
+    with pytest.raises(SystemExit, match=r"able.jsonl has .* checkpoint_sha256: None then, 'another' now"):
+        run(program, suite, tmp_path / "out")
+
+
+def test_two_processes_of_accelerate_have_the_episodes_of_one(program, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, episodes=3, rows=[{"name": "reach", "plan": str(tmp_path / "reach.yaml")}])
+    alone = run(program, suite, tmp_path / "alone")
+    flags = ["--suite", str(suite), "--output", str(tmp_path / "two"), "--drawn", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    command = [sys.executable, *ACCELERATE, "scripts/evaluate.py", *flags]
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert found.returncode == 0, found.stderr[-6000:]
+    assert found.stdout.count("able against hasty") == 1
+    assert (tmp_path / "two" / "contact-sheet.png").is_file()
+    assert without_times(json.loads((tmp_path / "two/results.json").read_text())) == without_times(alone)
+    assert episodes(tmp_path / "two") == episodes(tmp_path / "alone")
+
+
+def test_the_contact_sheet_shows_successes_failures_and_all_goals(program, tmp_path: Path, monkeypatch) -> None:
+    module, drawn = program("_suite"), {}
+
+    def draw(sections: dict[str, Any], path: Path, title: str) -> None:
+        drawn.update(sections)
+        program("_contact_sheet").draw_contact_sheet(sections, path, title)
+
+    monkeypatch.setattr(module, "draw_contact_sheet", draw)
+    plan = {"task": "toy_stages:envs/ToyStages-v0", "max_steps": 6, **FAST}  # enough for some seeds only
+    suite = write_suite(tmp_path, episodes=12)
+    (tmp_path / "stages.yaml").write_text(yaml.safe_dump(plan))
+    program("evaluate").main(["--suite", str(suite), "--output", str(tmp_path / "out"), "--drawn", "2"])
+    assert np.asarray(Image.open(tmp_path / "out/contact-sheet.png").convert("L")).std() > 5
+    assert [record.successes[-1] for record in drawn["reach"]] == [True, True]
+    assert [record.successes[-1] for record in drawn["two stages"]] == [True, True, False, False]
+    assert all(len(record.subgoals) == 1 and record.images.shape == (7, 32, 32, 3) for record in drawn["two stages"])
+    failed = json.loads((tmp_path / "out/results.json").read_text())["rows"]["two stages"]["cells"]["able"]
+    assert [record.seed for record in drawn["two stages"][2:]] == failed["failed_seeds"][:2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"variants": [{"name": "a", "changes": {"planner.sampels": 3}}]},
+            r"row 'reach', variant 'a'.*planner.samples",
+        ),
+        ({"variants": [{"name": "A b"}, {"name": "a-B"}]}, r"variants of a suite have names that differ"),
+        ({"rows": [{"name": "r", "plan": "no-such-plan.yaml"}]}, r"row 'r'.* no configuration file no-such-plan.yaml"),
+        ({"epsiodes": 3}, r"unknown key 'epsiodes' .* did you mean 'episodes'"),
+        ({"variants": [{"name": "a", "changes": {"task": "NoTask-v0"}}]}, r"there is no task 'NoTask-v0'; there are: "),
+    ],
+)
+def test_what_is_wrong_with_a_suite_is_one_line(program, tmp_path: Path, changes, message: str) -> None:
+    with pytest.raises(SystemExit, match=rf"error: .*{message}"):
+        run(program, write_suite(tmp_path, **changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_manipulation_suites_planners_fit_the_plan_of_a_reach(program) -> None:
+    suite = load_config(program("_suite_config").SuiteConfig, ROOT / "scripts/configs/suite/manipulation.yaml")
+    configs = [
+        load_config(program("_evaluation").EvaluateConfig, ROOT / "scripts/configs/plan/reach.yaml", variant.changes)
+        for variant in suite.variants
+    ]
+    assert [config.objective.pose_weight for config in configs] == [0.0, 1.0, 0.0]
+    official = load_config(program("_evaluation").EvaluateConfig, ROOT / "scripts/configs/plan/official.yaml")
+    assert configs[-1].planner == official.planner and configs[-1].objective == official.objective
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "n", "low", "high"),
+    [(86, 150, 1600, -0.0587, -0.0212), (0, 0, 200, -0.0097, 0.0097), (4, 0, 4, 0.1677, 1.0)],
+)
+def test_paired_interval_has_the_known_values(program, gained: int, lost: int, n: int, low: float, high: float) -> None:
+    """The first is the example of Agresti and Min's papers: -0.04, Wald's interval -0.059 to -0.021."""
+    assert program("_paired").paired_interval(gained, lost, n) == pytest.approx((low, high), abs=2e-4)
+
+
+def test_paired_interval_covers_the_difference_as_often_as_it_says(program) -> None:
+    generator, shares = np.random.default_rng(0), [0.75, 0.12, 0.05, 0.08]
+    cells = generator.multinomial(200, shares, size=2000)
+    bounds = np.array([program("_paired").paired_interval(gained, lost, 200) for _, gained, lost, _ in cells])
+    assert 0.94 < np.mean((bounds[:, 0] <= 0.07) & (bounds[:, 1] >= 0.07)) < 0.97
