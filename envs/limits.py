@@ -12,6 +12,9 @@ from envs.arm import ArmError
 from envs.pose import difference, matrix_from_euler
 from envs.spec import Observation
 
+OUTSIDE = "outside of the workspace, tilt or gripper range"
+"""Why what is sent differs from what was commanded, where a limit on poses was met."""
+
 _JUMP, _TURN = 0.05, 0.3  # m, rad: what two measured poses may differ by, beside what the limits on speed allow
 
 

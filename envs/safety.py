@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from envs.arm import Arm, OutOfReach, StreamingArm
 from envs.clock import Clock
-from envs.limits import SafetyEvent, SafetyLimits, angle_of, check_continuity
+from envs.limits import OUTSIDE, SafetyEvent, SafetyLimits, angle_of, check_continuity
 from envs.pose import difference, matrix_from_euler
 from envs.set_points import Stream, angle_between, interpolate, is_same, within_tilt
 from envs.spec import Observation
@@ -118,8 +118,6 @@ class SafeArm:
             self._refuse(f"a command is 6 finite numbers, a gripper and a duration, got {target} for {duration} s")
         seen = self._seen or self.observe()
         safe = self._limit(seen.pose, target)
-        if not np.allclose(safe, target, atol=1e-9):
-            logger.info("commanded %s, sent %s", np.round(target, 4), np.round(safe, 4))
         if self._streaming is not None:
             return self._send_way(safe, duration)
         return cast(Arm, self.arm).command(safe[:6], float(safe[6]), duration)
@@ -140,7 +138,7 @@ class SafeArm:
         if self._stream is None:
             self._start(now)
         wanted = self.allowed(target)
-        reasons = () if is_same(wanted, target) else ("outside of the workspace, tilt or gripper range",)
+        reasons = () if is_same(wanted, target) else (OUTSIDE,)
         sent = self._pass_on(wanted, now, stops)
         if sent is None:
             self._count_refusal(SafetyEvent(now, target, None, (*reasons, "the arm can't get there")))
@@ -178,7 +176,7 @@ class SafeArm:
         self.arm.close()
 
     def _limit(self, measured: Float[np.ndarray, "7"], target: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
-        """Returns the nearest target that is allowed from the measured pose."""
+        """Returns the nearest target that is allowed from the measured pose; logs why it is another one."""
         step = difference(measured, target)
         angle = angle_of(step[3:6])
         if angle > self.limits.max_turn:
@@ -186,7 +184,12 @@ class SafeArm:
         length = float(np.linalg.norm(step[:3]))
         safe = target.copy()
         safe[:3] = measured[:3] + step[:3] * min(1.0, self.limits.max_step / max(length, 1e-12))
-        return self.allowed(safe)
+        sent = self.allowed(safe)
+        reasons = ("a step longer than max_step",) * (length > self.limits.max_step)
+        reasons += (OUTSIDE,) * (not is_same(sent, safe))
+        if reasons:
+            self._keep(SafetyEvent(self._clock.monotonic(), target, sent, reasons))
+        return sent
 
     def allowed(self, target: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
         """Returns the nearest pose within the workspace, the tilt limit and the gripper's range."""
@@ -276,8 +279,11 @@ class SafeArm:
         """Keeps an event, and logs it where the reasons are others than just before."""
         before = () if self.latest is None else self.latest.reasons
         self.latest = event
-        if not event.reasons or event.reasons == before:
-            return
+        if event.reasons and event.reasons != before:
+            self._keep(event)
+
+    def _keep(self, event: SafetyEvent) -> None:
+        """Logs an event."""
         self.events.append(event)
         logger.info("commanded %s, sent %s: %s", event.commanded, event.sent, "; ".join(event.reasons))
         if self._listener is not None:

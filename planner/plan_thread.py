@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -11,6 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from envs.spec import ActionSpec, Observation
+
+logger = logging.getLogger(__name__)
 
 
 class PlanError(RuntimeError):
@@ -20,8 +24,14 @@ class PlanError(RuntimeError):
 class Plans(Protocol):
     """Where plans come from without waiting: a `PlanThread`."""
 
-    def ask(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None) -> None:
-        """Asks for a plan; what was asked before is forgotten."""
+    def ask(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None, seconds: float) -> None:
+        """Asks for a plan; what was asked before is forgotten.
+
+        Args:
+            observation: What to plan from.
+            committed: What will have been executed when the plan begins; None for nothing.
+            seconds: Time that planning may take, from now on [s].
+        """
         ...
 
     def answer(self) -> Mapping[str, Any] | None:
@@ -36,28 +46,36 @@ class Plans(Protocol):
 class PlanSource(Protocol):
     """Who plans: an `envs.remote.client.PlanClient`. A failure is a RuntimeError, ValueError or OSError."""
 
-    def infer(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None = None) -> Mapping[str, Any]:
-        """Returns a plan: its actions (H, A), its cost and the seconds it took."""
+    def infer(
+        self,
+        observation: Observation,
+        committed: Float[np.ndarray, "K A"] | None = None,
+        deadline: float | None = None,
+    ) -> Mapping[str, Any]:
+        """Returns a plan: its actions (H, A), its cost and the seconds it took; the best found by its deadline [s]."""
         ...
 
 
 class PlanThread:
-    """Hands questions to a `PlanSource`, one at a time; only the newest one is answered."""
+    """Hands questions to a `PlanSource`, one at a time; only the newest one is answered.
+
+    The source is told what is left of a question's time when its turn comes.
+    """
 
     def __init__(self, source: PlanSource) -> None:
         """Starts the thread."""
         self._source = source
         self._changed = threading.Condition()
-        self._question: tuple[Observation, np.ndarray | None] | None = None
+        self._question: tuple[Observation, np.ndarray | None, float] | None = None  # until when [monotonic s]
         self._answer: Mapping[str, Any] | PlanError | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="plans", daemon=True)
         self._thread.start()
 
-    def ask(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None) -> None:
+    def ask(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None, seconds: float) -> None:
         """See `Plans.ask`."""
         with self._changed:
-            self._question, self._answer = (observation, committed), None
+            self._question, self._answer = (observation, committed, time.monotonic() + seconds), None
             self._changed.notify()
 
     def answer(self) -> Mapping[str, Any] | None:
@@ -81,9 +99,12 @@ class PlanThread:
                 self._changed.wait_for(lambda: self._closed or self._question is not None)
                 if self._closed or self._question is None:
                     return
-                question, self._question = self._question, None
+                (observation, committed, until), self._question = self._question, None
             try:
-                answer = self._source.infer(*question)
+                left = until - time.monotonic()
+                if left <= 0.0:
+                    raise PlanError("the planner was busy with an earlier question until the time was over")
+                answer = self._source.infer(observation, committed, left)
             except (RuntimeError, ValueError, OSError) as error:
                 answer = PlanError(" ".join(str(error).split()) or type(error).__name__)
             with self._changed:
@@ -93,6 +114,8 @@ class PlanThread:
 
 def first_action(answer: Mapping[str, Any], spec: ActionSpec) -> tuple[Float[np.ndarray, "A"], float, float]:
     """Returns the action that an answer begins with, within its bounds, the plan's cost and the seconds it took.
+
+    That an action was outside of its bounds is logged.
 
     Raises:
         PlanError: If the answer is no plan.
@@ -104,4 +127,7 @@ def first_action(answer: Mapping[str, Any], spec: ActionSpec) -> tuple[Float[np.
         raise PlanError(f"the planner's answer is no plan: {error}") from error
     if actions.ndim != 2 or actions.shape[1] != spec.size or not len(actions) or not np.all(np.isfinite(actions)):
         raise PlanError(f"a plan is (H, {spec.size}) finite numbers, got {str(actions.tolist())[:200]}")
-    return np.clip(actions[0], spec.low, spec.high), cost, seconds
+    action = np.clip(actions[0], spec.low, spec.high)
+    if not np.allclose(action, actions[0], rtol=0.0, atol=1e-6):
+        logger.info("planned %s, commanded %s: outside of the action's bounds", actions[0], action)
+    return action, cost, seconds

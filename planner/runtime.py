@@ -25,8 +25,10 @@ from jaxtyping import Float
 from envs.arm import ArmError
 from envs.clock import Clock
 from envs.episodes.recorder import RecordedStep
+from envs.limits import OUTSIDE
 from envs.pose import compose, difference
 from envs.safety import SafeArm
+from envs.set_points import is_same
 from envs.spec import POSE_NAMES, Observation
 from planner.executor import Executor, ExecutorConfig, TimedPlan
 from planner.plan_thread import PlanError, Plans, first_action
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 _POLL = 0.01  # s between two looks at what has happened
 _LOOK = 0.05  # s between two observations while waiting
+_PLANNING = 0.9  # share of the time for an answer that is the planner's; the rest is for the way here
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class RuntimeConfig:
         mode: "blocking": look, plan while standing still, move. "overlapping": while the arm moves the next action is
             planned from where it will be.
         settle: Standing time after a motion before the next look, in blocking mode and after a failed plan [s].
-        planning_time: A plan that takes longer has failed [s].
+        planning_time: An answer that takes longer has failed; the planner is asked for its best plan before that [s].
         max_failures: So many failed plans in a row end the run.
         executor: How plans are followed.
 
@@ -231,7 +234,8 @@ class Runtime:
             PlanError: If the answer fails to come in time or is none.
         """
         asked = self._clock.monotonic()
-        self._plans.ask(seen, committed)
+        limit = min(self.config.planning_time, seen.time + self.config.executor.plan_age - asked)
+        self._plans.ask(seen, committed, _PLANNING * limit)
         while (answer := self._plans.answer()) is None:
             if self._clock.monotonic() - asked > self.config.planning_time:
                 raise PlanError(f"there was none within {self.config.planning_time} s (planning_time)")
@@ -244,14 +248,11 @@ class Runtime:
 
     def _publish(self, action: _Action, start: float) -> TimedPlan:
         """Has an action executed from a time on, or from now if that is past."""
-        plan = TimedPlan(
-            max(start, self._clock.monotonic()),
-            self._arm.allowed(action.commanded)[None],
-            self._arm.action_spec.period,
-            action.seen.time,
-            action.cost,
-            action.seconds,
-        )
+        target, period = self._arm.allowed(action.commanded), self._arm.action_spec.period
+        if not is_same(target, action.commanded):
+            logger.info("commanded %s, followed is %s: %s", action.commanded, target, OUTSIDE)
+        begin = max(start, self._clock.monotonic())
+        plan = TimedPlan(begin, target[None], period, action.seen.time, action.cost, action.seconds)
         self.executor.publish(plan)
         return plan
 
@@ -290,9 +291,10 @@ class Runtime:
 
     def _record(self, action: _Action, plan: TimedPlan) -> RecordedStep:
         """Returns what is to be remembered of an executed step."""
-        events = [event for event in list(self._arm.events) if plan.start <= event.time]
-        reasons = tuple(dict.fromkeys(reason for event in events for reason in event.reasons))
+        reasons = [] if is_same(plan.targets[0], action.commanded) else [OUTSIDE]
+        reasons += [reason for event in list(self._arm.events) if plan.start <= event.time for reason in event.reasons]
         timings = {"started": plan.start, "image_age": plan.start - action.seen.time, "waited": action.waited}
+        why, sent = tuple(dict.fromkeys(reasons)), self._arm.place
         return RecordedStep(
-            action.seen, action.action, action.commanded, self._arm.place, reasons, action.cost, action.seconds, timings
+            action.seen, action.action, action.commanded, sent, why, action.cost, action.seconds, timings
         )

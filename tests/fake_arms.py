@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +69,37 @@ class TestClock:
         self.now = max(self.now, moment)
 
 
+class RealTime:
+    """The real clock; `now` is what this thread last read: the time that a filter counted with when it sent."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+        self._read = threading.local()
+        self._timers: list[threading.Timer] = []
+
+    @property
+    def now(self) -> float:
+        return getattr(self._read, "moment", None) or time.monotonic()
+
+    def monotonic(self) -> float:
+        self._read.moment = time.monotonic()
+        return self._read.moment + self.offset
+
+    def sleep(self, seconds: float, /) -> None:
+        time.sleep(seconds)
+        self._read.moment = time.monotonic()
+
+    def at(self, seconds: float, call: Callable[[], None]) -> None:
+        """Calls something so many seconds from now."""
+        self._timers.append(threading.Timer(seconds, call))
+        self._timers[-1].start()
+
+    def close(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+            timer.join()
+
+
 class FakeArm:
     """A streaming arm that is at once where it is sent. Its camera numbers its images."""
 
@@ -119,14 +152,24 @@ class Fault:
 DRIVER_FAULTS = ("frozen", "late", "dropped", "hanging", "units", "shifted", "nan", "early", "error", "slow", "reach")
 
 
+@dataclass(eq=False)
+class Call:
+    """What reached a driver: one of `CALLS`, or "refused" for a set-point that it did not take."""
+
+    kind: str
+    moment: float
+    set_point: np.ndarray | None
+
+
 class FaultyArm:
     """Any streaming arm, with faults; it remembers what reached the driver and when."""
 
-    def __init__(self, arm: StreamingArm, clock: TestClock, faults: Sequence[Fault], generator: Any) -> None:
+    def __init__(self, arm: StreamingArm, clock: Any, generator: Any) -> None:
         self.arm, self.action_spec, self.image_shape = arm, arm.action_spec, arm.image_shape
-        self.calls: list[tuple[str, float, np.ndarray | None]] = []
+        self.calls: list[Call] = []
+        self.faults: list[Fault] = []
         self.dead = False  # the program was killed: nothing more counts
-        self._clock, self._faults, self._generator = clock, faults, generator
+        self._clock, self._generator = clock, generator
         self._begin = clock.now
         self._last: Observation | None = None
 
@@ -136,12 +179,16 @@ class FaultyArm:
 
     def send(self, set_point: np.ndarray) -> None:
         refused = self._active("reach")
-        self._enter("refused" if refused else "send", np.array(set_point))
+        call = self._enter("refused" if refused else "send", np.array(set_point))
         if self._active("slow"):
             self._clock.sleep(float(self._generator.uniform(0.0, 0.06)))
         if refused:
             raise OutOfReach("no joint angles")
-        self.arm.send(set_point)
+        try:
+            self.arm.send(set_point)
+        except OutOfReach:
+            call.kind = "refused"
+            raise
 
     def stop(self) -> None:
         self._enter("stop")
@@ -173,18 +220,20 @@ class FaultyArm:
         self._last = Observation(seen.image, pose, moment)
         return self._last
 
-    def _enter(self, call: str, set_point: np.ndarray | None = None) -> None:
+    def _enter(self, call: str, set_point: np.ndarray | None = None) -> Call:
+        entered = Call(call, self._clock.now, set_point)
         if not self.dead:
-            self.calls.append((call, self._clock.now, set_point))
-        for fault in self._faults:
+            self.calls.append(entered)
+        for fault in self.faults:
             if (
                 fault.kind == "error"
                 and fault.call == ("send" if call == "refused" else call)
                 and self._active("error", fault)
             ):
                 raise fault.error(f"the driver's {call} failed")
+        return entered
 
     def _active(self, kind: str, only: Fault | None = None) -> bool:
         now = self._clock.now - self._begin
-        faults = self._faults if only is None else (only,)
+        faults = self.faults if only is None else (only,)
         return any(fault.kind == kind and fault.begin <= now <= fault.begin + fault.seconds for fault in faults)

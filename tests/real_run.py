@@ -40,7 +40,7 @@ class RandomPlans:
     def __init__(self) -> None:
         self._generator = np.random.default_rng()
 
-    def infer(self, observation, committed=None):
+    def infer(self, observation, committed=None, deadline=None):
         time.sleep(self._generator.uniform(0.0, 0.1))
         return {"actions": self._generator.uniform(-0.05, 0.05, (1, 7)) * [1, 1, 1, 0, 0, 0, 1]}
 

@@ -14,19 +14,25 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from background import running
 from vendor_arms import VENDORS, make_arm, vendor_libraries  # noqa: F401
 
 from envs.arm import ArmError, StreamingArm
+from envs.limits import SafetyLimits
 from envs.mujoco.arm import MujocoArm, MujocoArmConfig
 from envs.mujoco.twin import MujocoTwin
 from envs.pose import difference
+from envs.remote.arm import RemoteArm
+from envs.remote.arm_server import ArmServer
+from envs.remote.listen import ListenConfig
+from envs.safety import SafeArm
 from envs.spec import POSE_NAMES, POSE_UNITS, Observation
 
 OWN = os.environ.get("ARM")
 PATIENCE = 5.0  # seconds for something to come true
 
 
-@pytest.fixture(params=[OWN] if OWN else [*VENDORS, "documented", "twin"])
+@pytest.fixture(params=[OWN] if OWN else [*VENDORS, "documented", "twin", "remote"])
 def arm(request: pytest.FixtureRequest) -> Iterator[StreamingArm]:
     if OWN:
         path, _, name = OWN.partition(":")
@@ -44,7 +50,20 @@ def arm(request: pytest.FixtureRequest) -> Iterator[StreamingArm]:
         made.close()
         return
     request.getfixturevalue("vendor_libraries")
+    if request.param == "remote":
+        yield from served(next(make_arm("franka", request.getfixturevalue("tmp_path"))))
+        return
     for made in make_arm(request.param, request.getfixturevalue("tmp_path")):
+        yield made
+        made.close()
+
+
+def served(driver: StreamingArm) -> Iterator[StreamingArm]:
+    """An arm over a websocket, on its own side inside its safety filter."""
+    safe = SafeArm(driver, SafetyLimits(hold_limit=10_000))  # the filter refuses what is sent after a stop, unobserved
+    safe.connect()
+    with contextlib.closing(safe), running(ArmServer(safe, ListenConfig(port=0)).run) as url:
+        made = RemoteArm(url)
         yield made
         made.close()
 

@@ -38,10 +38,12 @@ class SlowPlans:
     def __init__(self, clock: TestClock, seconds: float = 0.15) -> None:
         self.asked: list[tuple[float, np.ndarray, np.ndarray | None]] = []
         self.seconds, self.failures = seconds, 0
+        self.given: list[float] = []  # times to plan in
         self._clock = clock
 
-    def ask(self, observation, committed) -> None:
+    def ask(self, observation, committed, seconds) -> None:
         self.asked.append((self._clock.now, observation.pose, committed))
+        self.given.append(seconds)
 
     def answer(self) -> dict[str, Any] | None:
         if self._clock.now - self.asked[-1][0] < self.seconds:
@@ -135,6 +137,26 @@ def test_too_many_failed_or_late_plans_end_the_run_with_the_reason() -> None:
         assert list(runtime.run(2)) == []
     assert runtime.reason is not None and "none within 0.1 s" in runtime.reason
     assert not arm.sent and arm.stops and arm.closes
+
+
+def test_the_planner_is_told_to_answer_before_its_answer_would_be_too_late_or_too_old() -> None:
+    for planning_time, plan_age, limit in ((1.0, 2.0, 1.0), (5.0, 0.5, 0.5)):
+        executor = ExecutorConfig(plan_age=plan_age)
+        runtime, _, plans, _ = prepare("overlapping", planning_time=planning_time, executor=executor)
+        with runtime:
+            list(runtime.run(3))
+        assert len(plans.given) == 3 and all(0.6 * limit < seconds < limit for seconds in plans.given)
+
+
+def test_what_is_commanded_outside_of_the_workspace_is_logged_with_the_reason(caplog) -> None:
+    runtime, arm, _, _ = prepare()
+    caplog.set_level("INFO")
+    runtime._arm.limits = replace(runtime._arm.limits, workspace_high=(0.52, 0.32, 0.48))
+    with runtime:
+        step, *_ = runtime.run(1)
+    assert step.commanded is not None and step.sent is not None and step.commanded[0] > 0.52 >= step.sent[0]
+    assert any("outside of the workspace" in reason for reason in step.reasons)
+    assert "followed is" in caplog.text and arm.pose[0] <= 0.52
 
 
 def test_a_plan_made_from_an_old_image_is_not_followed() -> None:
@@ -298,11 +320,12 @@ class Source:
     """A plan source that waits for a test, or fails."""
 
     def __init__(self) -> None:
-        self.go, self.asked = threading.Event(), []
+        self.go, self.asked, self.deadlines = threading.Event(), [], []
         self.error: OSError | None = None
 
-    def infer(self, observation, committed=None):
+    def infer(self, observation, committed=None, deadline=None):
         self.asked.append(observation)
+        self.deadlines.append(deadline)
         assert self.go.wait(10.0)
         if self.error is not None:
             raise self.error
@@ -320,15 +343,19 @@ def test_nobody_waits_for_the_plan_thread_and_only_the_newest_question_is_answer
     thread = PlanThread(source)
     first: Any = "first"
     second: Any = "second"
-    thread.ask(first, None)
+    thread.ask(first, None, 10.0)
     while not source.asked:
         time.sleep(0.001)
-    thread.ask(second, None)
+    thread.ask(second, None, 10.0)
     assert thread.answer() is None
     source.go.set()
     assert answer_of(thread)["about"] == "second"
+    assert all(0.0 < deadline <= 10.0 for deadline in source.deadlines), "what is left of the question's time"
+    thread.ask(first, None, 0.0)
+    with pytest.raises(PlanError, match="busy"):
+        answer_of(thread)
     source.error = ConnectionResetError("gone")
-    thread.ask(first, None)
+    thread.ask(first, None, 10.0)
     with pytest.raises(PlanError, match="gone"):
         answer_of(thread)
     thread.close()
@@ -379,7 +406,7 @@ class Here:
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
 
-    def infer(self, observation, committed=None):
+    def infer(self, observation, committed=None, deadline=None):
         action, plan = self.controller.step(observation, committed)
         return {"actions": action[None], "cost": plan.cost, "seconds": 0.0}
 

@@ -63,6 +63,16 @@ def test_numbers_that_are_not_finite_never_reach_the_arm(bad):
         assert arm.stops == 1
 
 
+def test_why_a_blocking_command_is_not_sent_as_it_is_can_be_read():
+    safe = SafeArm(RecordingArm())
+    safe.command(START[:6] + np.array([0.01, 0, 0, 0, 0, 0]), 0.0, 0.25)
+    assert not safe.events
+    safe.command(START[:6] - np.array([0.5, 0, 0, 0, 0, 0]), 0.0, 0.25)
+    (event,) = safe.events
+    assert event.commanded is not None and event.sent is not None and event.commanded[0] < event.sent[0]
+    assert event.reasons == ("a step longer than max_step",)
+
+
 def test_a_turn_over_the_limit_is_refused():
     arm = RecordingArm()
     with pytest.raises(SafetyStop, match="turns"):

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def make_documented_arm() -> StreamingArm:
     return namespace["make_arm"]()
 
 
-def make_arm(vendor: str, folder: Path) -> Iterator[StreamingArm]:
+def make_arm(vendor: str, folder: Path) -> Generator[StreamingArm, None, None]:
     """A driver of one vendor's, not connected; closed afterwards."""
     match vendor:
         case "franka":

@@ -24,7 +24,7 @@ from envs.remote.arm_server import SILENCE, ArmServer
 from envs.remote.connection import Connection, ServerError
 from envs.remote.follower import FollowerConfig
 from envs.remote.listen import ListenConfig
-from envs.spec import ActionSpec, Observation, SpecError
+from envs.spec import POSE_NAMES, ActionSpec, Observation, SpecError
 
 if TYPE_CHECKING:
     from envs.arm import StreamingArm
@@ -111,11 +111,15 @@ class RemoteArm:
         """See `StreamingArm.send`.
 
         Raises:
+            ValueError: If the set-point is not seven finite numbers.
             ArmError: If the arm is not connected or the connection failed.
         """
         self._checked()
+        set_point = np.array(set_point, dtype=np.float64)
+        if set_point.shape != (7,) or not np.all(np.isfinite(set_point)):
+            raise ValueError(f"a set-point is 7 finite numbers {POSE_NAMES}, got {set_point!r}")
         with self._changed:
-            self._set_point = np.array(set_point, dtype=np.float64)
+            self._set_point = set_point
             self._changed.notify_all()
 
     def stop(self) -> None:

@@ -29,16 +29,18 @@ class PlanClient:
 
     Attributes:
         metadata: What the server told on connect: checkpoint, action_spec (as `ActionSpec.to_dict` gives it), period
-            [s], horizon, image_size [pixels] or None, goal_pose (whether a goal's pose matters), protocol.
+            [s], horizon, image_size [pixels] or None, goal_pose (whether a goal's pose matters), imagine (whether it
+            can), protocol.
     """
 
-    def __init__(self, url: str, token: str | None = None, timeout: float = 10.0) -> None:
+    def __init__(self, url: str, token: str | None = None, timeout: float = 10.0, imagine: bool = False) -> None:
         """Connects.
 
         Args:
             url: Such as ws://127.0.0.1:8000.
             token: Secret that the server asks for; a server off loopback always does.
             timeout: For connecting and for each answer [s].
+            imagine: Whether to ask, where the server can, for a picture of what each plan is predicted to lead to.
 
         Raises:
             ServerError: If there is no plan server, or it lets nobody in.
@@ -48,6 +50,7 @@ class PlanClient:
         if "horizon" not in self.metadata:
             self.close()
             raise ServerError(f"{url} is no plan server: it has no horizon")
+        self._imagine = imagine and bool(self.metadata.get("imagine"))
 
     def reset(self, goals: Sequence[Observation], seed: int, action_spec: Mapping[str, Any] | None = None) -> None:
         """Forgets the past and names the goals, pursued one after another.
@@ -79,7 +82,8 @@ class PlanClient:
 
         Returns:
             actions (H, A) float64, cost, costs (iterations,), evaluations, goal (index of the one pursued), time (the
-            observation's) and seconds (planning alone).
+            observation's) and seconds (planning alone). Where it was asked for and there was time, imagined: the stored
+            image (h, w, 3) uint8 that is most like the plan's predicted end, and imagined_distance of their latents.
 
         Raises:
             ServerError: If the server refuses, left, or took longer than this client's time-out.
@@ -91,6 +95,8 @@ class PlanClient:
             message["committed"] = np.asarray(committed, dtype=np.float64)
         if deadline is not None:
             message["deadline"] = float(deadline)
+        if self._imagine:
+            message["imagine"] = True
         return self._connection.request(message)
 
     def close(self) -> None:

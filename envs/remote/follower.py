@@ -26,8 +26,7 @@ class FollowerConfig:
     """When an arm is held and stopped.
 
     Attributes:
-        timeout: Without a set-point for so long the last one is held; one that was under way for so much longer than
-            the quickest is too old to be followed [s].
+        timeout: A set-point that was under way for so much longer than the quickest is too old to be followed [s].
         stop_after: Without a set-point for so long the arm is stopped [s].
 
     Raises:
@@ -118,15 +117,14 @@ class Follower:
         """Waits for a set-point, sends or holds what is due and returns whether to go on."""
         with self._changed:
             self._changed.wait_for(lambda: self._fresh or self._finished, timeout=_PERIOD)
-            target, fresh, stops, finished = self._target, self._fresh, self._stops, self._finished
+            target, stops, finished = self._target, self._stops, self._finished
             self._fresh = False
         if target is None:
             return not finished
         age = time.monotonic() - self._arrived
         if age > self._config.stop_after:
             raise RuntimeError(f"no set-point came for {self._config.stop_after:g} s: the arm was stopped")
-        if fresh or age > self._config.timeout:
-            self._arm.send(target)
+        self._arm.send(target)  # again where no new one came: a stream that pauses would begin anew from rest
         if stops != self._stops:  # stop() came while the set-point was being sent
             self._arm.stop()
         if finished:

@@ -106,7 +106,8 @@ class CartesianImpedanceTracker:
 
     def set_target(self, pose: Affine, twist=None, acceleration=None) -> None:
         ROBOT.enter("set_target", pose.translation)
-        ROBOT.aim(pose.translation, Rotation.from_quat(pose.quaternion))
+        if self._robot.in_control:  # nothing follows a target once the controller was stopped
+            ROBOT.aim(pose.translation, Rotation.from_quat(pose.quaternion))
 
     @property
     def is_running(self) -> bool:

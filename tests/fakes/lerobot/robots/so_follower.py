@@ -1,5 +1,6 @@
 """An SO-101 whose motors follow their goals like servos."""
 
+import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -72,6 +73,8 @@ class SOFollower(Robot):
             cap = self.config.max_relative_target
             goal = {m: self.positions[m] + max(-cap, min(cap, g - self.positions[m])) for m, g in goal.items()}
         self.goal = goal
+        with Path(f"{self.config.port}.goals").open("a") as log:
+            log.write(json.dumps([time.monotonic(), goal]) + "\n")
         return {f"{motor}.pos": position for motor, position in goal.items()}
 
     def disconnect(self) -> None:
