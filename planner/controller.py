@@ -19,7 +19,7 @@ from planner.base import Objective, Plan, Planner
 from planner.chunks import Chunks
 from planner.goals import GoalProgress, GoalScheduleConfig, advance
 from planner.objective import GoalDistance
-from world_model.base import LatentState, WorldModel
+from world_model.base import GoalCritic, LatentState, WorldModel
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class ControllerConfig:
         context: Past frames given to the model; None for as many as it makes use of.
         chunk: Action sequences rolled out at a time; None for as many as fit into the memory, see `planner.chunks`.
         warm_start: Whether the last plan and its runners-up, shifted by a step, are the planner's first guesses.
+        propose: Whether the first guess is what the model's critic would do, see `GoalCritic.propose`.
         hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
         min_improvement: By what share of staying's cost the plan must be better, or the controller holds.
         camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
@@ -44,6 +45,7 @@ class ControllerConfig:
     context: int | None = None
     chunk: int | None = None
     warm_start: bool = True
+    propose: bool = False
     hold_if_no_better: bool = False
     min_improvement: float = 0.0
     camera_rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -95,7 +97,7 @@ class Controller:
 
         Raises:
             SpecError: If the model was made for other actions than the arm's.
-            ValueError: If more context is asked for than the model makes use of.
+            ValueError: If more context is asked for than the model makes use of, or proposals of one without a critic.
         """
         model.action_spec.check_same_meaning(spec)
         self.model = model
@@ -103,16 +105,22 @@ class Controller:
         self.spec = spec
         self.config = config or ControllerConfig()
         self.objective = objective
+        if self.config.propose:
+            if not isinstance(model, GoalCritic):
+                raise ValueError(f"a {type(model).__name__} has no critic to propose actions: set propose to false")
+            model.require_critic()
         context = model.context if self.config.context is None else self.config.context
         if context > model.context:
             raise ValueError(f"the model makes use of {model.context} past frames, {context} were asked for")
         self._chunks = Chunks(self.config.chunk)
         self._frames: deque[LatentState] = deque(maxlen=context)
+        self._goals: list[LatentState] = []
         self._goal_costs: list[Objective] = []
         self._goal_cost: Objective | None = None  # of the goal that is pursued
         self._progress: GoalProgress | None = None
         self._generator: torch.Generator | None = None
         self._last_plan: Plan | None = None
+        self._start: LatentState | None = None  # where it begins
 
     def reset(self, goals: Sequence[Observation], seed: int) -> None:
         """Forgets the past and takes up the first goal.
@@ -126,12 +134,13 @@ class Controller:
         """
         self.config.schedule.check_goals(len(goals))
         encoded = [self.model.encode([goal]) for goal in goals]
+        self._goals = encoded
         self._goal_costs = [self.objective(goal) for goal in encoded]
         self._goal_cost = self._goal_costs[0]
         self._progress = None
         self._generator = torch.Generator(encoded[0].tokens.device).manual_seed(seed)
         self._frames.clear()
-        self._last_plan = None
+        self._last_plan = self._start = None
 
     @property
     def goal_index(self) -> int:
@@ -160,13 +169,20 @@ class Controller:
         self._frames.append(self.model.encode([observation]))
         self._choose_goal(self._frames[-1])
         state = self.state() if committed is None else self._roll_forward(self.state(), np.asarray(committed))
-        guesses = self._guesses(state)
+        self._start, guesses = state, self._guesses(state)
         plan = self.planner.plan(partial(self.score, state), self.spec, guesses, self._generator, deadline)
         self._last_plan = plan
         if self.config.hold_if_no_better:
             plan = self._hold_if_no_better(state, plan, staying=guesses[-1])
         action = plan.actions[0].detach().cpu().numpy().astype(np.float64)
         return np.clip(action, self.spec.low, self.spec.high), plan  # the clip undoes float32's rounding of the bounds
+
+    def imagine(self, plan: Plan) -> LatentState:
+        """Returns the frames (1, H, N, D) and poses that the last step's plan is predicted to lead to, no gradient."""
+        if self._start is None:
+            raise ValueError("imagine() before step(): a plan begins at the state that a step plans from")
+        with torch.no_grad():
+            return self._predict(self._start, plan.actions.detach()[None])
 
     def state(self) -> LatentState:
         """Returns the latents of the last observations, at most `context` of them, oldest first."""
@@ -228,7 +244,17 @@ class Controller:
             self._last_plan = None
 
     def _guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
-        """Returns the last plan and its runners-up, shifted by a step, and staying, which is always the last guess."""
+        """Returns the model's proposal, where it makes one, the last plan and its runners-up, and staying, the last."""
+        known = self._known_guesses(state)
+        if not self.config.propose:
+            return known
+        assert isinstance(self.model, GoalCritic)
+        proposed = self.model.propose(state, self._goals[self.goal_index], self.planner.horizon)
+        low, high = (known.new_tensor(bound) for bound in (self.spec.low, self.spec.high))
+        return torch.cat([proposed.to(known).clamp(low, high), known])
+
+    def _known_guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
+        """Returns the last plan and its runners-up, shifted by a step, and staying."""
         staying = state.poses.new_zeros(1, self.planner.horizon, self.spec.size)
         staying = staying.clamp(staying.new_tensor(self.spec.low), staying.new_tensor(self.spec.high))
         plan = self._last_plan

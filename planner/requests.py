@@ -37,6 +37,7 @@ class Request:
         observation: What to plan from, None for no plan.
         committed: Actions (K, A) that will have been executed when the plan begins.
         seconds: Time that the answer may take [s].
+        imagine: Whether to show what the plan is predicted to lead to.
     """
 
     goals: tuple[Observation, ...] = ()
@@ -45,9 +46,10 @@ class Request:
     observation: Observation | None = None
     committed: Float[np.ndarray, "K A"] | None = None
     seconds: float | None = None
+    imagine: bool = False
 
 
-def read_request(message: Mapping[str, Any], actions: int, goal_pose: bool, now: float) -> Request:
+def read_request(message: Mapping[str, Any], actions: int, goal_pose: bool, now: float, can_imagine: bool) -> Request:
     """Returns the request that a message makes, ours or an openpi client's (docs/remote.md has both).
 
     Args:
@@ -55,6 +57,7 @@ def read_request(message: Mapping[str, Any], actions: int, goal_pose: bool, now:
         actions: Size of an action, A.
         goal_pose: Whether a goal must come with its pose, because costs depend on it.
         now: Time of an observation that has none [s].
+        can_imagine: Whether the server has pictures to show what a plan is predicted to lead to.
 
     Raises:
         RequestError: Saying what was expected and what came.
@@ -65,7 +68,7 @@ def read_request(message: Mapping[str, Any], actions: int, goal_pose: bool, now:
     if "reset" in message:
         _check_names(message, {"reset"})
         return _read_reset(_mapping(message["reset"], "reset"), goal_pose)
-    _check_names(message, {"observation", "committed", "deadline"})
+    _check_names(message, {"observation", "committed", "deadline", "imagine"})
     if "observation" not in message:
         raise RequestError('a request has "reset" or "observation", or openpi\'s "observation/image"')
     seen = _mapping(message["observation"], "observation")
@@ -75,6 +78,7 @@ def read_request(message: Mapping[str, Any], actions: int, goal_pose: bool, now:
         observation=_read_observation(seen.get("image"), seen.get("pose"), seen.get("time"), "the observation"),
         committed=_read_committed(message.get("committed"), actions),
         seconds=None if seconds is None else _number(seconds, "the deadline", low=0.0),
+        imagine=_read_imagine(message.get("imagine", False), can_imagine),
     )
 
 
@@ -163,6 +167,15 @@ def _read_committed(values: Any, actions: int) -> Float[np.ndarray, "K A"] | Non
     if not np.all(np.isfinite(numbers)):
         raise RequestError("committed actions are finite numbers")
     return numbers if len(numbers) else None
+
+
+def _read_imagine(value: Any, can_imagine: bool) -> bool:
+    """Returns whether to imagine."""
+    if type(value) is not bool:
+        raise RequestError(f"imagine is true or false, got {_kind(value)}")
+    if value and not can_imagine:
+        raise RequestError('this server cannot imagine: start it with --imagine FOLDER, or leave "imagine" out')
+    return value
 
 
 def _read_numbers(values: Any, name: str) -> Float[np.ndarray, "..."]:

@@ -9,11 +9,11 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from websockets.asyncio.server import ServerConnection
@@ -21,10 +21,16 @@ from websockets.asyncio.server import ServerConnection
 from envs.remote.listen import ListenConfig, listen_until_cancelled, read_messages, reply
 from envs.remote.messages import PROTOCOL
 from envs.spec import ActionSpec
+from planner.base import Plan
 from planner.controller import Controller
 from planner.requests import Request, read_request
 
+if TYPE_CHECKING:  # imports transformers, which takes seconds
+    from world_model.neighbours import Gallery
+
 logger = logging.getLogger(__name__)
+
+_TIME_TO_IMAGINE = 0.05  # s that must be left of a request's time
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Offer:
         horizon: Actions of a plan.
         image_size: Side of the images that it looks at [pixels], to which all are scaled; None where it looks at none.
         goal_pose: Whether costs depend on a goal's pose, so that a goal must come with it.
+        gallery: Stored frames in which it looks up what a plan is predicted to lead to; None where it does not.
     """
 
     checkpoint: str
@@ -44,6 +51,7 @@ class Offer:
     horizon: int
     image_size: int | None
     goal_pose: bool
+    gallery: Gallery | None = None
 
     def to_metadata(self) -> dict[str, Any]:
         """Returns the first message of a connection."""
@@ -55,6 +63,7 @@ class Offer:
             "horizon": self.horizon,
             "image_size": self.image_size,
             "goal_pose": self.goal_pose,
+            "imagine": self.gallery is not None,
         }
 
 
@@ -103,7 +112,7 @@ class PlanServer:
         async for message in read_messages(connection, self._config):
             received = time.monotonic()
             try:
-                request = read_request(message, self._offer.action_spec.size, self._offer.goal_pose, received)
+                request = self._read(message, received)
                 answer = await self._plan(connection, partial(session.answer, request, received))
             except ValueError as error:
                 answer = " ".join(str(error).split())
@@ -113,6 +122,11 @@ class PlanServer:
             if answer is None:
                 return
             await reply(connection, answer, self._config)
+
+    def _read(self, message: Mapping[str, Any], received: float) -> Request:
+        """Returns the request that a message makes of this server."""
+        offer = self._offer
+        return read_request(message, offer.action_spec.size, offer.goal_pose, received, offer.gallery is not None)
 
     async def _plan(self, connection: ServerConnection, task: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         """Returns what a task gives in the planning thread, or None if the client leaves before."""
@@ -158,20 +172,20 @@ class Session:
         """
         assert request.observation is not None
         begun, config = time.monotonic(), controller.config
-        left = math.inf if request.seconds is None else received + request.seconds - begun
-        if left <= 0:
+        until = math.inf if request.seconds is None else received + request.seconds
+        if until <= begun:
             raise ValueError(
                 f"the deadline of {request.seconds:g} s was over before the plan's turn came, after "
                 f"{begun - received:.3g} s: give it more time, or let fewer clients share the server"
             )
-        limit = min(left, config.planning_time or math.inf)
+        limit = min(until - begun, config.planning_time or math.inf)
         controller.config = replace(config, planning_time=None if limit == math.inf else limit)
         try:
             _, plan = controller.step(request.observation, request.committed)
         finally:
             controller.config = config
         actions = plan.actions.detach().cpu().numpy().astype(np.float64)
-        return {
+        answer = {
             "actions": np.clip(actions, controller.spec.low, controller.spec.high),  # undoes float32's rounding
             "cost": float(plan.cost),
             "costs": plan.costs.detach().cpu().numpy().astype(np.float64),
@@ -180,3 +194,12 @@ class Session:
             "time": request.observation.time,
             "seconds": time.monotonic() - begun,
         }
+        if request.imagine and until - time.monotonic() >= _TIME_TO_IMAGINE:
+            answer |= self._imagine(controller, plan)
+        return answer
+
+    def _imagine(self, controller: Controller, plan: Plan) -> dict[str, Any]:
+        """Returns the stored image that is most like the end of a plan, and how far its latents are from it."""
+        assert self._offer.gallery is not None, "read_request has seen to it"
+        image, distance = self._offer.gallery.nearest(controller.imagine(plan).tokens[:, -1])
+        return {"imagined": image, "imagined_distance": distance}

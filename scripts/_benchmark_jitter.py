@@ -1,8 +1,9 @@
 """How late an executor's set-points are while a planner takes all the processors.
 
 Three processes run side by side for the same time: a planner that plans without a pause (the bundled model, one torch
-thread a processor), an executor that follows plans through the safety filter to an arm that only remembers, and a bare
-loop that sleeps from one set-point's time to the next: the platform's own floor, under the same load.
+thread a processor), which gives way as the plan server of deploy.py does; an executor that follows plans through the
+safety filter to an arm that only remembers, in a process prepared as deploy.py's; and a bare loop that sleeps from one
+set-point's time to the next: the platform's own floor, under the same load.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from _deploy_server import give_way
 
 from envs.safety import SafeArm
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
-from planner.executor import Executor, ExecutorConfig, Jitter, TimedPlan
+from planner.executor import Executor, ExecutorConfig, Jitter, TimedPlan, make_punctual
 
 _POSE = np.array([0.5, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])
 
@@ -55,7 +57,7 @@ def time_set_points(config: JitterBenchmark) -> dict[str, Any]:
     Raises:
         ValueError: If the planner does not start, or a process fails.
     """
-    load = _start("load", config)
+    load = _start("load", config, start_new_session=True)  # as the plan server
     try:
         assert load.stdout is not None
         if load.stdout.readline().strip() != "ready":
@@ -107,9 +109,11 @@ class _RememberingArm:
         """Has nothing to release."""
 
 
-def _start(role: str, config: JitterBenchmark) -> subprocess.Popen[str]:
+def _start(role: str, config: JitterBenchmark, start_new_session: bool = False) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, role, json.dumps(asdict(config))]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=start_new_session
+    )
 
 
 def _result(role: str, process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -147,6 +151,7 @@ def _floor(config: JitterBenchmark) -> dict[str, float]:
 
 def _execute(config: JitterBenchmark) -> dict[str, float]:
     """Moves an arm to and fro, 7 cm an action."""
+    make_punctual()
     arm = SafeArm(_RememberingArm())
     executor = Executor(arm, ExecutorConfig(config.rate))
     arm.connect()
@@ -168,6 +173,7 @@ def _execute(config: JitterBenchmark) -> dict[str, float]:
 
 def _load(config: JitterBenchmark) -> dict[str, float]:
     """Plans until standard input is closed."""
+    give_way()
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     import select
 

@@ -14,7 +14,8 @@ from envs.arm import StreamingArm
 from envs.config import load_config
 from envs.mujoco.scene import SceneConfig
 from envs.mujoco.tasks import SUCCESS_DISTANCE, FrankaReachEnv
-from envs.mujoco.twin import MujocoTwin, TwinConfig
+from envs.mujoco.twin import TwinConfig
+from envs.mujoco.twin_process import TwinProcess
 from envs.real.build import RealArmConfig, build_arm
 from envs.remote.arm import RemoteArm
 from envs.safety import SafeArm, SafetyLimits, SafetyStop
@@ -113,14 +114,14 @@ class TwinTask:
     """FrankaReach-v0 on the real-time twin: its starts, its goals and, for people alone, how far the goal is.
 
     Attributes:
-        driver: The twin.
+        driver: The twin, in a process of its own while it is connected.
         goal: Position of the goal of the last seed (3,) [m]: privileged.
     """
 
     def __init__(self, config: TwinArmConfig) -> None:
         """Builds the scene."""
         self._env = FrankaReachEnv(config.image_size, scene=config.scene)
-        self.driver = MujocoTwin(self._env.mujoco_arm, TwinConfig(config.camera_rate))
+        self.driver = TwinProcess(self._env.mujoco_arm, TwinConfig(config.camera_rate))
         self.goal: Float[np.ndarray, "3"] = np.zeros(3)
 
     def begin(self, seed: int) -> Observation:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from _deploy_arm import WatchedArm
 from _deploy_keys import Deadman, ask
-from _deploy_view import Shown, View, describe
-from jaxtyping import Float, UInt8
+from _deploy_view import Imagined, Picture, Shown, View, describe
+from jaxtyping import Float
 
 from envs.episodes.recorder import RecordedStep, Recorder
 from envs.spec import Observation
+from planner.executor import make_punctual
 from planner.plan_thread import PlanSource, PlanThread, first_action
 from planner.runtime import Runtime, RuntimeConfig
 from planner.signals import stopping_on_signals
@@ -76,13 +77,12 @@ class Manner:
         return replace(self.runtime, planning_time=_AN_HOUR, executor=executor)
 
 
-def drive(arm: WatchedArm, source: PlanSource, goals: GoalNote, manner: Manner, view: View, verbose: bool) -> Drive:
+def drive(arm: WatchedArm, source: PlanNotes, manner: Manner, view: View, verbose: bool) -> Drive:
     """Returns what came of a run; the arm is stopped and released, whatever happened.
 
     Args:
         arm: Not connected.
-        source: The planner, which knows the goals.
-        goals: Tells which goal an observation was planned for.
+        source: The planner, which knows the goals and remembers what it planned.
         manner: How to drive.
         view: Shows each step.
         verbose: Whether to print a line a step.
@@ -90,8 +90,9 @@ def drive(arm: WatchedArm, source: PlanSource, goals: GoalNote, manner: Manner, 
     Raises:
         ArmError: If the arm cannot be connected or released.
     """
+    make_punctual()
     outcome, over = Drive(), threading.Event()
-    confirmed = _Confirmed(source, arm, over) if manner.confirm else None
+    confirmed = _Confirmed(source, arm, over, manner.runtime.planning_time) if manner.confirm else None
     plans = PlanThread(confirmed or source)
     with ExitStack() as stack:
         stack.callback(plans.close)
@@ -109,7 +110,7 @@ def drive(arm: WatchedArm, source: PlanSource, goals: GoalNote, manner: Manner, 
         for step in runtime.run(manner.max_steps):
             if recorder is not None:
                 recorder.record(step)
-            outcome.steps.append(Shown(step, goals.of(step)))
+            outcome.steps.append(source.shown(step))
             view.show(outcome.steps[-1])
             if verbose:
                 print(f"step {len(outcome.steps) - 1:3d}  {describe(step)}", flush=True)
@@ -135,36 +136,62 @@ def _keep(recorder: Recorder, outcome: Drive) -> None:
         recorder.path.unlink()
 
 
-class GoalNote:
-    """A planner that remembers which goal each of its plans pursues. See `PlanSource`."""
+class PlanNotes:
+    """A planner that remembers what each of its plans pursues and imagines. See `PlanSource`."""
 
-    def __init__(self, source: PlanSource, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> None:
-        self._source, self._images = source, images
-        self._pursued: dict[float, int] = {}  # by the time of the observation
-        self._last = 0
+    def __init__(self, source: PlanSource, goals: Sequence[Picture]) -> None:
+        self._source, self._goals = source, goals
+        self._notes: dict[float, tuple[int, Imagined | None]] = {}  # by the time of the observation
+        self._last: tuple[int, Imagined | None] = (0, None)
 
-    def infer(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None = None) -> Mapping[str, Any]:
+    def infer(
+        self,
+        observation: Observation,
+        committed: Float[np.ndarray, "K A"] | None = None,
+        deadline: float | None = None,
+    ) -> Mapping[str, Any]:
         """See `PlanSource.infer`."""
-        answer = self._source.infer(observation, committed)
-        self._pursued[observation.time] = int(answer.get("goal", 0))
+        answer = self._source.infer(observation, committed, deadline)
+        self._notes[observation.time] = int(answer.get("goal", 0)), read_imagined(answer)
         return answer
 
-    def of(self, step: RecordedStep) -> UInt8[np.ndarray, "h w 3"]:
-        """Returns the image of the goal that a step pursued; the last one known for the end of a run."""
-        self._last = self._pursued.get(step.observation.time, self._last)
-        return self._images[min(self._last, len(self._images) - 1)]
+    def shown(self, step: RecordedStep) -> Shown:
+        """Returns a step with the goal that it pursued and what it was to lead to; the last known at a run's end."""
+        self._last = self._notes.get(step.observation.time, self._last)
+        goal, imagined = self._last
+        return Shown(step, self._goals[min(goal, len(self._goals) - 1)], imagined)
+
+
+def read_imagined(answer: Mapping[str, Any]) -> Imagined | None:
+    """Returns the picture that came with a plan; None if none did.
+
+    Raises:
+        ValueError: If it is no picture, or nobody says how like the plan's end it is.
+    """
+    picture, distance = answer.get("imagined"), answer.get("imagined_distance")
+    if picture is None:
+        return None
+    is_array = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size
+    if not is_array or picture.shape[2:] != (3,) or not isinstance(distance, float):
+        raise ValueError("the planner's imagined end is no picture (h, w, 3) of uint8 with its distance")
+    return Imagined(picture, distance)
 
 
 class _Confirmed:
     """A planner whose every action a person confirms with Enter. See `PlanSource`."""
 
-    def __init__(self, source: PlanSource, arm: WatchedArm, over: threading.Event) -> None:
-        self._source, self._arm, self._over = source, arm, over
+    def __init__(self, source: PlanSource, arm: WatchedArm, over: threading.Event, seconds: float) -> None:
+        self._source, self._arm, self._over, self._seconds = source, arm, over, seconds
         self.refused: Callable[[], None] = lambda: None
 
-    def infer(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None = None) -> Mapping[str, Any]:
-        """See `PlanSource.infer`."""
-        answer = self._source.infer(observation, committed)
+    def infer(
+        self,
+        observation: Observation,
+        committed: Float[np.ndarray, "K A"] | None = None,
+        deadline: float | None = None,
+    ) -> Mapping[str, Any]:
+        """See `PlanSource.infer`. The planner's own time is the runtime's, without the person's."""
+        answer = self._source.infer(observation, committed, self._seconds)
         action, cost, seconds = first_action(answer, self._arm.action_spec)
         step = RecordedStep(observation, action, cost=cost, seconds=seconds, timings={"waited": seconds})
         if ask(f"next: {describe(step)}   Enter to do it, anything else to stop: ", self._over.is_set) != "":

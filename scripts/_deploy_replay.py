@@ -19,7 +19,12 @@ class Replayed:
     def __init__(self, recording: Recording) -> None:
         self._steps = iter(commands_of(recording))
 
-    def infer(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None = None) -> Mapping[str, Any]:
+    def infer(
+        self,
+        observation: Observation,
+        committed: Float[np.ndarray, "K A"] | None = None,
+        deadline: float | None = None,
+    ) -> Mapping[str, Any]:
         """See `PlanSource.infer`: the action that leads from here to where the recorded one led."""
         step = next(self._steps, None)
         if step is None or step.commanded is None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 _READY = "serving plans on "
 _PATIENCE = 5.0  # s that the server gets to end by itself
+_NICENESS = 10
 
 
 @contextmanager
@@ -49,6 +50,14 @@ def plan_server(arguments: Sequence[str], log: Path) -> Iterator[str]:
                 server.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+def give_way() -> None:
+    """Lets other programs, such as the robot's side, go before this process.
+
+    Where Linux shares out time among sessions first (autogroups), the server's own session has the same effect.
+    """
+    os.nice(_NICENESS)
 
 
 def _wait_for_url(server: subprocess.Popen[bytes], log: Path) -> str:
@@ -86,6 +95,7 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    give_way()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from serve import main
 

@@ -25,16 +25,31 @@ Picture = UInt8[np.ndarray, "h w 3"]
 
 
 @dataclass(frozen=True)
+class Imagined:
+    """What a plan was predicted to lead to, as the nearest of the plan server's stored frames.
+
+    Attributes:
+        picture: That frame.
+        distance: Mean absolute distance of its latents from the predicted ones.
+    """
+
+    picture: Picture
+    distance: float
+
+
+@dataclass(frozen=True)
 class Shown:
     """A step and what it was meant to reach.
 
     Attributes:
         step: What was seen and done.
         goal: The goal that was pursued then.
+        imagined: What the plan was to lead to; None where nobody imagined it.
     """
 
     step: RecordedStep
     goal: Picture
+    imagined: Imagined | None = None
 
 
 class View(Protocol):
@@ -106,6 +121,9 @@ class RerunView:
         self._steps += 1
         rerun.log("camera", rerun.Image(step.observation.image))
         rerun.log("goal", rerun.Image(shown.goal))
+        if shown.imagined is not None:
+            rerun.log("imagined", rerun.Image(shown.imagined.picture))
+            rerun.log("imagined_distance", rerun.Scalars(shown.imagined.distance))
         if step.action is not None:
             rerun.log("cost", rerun.Scalars(step.cost))
             rerun.log("latency", rerun.Scalars(latency(step)))
@@ -150,9 +168,10 @@ def describe_limits(step: RecordedStep) -> str:
 
 
 def draw_frames(steps: Sequence[Shown], title: str) -> list[Image.Image]:
-    """Returns a picture a step: camera and goal, beneath them cost and latency up to then."""
-    width = _panel_width(steps)
-    size = (2 * width + 3 * MARGIN, 2 * HEADER + HEIGHT + CURVE + FOOTER)
+    """Returns a picture a step: camera, imagined end if any step has one, goal; beneath them cost and latency."""
+    width, columns = _panel_width(steps), 3 if any(shown.imagined for shown in steps) else 2
+    size = (columns * (width + MARGIN) + MARGIN, 2 * HEADER + HEIGHT + CURVE + FOOTER)
+    below, top = (size[0] - 3 * MARGIN) // 2, 2 * HEADER + HEIGHT
     curves = (
         ("plan cost (what is minimised)", [shown.step.cost for shown in steps if shown.step.action is not None], BLUE),
         ("latency of a plan [s]", [latency(shown.step) for shown in steps if shown.step.action is not None], ORANGE),
@@ -161,17 +180,25 @@ def draw_frames(steps: Sequence[Shown], title: str) -> list[Image.Image]:
     for index, shown in enumerate(steps):
         frame = Image.new("RGB", size, PAPER)
         draw = ImageDraw.Draw(frame)
-        pictures = (("camera", shown.step.observation.image), ("goal", shown.goal))
-        for column, ((name, picture), curve) in enumerate(zip(pictures, curves, strict=True)):
+        panels = [("camera", shown.step.observation.image), _imagined_panel(shown), ("goal", shown.goal)]
+        for column, (name, picture) in enumerate(panels if columns == 3 else panels[::2]):
             x = MARGIN + column * (width + MARGIN)
             draw.text((x, 8), name, INK, _font(17))
             frame.paste(_fitted(picture, width, HEIGHT), (x, HEADER))
-            top = 2 * HEADER + HEIGHT
-            _draw_curve(draw, (x, top, x + width, top + CURVE - 8), *curve, index, len(steps))
+        for column, curve in enumerate(curves):
+            x = MARGIN + column * (below + MARGIN)
+            _draw_curve(draw, (x, top, x + below, top + CURVE - 8), *curve, index, len(steps))
         caption = _shortened(f"{title}   step {index}   {describe(shown.step)}", size[0] - 2 * MARGIN)
         draw.text((MARGIN, size[1] - FOOTER + 8), caption, RED if describe_limits(shown.step) else INK, _font(15))
         frames.append(frame)
     return frames
+
+
+def _imagined_panel(shown: Shown) -> tuple[str, Picture]:
+    """Returns the name and the picture of what a plan is predicted to lead to; a plain one where there is none."""
+    if shown.imagined is None:
+        return "imagined end: no time for it", np.full((1, 1, 3), PALE, np.uint8)
+    return f"imagined end (stored frame, {shown.imagined.distance:.2f} off)", shown.imagined.picture
 
 
 def draw_poster(steps: Sequence[Shown], title: str, columns: int = 5) -> Image.Image:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from _deploy_arm import ARM_TOKEN, ArmFile, TwinArmConfig, TwinTask, WatchedArm, make_driver, read_arm
-from _deploy_drive import FAILED, FINISHED, INTERRUPTED, Drive, GoalNote, Manner, drive
+from _deploy_drive import FAILED, FINISHED, INTERRUPTED, Drive, Manner, PlanNotes, drive
 from _deploy_dry import dry_run
 from _deploy_goals import Goal, for_planner, keep_goal, take_goals
 from _deploy_keys import ask
@@ -66,6 +66,7 @@ class DeployConfig:
         checkpoint: Of the server that is started: name of a folder in checkpoints/, or its path.
         plan: Of the server that is started: YAML file of planning settings, such as scripts/configs/plan/reach.yaml.
         device: Of the server that is started: cpu, cuda, mps or auto.
+        imagine: Of the server that is started: folder of recordings, whose frames show what plans should lead to.
         seed: Of the planner's noise; of the simulated task's start and goal too.
         episodes: How many, of the simulated task; the others' seeds follow.
         max_steps: Actions at most.
@@ -88,6 +89,7 @@ class DeployConfig:
     checkpoint: str = "franka-tiny"
     plan: Path | None = None
     device: str = "cpu"
+    imagine: Path | None = None
     seed: int = 10000
     episodes: int = 1
     max_steps: int = 20
@@ -111,6 +113,8 @@ class DeployConfig:
             raise ValueError("--record, --step, --deadman and --yes are for runs that move the arm: add --live")
         if self.episodes > 1 and (self.goal or self.replay):
             raise ValueError("--episodes is for the simulated arm's own goals: leave it, --goal or --replay out")
+        if self.imagine and (self.server or self.replay):
+            raise ValueError("--imagine is for the plan server that is started here, so not for --server or --replay")
         if self.replay and (self.goal or self.arm != "twin" or self.record):
             raise ValueError("--replay is done by the simulated arm alone, without --arm, --goal and --record")
 
@@ -153,7 +157,8 @@ def deploy(config: DeployConfig, output: Path) -> int:
         view = make_view(config.view)
         server = config.server or stack.enter_context(plan_server(server_arguments(config), output / "server.log"))
         patience = max(_PATIENCE, config.runtime.planning_time)
-        client = stack.enter_context(PlanClient(server, os.environ.get(TOKEN), patience))
+        shown = config.view != "none"
+        client = stack.enter_context(PlanClient(server, os.environ.get(TOKEN), patience, imagine=shown))
         ActionSpec.from_dict(client.metadata["action_spec"]).check_same_meaning(driver.action_spec)
         judge = task if config.live and not config.goal else None
         results = Results(dump_config(config), output, client.metadata["checkpoint"], judge)
@@ -187,7 +192,8 @@ def check_arm(config: DeployConfig, file: ArmFile) -> None:
 def server_arguments(config: DeployConfig) -> list[str]:
     """Returns what scripts/serve.py is started with."""
     plan = [] if config.plan is None else ["--plan", str(config.plan)]
-    return ["--checkpoint", config.checkpoint, "--device", config.device, *plan]
+    imagine = [] if config.imagine is None else ["--imagine", str(config.imagine)]
+    return ["--checkpoint", config.checkpoint, "--device", config.device, *plan, *imagine]
 
 
 def make_runs(config: DeployConfig, output: Path, task: TwinTask | None, driver: StreamingArm) -> Iterator[Run]:
@@ -230,18 +236,18 @@ def do(config: DeployConfig, file: ArmFile, driver: StreamingArm, client: PlanCl
     run.folder.mkdir(parents=True, exist_ok=True)
     spec = file.narrowed(driver.action_spec)
     client.reset(for_planner(run.goals, client.metadata["goal_pose"]), run.seed, spec.to_dict())
-    source = GoalNote(client, [goal.image for goal in run.goals])
+    source = PlanNotes(client, [goal.image for goal in run.goals])
     verbose = config.episodes == 1
     if config.live:
         arm = WatchedArm(driver, file.limits)
         manner = Manner(config.runtime, config.max_steps, config.step, config.deadman, config.record, config.task)
-        return drive(arm, source, source, manner, view, verbose)
+        return drive(arm, source, manner, view, verbose)
     print("dry run: nothing moves (--live moves the arm)", flush=True)
     done = Drive()
     with closing(driver):
         driver.connect()
         for step in dry_run(driver, file.limits, source, config.runtime.executor, config.max_steps):
-            done.steps.append(Shown(step, source.of(step)))
+            done.steps.append(source.shown(step))
             view.show(done.steps[-1])
             print(f"would  {describe(step)}", flush=True)
     return done
@@ -265,9 +271,9 @@ def replay(config: DeployConfig, output: Path) -> int:
     task.place(recording.steps[0].observation.pose)
     if not config.yes and ask("the simulated arm is going to move. Type yes: ") != "yes":
         raise ValueError("not confirmed: nothing moved")
-    source = GoalNote(Replayed(recording), [recording.steps[-1].observation.image])
+    source = PlanNotes(Replayed(recording), [recording.steps[-1].observation.image])
     manner = Manner(config.runtime, len(commands), config.step, config.deadman)
-    done = drive(WatchedArm(task.driver, file.limits), source, source, manner, view, verbose=True)
+    done = drive(WatchedArm(task.driver, file.limits), source, manner, view, verbose=True)
     away = 1000 * deviations(recording, [shown.step for shown in done.steps])
     if len(away):
         print(f"away from the recording: {away.max():.2f} mm at most, {away[-1]:.2f} mm at the end")

@@ -2,6 +2,7 @@
 
     python scripts/serve.py --checkpoint franka-tiny --plan scripts/configs/plan/reach.yaml
     python scripts/serve.py --checkpoint NAME --device cuda --address 0.0.0.0 --token SECRET   # to other machines
+    python scripts/serve.py --imagine data/franka-tiny          # shows, as a stored frame, what a plan should lead to
 
 Listens on ws://127.0.0.1:8000 until Ctrl-C; any other address needs a token. The robot's side is
 envs/remote/client.py; docs/remote.md has the messages and how openpi's clients are understood.
@@ -21,8 +22,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evaluate import EvaluateConfig, load_model
+from tqdm import tqdm
 
 from envs.config import config_from_command_line, load_config
 from envs.remote.listen import ListenConfig
@@ -31,7 +34,11 @@ from planner.choice import make_planner
 from planner.controller import Controller
 from planner.objective import make_objective
 from planner.server import Offer, PlanServer
+from world_model.base import WorldModel
 from world_model.device import Precision
+
+if TYPE_CHECKING:  # imports transformers, which takes seconds
+    from world_model.neighbours import Gallery
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class ServeConfig:
         port: TCP port; 0 for any free one.
         token: Secret that a client must know, at least 16 characters.
         connections: Clients at a time.
+        imagine: Folder of recordings, in any format that is read without a Reading; with each plan a client may ask for
+            the one of their frames that is most like the predicted end. None to imagine nothing.
     """
 
     checkpoint: str = "franka-tiny"
@@ -59,6 +68,7 @@ class ServeConfig:
     port: int = 8000
     token: str | None = None
     connections: int = 8
+    imagine: Path | None = None
 
     def __post_init__(self) -> None:
         self.listen()
@@ -94,21 +104,41 @@ def make_server(config: ServeConfig) -> PlanServer:
     """Returns the server of a checkpoint and planning settings.
 
     Raises:
-        ValueError: If there is no such checkpoint, file or device, or a setting is wrong.
+        ValueError: If there is no such checkpoint, file, recordings or device, or a setting is wrong.
     """
+    if config.imagine is not None and config.checkpoint == "toy":
+        raise ValueError("the toy model looks at no images, so it imagines none: leave --imagine out")
     settings = {"checkpoint": config.checkpoint, "device": config.device, "precision": config.precision}
     planning = load_config(EvaluateConfig, config.plan, settings)
     model = load_model(planning)
     size = image_size(config.checkpoint)
 
     def make_controller(spec: ActionSpec) -> Controller:
-        objective = partial(make_objective, config=planning.objective, spec=spec)
+        objective = partial(make_objective, config=planning.objective, spec=spec, model=model)
         return Controller(model, make_planner(planning.planner), spec, planning.controller, objective)
 
     horizon = make_controller(model.action_spec).planner.horizon
     goal_pose = config.checkpoint == "toy" or planning.objective.pose_weight > 0
-    offer = Offer(Path(config.checkpoint).name, model.action_spec, horizon, size, goal_pose)
+    gallery = None if config.imagine is None else make_gallery(config.imagine, model)
+    offer = Offer(Path(config.checkpoint).name, model.action_spec, horizon, size, goal_pose, gallery)
     return PlanServer(make_controller, offer, config.listen())
+
+
+def make_gallery(folder: Path, model: WorldModel) -> Gallery:
+    """Returns frames of recordings as a model sees them, showing progress.
+
+    Raises:
+        DatasetError: If the recordings cannot be read.
+    """
+    from envs.episodes.open import open_dataset
+    from world_model.neighbours import Gallery, gallery_frames
+    from world_model.vjepa2_ac import VJEPA2AC
+
+    assert isinstance(model, VJEPA2AC), "make_server has seen to it"
+    dataset = open_dataset(folder)
+    frames = gallery_frames(dataset)
+    with tqdm(total=len(frames), desc=f"frames of {folder}", unit="frame", file=sys.stderr) as bar:
+        return Gallery(dataset, frames, model.encoder, bar.update)
 
 
 def image_size(checkpoint: str) -> int | None:

@@ -18,6 +18,7 @@ from planner.episode import run_episode
 from world_model.checkpoint import find_checkpoint, load_checkpoint
 from world_model.pretrain import PretrainConfig
 from world_model.train import TrainConfig
+from world_model.train_critic import TrainCriticConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,9 +45,14 @@ def test_every_config_in_the_repository_is_valid(path):
         "pretrain": PretrainConfig,
         "train": TrainConfig,
         "plan": program("evaluate").EvaluateConfig,
+        "manipulation": program("evaluate").EvaluateConfig,
+        "suite": program("_suite_config").SuiteConfig,
+        "critic": TrainCriticConfig,
         "deploy": program("_deploy_arm").ArmFile,
         "reading": Reading,
     }
+    if path.parent.name == "cube-single" and path.stem == "collect":
+        kinds["collect"] = program("collect_ogbench").CollectConfig
     load_config(kinds[path.parent.name if path.parent.name in kinds else path.stem], path)
 
 

@@ -18,7 +18,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from background import wait_until
+from background import running, wait_until
 from fake_arms import START, FakeArm
 from PIL import Image
 from plan_servers import healthy, url
@@ -34,6 +34,7 @@ from envs.mujoco.arm import arm_action_spec
 from envs.pose import difference
 from envs.spec import Observation
 from planner.executor import ExecutorConfig
+from tests.imagining import make_imagining_server
 from tests.small_training import make_config, make_encoder, run
 from world_model.batches import WindowBatches
 from world_model.latents import build_latents
@@ -157,28 +158,46 @@ def test_an_interrupted_run_stops_the_arm_and_keeps_what_was_recorded(workshop: 
 
 def test_a_planner_that_fails_ends_the_run_as_an_error_and_leaves_no_empty_recording(tmp_path: Path) -> None:
     class Broken:
-        def infer(self, observation, committed=None) -> dict:
+        def infer(self, observation, committed=None, deadline=None) -> dict:
             raise RuntimeError("out of order")
 
     driving, arm = program("_deploy_drive"), FakeArm(time)
     watched = program("_deploy_arm").WatchedArm(arm)
-    source = driving.GoalNote(Broken(), [np.zeros((8, 8, 3), np.uint8)])
+    source = driving.PlanNotes(Broken(), [np.zeros((8, 8, 3), np.uint8)])
     manner = driving.Manner(program().RuntimeConfig(), 3, record=tmp_path)
-    outcome = driving.drive(watched, source, source, manner, program("_deploy_view").NoView(), verbose=False)
+    outcome = driving.drive(watched, source, manner, program("_deploy_view").NoView(), verbose=False)
     assert outcome.status == 1 and "out of order" in outcome.reason and arm.stops
     assert outcome.recording is None and not list((tmp_path / "recordings").iterdir())
 
 
-def test_each_step_is_shown_with_the_goal_that_it_pursued() -> None:
+def test_each_step_is_shown_with_the_goal_that_it_pursued_and_what_its_plan_was_to_lead_to() -> None:
     class Scheduled:
-        def infer(self, observation, committed=None) -> dict:
-            return {"goal": int(observation.time > 0.1)}
+        def infer(self, observation, committed=None, deadline=None) -> dict:
+            if observation.time < 0.1:
+                return {"goal": 0}
+            return {"goal": 1, "imagined": np.full((2, 2, 3), 7, np.uint8), "imagined_distance": 0.5}
 
     first, second = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
-    note, steps = program("_deploy_drive").GoalNote(Scheduled(), [first, second]), make_steps(3)
+    notes, steps = program("_deploy_drive").PlanNotes(Scheduled(), [first, second]), make_steps(3)
     for step in steps[:-1]:
-        note.infer(step.observation)
-    assert [note.of(step) is image for step, image in zip(steps, (first, second, second), strict=True)] == [True] * 3
+        notes.infer(step.observation)
+    before, after, end = (notes.shown(step) for step in steps)
+    assert before.goal is first and before.imagined is None
+    assert after.goal is end.goal is second and after.imagined is end.imagined
+    assert after.imagined.distance == 0.5 and after.imagined.picture.shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize("picture", [np.zeros((2, 2, 3)), np.zeros((2, 2), np.uint8), np.zeros((0, 2, 3), np.uint8), 3])
+def test_what_is_no_picture_is_no_imagined_end(picture: object) -> None:
+    with pytest.raises(ValueError, match="no picture"):
+        program("_deploy_drive").read_imagined({"imagined": picture, "imagined_distance": 0.5})
+
+
+def test_the_imagined_end_stands_between_camera_and_goal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(make_imagining_server().run) as url:
+        workshop, margin = Workshop(tmp_path, url, monkeypatch), program("_deploy_view").MARGIN
+        assert workshop.deploy("--max-steps", "2", "--view", "video", "--live") == 0
+    assert read_header(tmp_path / "results/view.mp4").width == 3 * 360 + 4 * margin
 
 
 def test_the_simulated_arm_is_recorded_and_does_the_same_again(url: str, tmp_path: Path, capsys) -> None:
@@ -242,11 +261,14 @@ def answers(address: str) -> bool:
         return False
 
 
-def test_a_plan_server_that_does_not_start_is_named_in_one_line(tmp_path: Path, capsys) -> None:
-    flags = ["--checkpoint", "toy", "--plan", "nowhere.yaml", "--output", str(tmp_path)]
-    assert program().main(flags) == 1
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [(["--plan", "nowhere.yaml"], "nowhere.yaml"), (["--imagine", "data"], "the toy model looks at no images")],
+)
+def test_a_plan_server_that_does_not_start_is_named_in_one_line(flags, why, tmp_path: Path, capsys) -> None:
+    assert program().main(["--checkpoint", "toy", *flags, "--output", str(tmp_path)]) == 1
     error = capsys.readouterr().err
-    assert "the plan server did not start" in error and "nowhere.yaml" in error and "Traceback" not in error
+    assert "the plan server did not start" in error and why in error and "Traceback" not in error
 
 
 def make_steps(count: int, height: int = 24, width: int = 32) -> list[RecordedStep]:
@@ -271,6 +293,15 @@ def test_a_video_has_a_frame_for_each_step_of_a_camera_of_any_shape(tmp_path: Pa
         assert poster.width > poster.height
 
 
+def test_a_video_shows_a_plain_panel_where_there_was_no_time_to_imagine() -> None:
+    view, (first, second) = program("_deploy_view"), make_steps(2, height=32)
+    goal, imagined = np.zeros((8, 8, 3), np.uint8), view.Imagined(np.full((8, 8, 3), 250, np.uint8), 0.25)
+    steps = [view.Shown(first, goal), view.Shown(second, goal, imagined)]
+    middle = (view.HEADER + view.HEIGHT // 2, view.MARGIN + 360 + view.MARGIN + 180)
+    colours = [tuple(np.asarray(frame)[middle].tolist()) for frame in view.draw_frames(steps, "a run")]
+    assert colours == [view.PALE, (250, 250, 250)]
+
+
 def test_rerun_gets_every_step_and_its_absence_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     view, logged = program("_deploy_view"), []
     monkeypatch.setitem(sys.modules, "rerun", None)
@@ -285,9 +316,11 @@ def test_rerun_gets_every_step_and_its_absence_is_said(monkeypatch: pytest.Monke
     )
     monkeypatch.setitem(sys.modules, "rerun", fake)
     viewer = view.make_view("rerun")
-    for step in make_steps(2):
-        viewer.show(view.Shown(step, np.zeros((4, 4, 3), np.uint8)))
-    assert logged == [0, "camera", "goal", "cost", "latency", 1, "camera", "goal"]
+    picture = np.zeros((4, 4, 3), np.uint8)
+    for step, imagined in zip(make_steps(2), (view.Imagined(picture, 0.5), None), strict=True):
+        viewer.show(view.Shown(step, picture, imagined))
+    told = ["camera", "goal", "imagined", "imagined_distance", "cost", "latency"]
+    assert logged == [0, *told, 1, "camera", "goal"]
 
 
 def test_a_rehearsal_says_what_the_safety_filter_would(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,6 +428,8 @@ def test_the_example_files_are_arms_and_the_twins_is_the_default() -> None:
         ["--live", "--step", "--runtime.mode", "overlapping"],
         ["--goal", "a.png", "--episodes", "2"],
         ["--replay", "x", "--goal", "a.png"],
+        ["--imagine", "data", "--server", "ws://127.0.0.1:9"],
+        ["--imagine", "data", "--replay", "x"],
         ["--arm", str(ROOT / "scripts/configs/deploy/franka.yaml")],
         ["--arm", "nowhere.yaml", "--goal", "a.png"],
         ["--max-steps", "0"],

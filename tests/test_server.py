@@ -167,6 +167,8 @@ with PlanClient({url!r}) as client:
         ({"observation": PLAIN, "committed": np.full((1, 7), np.inf)}, "finite"),
         ({"observation": PLAIN, "deadline": -1}, "above 0"),
         ({"observation": PLAIN, "deadline": "soon"}, "got a str"),
+        ({"observation": PLAIN, "imagine": True}, "cannot imagine: start it with --imagine"),
+        ({"observation": PLAIN, "imagine": 1}, "true or false, got a int"),
         ({"reset": {"goals": [], "seed": 0}}, "1 to 16 goals"),
         ({"reset": {"goals": [{"image": PLAIN["image"]}], "seed": 0}}, "goal 0: the pose"),
         ({"reset": {"goals": [{"image": PLAIN["image"], "pose": GOAL}] * 17}}, "1 to 16 goals"),

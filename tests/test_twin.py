@@ -1,17 +1,25 @@
-"""The simulated arm in real time."""
+"""The simulated arm in real time, in this process and in one of its own."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from background import held, wait_until
 
 from envs.arm import ArmError, OutOfReach
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
 from envs.mujoco.twin import MujocoTwin, TwinConfig
+from envs.mujoco.twin_process import TwinProcess
 from envs.safety import SafeArm
+from planner.executor import Executor
 
 PLACE = np.array([0.5, 0.0, 0.25, *DOWN, 0.0])
 
@@ -26,9 +34,20 @@ def twin() -> Iterator[MujocoTwin]:
     twin.close()
 
 
+def lead(arm: SafeArm, target: np.ndarray) -> None:
+    """Commands a position until the arm is there; a busy machine leaves out set-points, and simulates slower."""
+
+    def there() -> bool:
+        arm.command(target[:6], target[6], 0.25)
+        return float(np.abs(arm.observe().pose - target)[:3].max()) < 2e-3
+
+    assert wait_until(there, 30.0)
+
+
 def test_observations_come_at_the_cameras_rate_with_the_time_of_the_image(twin: MujocoTwin) -> None:
+    begin = time.monotonic()
     seen = {twin.observe().time: twin.observe() for _ in range(100) if time.sleep(0.005) is None}
-    assert 2 <= len(seen) <= 12
+    assert 2 <= len(seen) <= 2 + TwinConfig().camera_rate * (time.monotonic() - begin)
     assert all(observation.image.any() for observation in seen.values())
     assert 0.0 <= time.monotonic() - twin.observe().time < 1.0
 
@@ -37,13 +56,10 @@ def test_time_passes_by_itself_and_commands_arrive(twin: MujocoTwin) -> None:
     safe = SafeArm(twin)
     safe.observe()
     target = PLACE + np.array([0.075, 0.06, -0.05, 0, 0, 0, 1.0])
-    for _ in range(4):  # a busy machine leaves out set-points
-        safe.command(target[:6], target[6], 0.25)
+    lead(safe, target)
     begin = twin.arm.data.time
-    time.sleep(0.3)
-    assert twin.arm.data.time > begin
-    np.testing.assert_allclose(twin.observe().pose[:3], target[:3], atol=2e-3)
-    assert twin.observe().pose[6] > 0.9
+    assert wait_until(lambda: twin.arm.data.time > begin)
+    assert wait_until(lambda: twin.observe().pose[6] > 0.9)
 
 
 def test_a_set_point_out_of_reach_is_an_error_and_the_arm_holds(twin: MujocoTwin) -> None:
@@ -81,3 +97,94 @@ def test_a_closed_twin_says_so_and_its_arm_is_the_callers_again(twin: MujocoTwin
 def test_an_impossible_camera_is_refused() -> None:
     with pytest.raises(ValueError, match="camera_rate"):
         TwinConfig(camera_rate=0.0)
+
+
+def make_process() -> TwinProcess:
+    arm = MujocoArm(MujocoArmConfig(image_size=64))
+    arm.set_pose(PLACE)
+    arm.set_block(0, np.array([0.6, -0.15]), 0.3)
+    return TwinProcess(arm)
+
+
+def children_of(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(child) for listed in children for child in listed.read_text().split()]
+
+
+def failure_of(step: Callable[[], object]) -> str:
+    """What a step fails with, once it does."""
+    told: list[str] = []
+
+    def fails() -> bool:
+        try:
+            step()
+        except ArmError as error:
+            told.append(str(error))
+        return bool(told)
+
+    assert wait_until(fails)
+    return told[0]
+
+
+def test_a_process_of_its_own_simulates_the_arm_as_it_was_placed_and_ends_with_close() -> None:
+    twin, before, idle = make_process(), children_of(os.getpid()), held()
+    for _ in range(2):  # connected again it starts afresh
+        twin.connect()
+        twin.connect()
+        seen = twin.observe()
+        np.testing.assert_allclose(seen.pose, PLACE, atol=5e-3)
+        assert np.abs(seen.image.astype(int) - twin.arm.render(64)).mean() < 1.0
+        safe = SafeArm(twin)
+        safe.observe()
+        lead(safe, PLACE + np.array([0.05, 0.04, -0.03, 0, 0, 0, 0]))
+        assert len(children_of(os.getpid())) == len(before) + 1
+        twin.close()
+        twin.close()
+        assert children_of(os.getpid()) == before
+    twin.arm.close()
+    assert held() == idle
+    with pytest.raises(ArmError, match="not connected"):
+        twin.observe()
+
+
+@pytest.mark.parametrize(("number", "says"), [(signal.SIGKILL, "exit status -9"), (signal.SIGSTOP, "did not answer")])
+def test_a_process_that_dies_or_hangs_ends_the_run_with_its_reason(number: signal.Signals, says: str) -> None:
+    twin, before = make_process(), set(children_of(os.getpid()))
+    twin.connect()
+    safe = SafeArm(twin)
+    safe.observe()
+    executor = Executor(safe)
+    executor.start()
+    (child,) = set(children_of(os.getpid())) - before
+    os.kill(child, number)
+    try:
+        assert says in failure_of(safe.observe)
+        if number == signal.SIGKILL:
+            assert says in failure_of(lambda: twin.send(PLACE))
+    finally:
+        executor.stop("over")
+        twin.close()
+    assert set(children_of(os.getpid())) == before
+
+
+def test_a_failed_simulation_is_named_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "nothing")
+    twin = make_process()
+    with pytest.raises(ArmError, match=r"the simulated arm \(its process\) has ended: .*MUJOCO_GL"):
+        twin.connect()
+
+
+def test_the_process_ends_with_a_killed_parent() -> None:
+    code = """
+import time
+from test_twin import make_process
+twin = make_process()
+twin.connect()
+print("connected", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == b"connected\n"
+        (child,) = children_of(parent.pid)
+        parent.kill()
+    assert wait_until(lambda: not Path(f"/proc/{child}").exists())
