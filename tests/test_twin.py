@@ -47,7 +47,7 @@ def lead(arm: SafeArm, target: np.ndarray) -> None:
 def test_observations_come_at_the_cameras_rate_with_the_time_of_the_image(twin: MujocoTwin) -> None:
     begin = time.monotonic()
     seen = {twin.observe().time: twin.observe() for _ in range(100) if time.sleep(0.005) is None}
-    assert 2 <= len(seen) <= 2 + TwinConfig().camera_rate * (time.monotonic() - begin)
+    assert 2 <= len(seen) <= 3 + TwinConfig().camera_rate * (time.monotonic() - begin)  # one older, one on each edge
     assert all(observation.image.any() for observation in seen.values())
     assert 0.0 <= time.monotonic() - twin.observe().time < 1.0
 
