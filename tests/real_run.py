@@ -51,7 +51,8 @@ def main(folder: Path) -> None:
     with Recorder(folder, arm.action_spec) as recorder, runtime, stopping_on_signals(runtime.stop):
         for count, step in enumerate(runtime.run(1000), start=1):
             recorder.record(step)
-            (folder / "steps").write_text(str(count))
+            (folder / "steps.new").write_text(str(count))
+            (folder / "steps.new").replace(folder / "steps")  # whole, whenever this is killed
             print(count, flush=True)
     print(runtime.reason, flush=True)
 

@@ -1,5 +1,6 @@
 """What each driver of a real arm says and does when its robot, gripper, camera or library fails."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -441,6 +442,17 @@ def test_a_child_that_speaks_otherwise_is_named(program, message):
         child.ask({}, PATIENCE)
     child.close()
     child.close()
+
+
+def test_a_child_is_heard_by_a_process_with_a_thousand_open_files() -> None:
+    with contextlib.ExitStack() as files:
+        for _ in range(1100):
+            files.enter_context(open(os.devnull))
+        child = JsonChild(
+            [sys.executable, "-c", "import sys; sys.stdin.readline(); print('{}', flush=True)"], "a child"
+        )
+        files.callback(child.close)
+        assert child.ask({}, 10.0) == {}
 
 
 # ROS 2.

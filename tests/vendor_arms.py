@@ -1,5 +1,6 @@
 """Every real arm's driver over a fake of its vendor's library, for the tests."""
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Generator, Iterator
@@ -73,8 +74,8 @@ def make_arm(vendor: str, folder: Path) -> Generator[StreamingArm, None, None]:
         case "ur":
             server = library("robotiq_server").RobotiqServer()
             robot().state["gripper server"] = server
-            yield URArm(URConfig(address="127.0.0.1", camera=CAMERA, gripper=RobotiqConfig(port=server.port)))
-            server.close()
+            with contextlib.closing(server):
+                yield URArm(URConfig(address="127.0.0.1", camera=CAMERA, gripper=RobotiqConfig(port=server.port)))
         case "lerobot":
             yield LeRobotArm(so101(folder))
         case "ros2":

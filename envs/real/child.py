@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import subprocess
 import tempfile
 import time
@@ -75,7 +75,9 @@ class JsonChild:
 
     def _read_line(self, deadline: float, timeout: float) -> bytes:
         while b"\n" not in self._received:
-            ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
+            with selectors.DefaultSelector() as selector:  # select.select takes no file number over 1023
+                selector.register(self._answers, selectors.EVENT_READ)
+                ready = selector.select(max(0.0, deadline - time.monotonic()))
             if not ready:
                 raise ArmError(f"{self._name} did not answer within {timeout} s")
             chunk = os.read(self._answers.fileno(), _LONGEST)
