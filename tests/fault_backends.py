@@ -97,7 +97,8 @@ class Stage:
         faults: What else may go wrong here, by name.
         vendor: What the vendor's fake was told; None where there is none.
         limits: Of the safety filter.
-        slack: How exactly the fake tells where it was sent [m]; tilt is not told exactly either where it is above zero.
+        slack: How exactly the fake tells where it was sent [m].
+        slack_angle: The same for its tilt [rad]; None for the same number.
         left: Threads that were not over when all was closed.
         broken: Errors that ended a thread.
     """
@@ -109,6 +110,7 @@ class Stage:
     vendor: Vendor | None = None
     limits: SafetyLimits = LIMITS
     slack: float = 1e-6
+    slack_angle: float | None = None
     left: list[str] = field(default_factory=list)
     broken: list[BaseException] = field(default_factory=list)
 
@@ -333,7 +335,9 @@ def twin(folder: Path, late: Callable[[], float], generator: np.random.Generator
     driver.observe = noted_observe
     with contextlib.closing(clock):
         arm = FaultyArm(driver, clock, generator)
-        yield Stage(clock, arm, arm, {}, told, slack=8e-3)
+        yield Stage(
+            clock, arm, arm, {}, told, slack=8e-3, slack_angle=2.5e-2
+        )  # its inverse kinematics is exact to 0.02 rad
         driver.close()
 
 

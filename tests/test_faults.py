@@ -230,7 +230,8 @@ def check_vendor(trial: Trial, told: Vendor) -> None:
         assert np.all(goal.position >= np.subtract(limits.workspace_low, slack)), f"{goal} is outside"
         assert np.all(goal.position <= np.add(limits.workspace_high, slack)), f"{goal} is outside"
     turned = [goal.rotation for goal in goals if goal.rotation is not None]
-    assert not turned or tilt(turned) < limits.max_tilt + slack
+    angle = slack if trial.stage.slack_angle is None else trial.stage.slack_angle
+    assert not turned or tilt(turned) < limits.max_tilt + angle
     assert all(-1e-6 <= closedness <= 1 + 1e-6 for closedness in told.grips)
     if told.exact:
         calls = [call for call in trial.stage.judged.calls if call.kind == "send"]
