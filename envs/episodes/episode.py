@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from envs.spec import ActionSpec
+from envs.pose import motion_of
+from envs.spec import ActionSpec, Observation
 
 
 class DatasetError(ValueError):
@@ -58,6 +59,21 @@ class Episode:
         object.__setattr__(self, "poses", check_rows("poses", self.poses, len(images)))
         object.__setattr__(self, "actions", check_rows("actions", self.actions, len(images) - 1))
         self._check_spec()
+
+    @classmethod
+    def from_observations(
+        cls,
+        observations: Sequence[Observation],
+        spec: ActionSpec,
+        task: str,
+        seed: int,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Returns the episode of what was seen once an action: actions are the differences of the *measured* poses."""
+        poses = np.stack([observation.pose for observation in observations])
+        images = np.stack([observation.image for observation in observations])
+        actions = motion_of(spec).difference(poses[:-1], poses[1:])
+        return cls(images, poses, actions, spec.rate, spec, task, seed, extra or {})
 
     def _check_spec(self) -> None:
         """Returns if the actions have the spec's width and last as long as the spec says."""

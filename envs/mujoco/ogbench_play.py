@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from envs.episodes import Episode
 from envs.mujoco.ogbench import STEPS, OgbenchArm, Variant, cube_limits
-from envs.pose import compose, difference
+from envs.pose import compose
 from envs.safety import SafeArm
 
 _STACKING: dict[Variant, float] = {"single": 0.0, "double": 0.25}  # OGBench's largest shares of targets on a cube
@@ -144,17 +144,9 @@ def record_cube_play(arm: OgbenchArm, config: CubePlayConfig, seed: int) -> Epis
                 script.step()
         observations.append(driver.observe())
         heights.append(arm.cubes()[:, 2])
-    poses = np.stack([observation.pose for observation in observations])
-    return Episode(
-        images=np.stack([observation.image for observation in observations]),
-        poses=poses.astype(np.float32),
-        actions=difference(poses[:-1], poses[1:]).astype(np.float32),
-        rate=arm.action_spec.rate,
-        spec=arm.action_spec,
-        task=f"OGBench cube-{config.variant}{', driven' if script.driven else ''}",
-        seed=seed,
-        extra={"lifts": _lifts(np.stack(heights))},
-    )
+    task = f"OGBench cube-{config.variant}{', driven' if script.driven else ''}"
+    extra = {"lifts": _lifts(np.stack(heights))}
+    return Episode.from_observations(observations, arm.action_spec, task, seed, extra)
 
 
 def _lifts(heights: Float[np.ndarray, "T cubes"]) -> int:

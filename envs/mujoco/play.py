@@ -119,16 +119,7 @@ def record_episode(arm: MujocoArm, config: PlayConfig, seed: int, watch: Watch |
         driver.command(target[:6], float(target[6]), arm.action_spec.period)
         observations.append(driver.observe())
         watch.look(arm)
-    poses = np.stack([observation.pose for observation in observations])
-    return Episode(
-        images=np.stack([observation.image for observation in observations]),
-        poses=poses.astype(np.float32),
-        actions=difference(poses[:-1], poses[1:]).astype(np.float32),
-        rate=arm.action_spec.rate,
-        spec=arm.action_spec,
-        task=str(name),
-        seed=seed,
-    )
+    return Episode.from_observations(observations, arm.action_spec, str(name), seed)
 
 
 def _steps(
