@@ -1,6 +1,7 @@
 """Checkpoints on disk: NAME/manifest.yaml, NAME/encoder/ (transformers format), NAME/predictor.safetensors.
 
-Where a critic was trained, NAME/critic.safetensors is there too.
+Where a critic was trained, NAME/critic.safetensors is there too, and NAME/encoder/whitening.safetensors where tokens
+are whitened.
 
 The manifest says everything that planning needs (shapes, action spec, statistics, rate) and the SHA-256 of each file.
 Loading is strict and reads nothing but YAML, JSON and safetensors.
@@ -41,6 +42,7 @@ ENCODER_CONFIG, ENCODER_WEIGHTS, PREDICTOR_WEIGHTS = (
     "predictor.safetensors",
 )
 CRITIC_WEIGHTS = "critic.safetensors"
+WHITENING = "encoder/whitening.safetensors"
 FILES = frozenset((ENCODER_CONFIG, ENCODER_WEIGHTS, PREDICTOR_WEIGHTS))
 ENCODER_FIELDS = (  # of transformers' config.json, those that the encoder's outputs depend on
     "crop_size", "patch_size", "tubelet_size", "in_chans", "hidden_size", "num_attention_heads", "num_hidden_layers",
@@ -90,7 +92,7 @@ class Manifest:
     critic: CriticConfig | None = None
 
     def __post_init__(self) -> None:
-        expected = FILES if self.critic is None else FILES | {CRITIC_WEIGHTS}
+        expected = checkpoint_files(self.encoder, self.critic)
         if set(self.files) != expected:
             raise CheckpointError(f"files must be exactly {sorted(expected)}, got {sorted(self.files)}")
         if not self.fps > 0:
@@ -125,6 +127,8 @@ def save_checkpoint(
     if directory.exists() and not (directory / MANIFEST).is_file() and any(directory.iterdir()):
         raise CheckpointError(f"{directory} holds something that is no checkpoint; name another directory")
     directory.parent.mkdir(parents=True, exist_ok=True)
+    critic = None if model.critic is None else model.critic.config
+    files = checkpoint_files(model.encoder.config, critic)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         partial.chmod(0o755)
@@ -142,8 +146,10 @@ def save_checkpoint(
             licence=licence,
             parent=parent,
             training=dict(training),
-            files={name: file_sha256(partial / name) for name in _files(model)},
-            critic=None if model.critic is None else model.critic.config,
+            files={
+                name: file_sha256(partial / name) for name in sorted(checkpoint_files(model.encoder.config, critic))
+            },
+            critic=critic,
         )
         dump_config(manifest, partial / MANIFEST)
         _replace(directory, partial)
@@ -183,6 +189,8 @@ def load_checkpoint(
         parts.append((critic, CRITIC_WEIGHTS))
     for module, name in parts:
         load_weights(module, _read_weights(folder / name, stored), str(folder / name), dtype)
+    if encoder.whitening is not None:
+        load_weights(encoder.whitening, _read_weights(folder / WHITENING, torch.float32), str(folder / WHITENING))
     try:
         model = VJEPA2AC(encoder, predictor, manifest.action_spec, manifest.statistics, manifest.context, critic)
     except ValueError as error:
@@ -257,13 +265,16 @@ def _write_weights(folder: Path, model: VJEPA2AC, dtype: torch.dtype) -> None:
     model.encoder.model.config.save_pretrained(folder / "encoder")
     write_weights(folder / ENCODER_WEIGHTS, model.encoder.model.state_dict(), dtype)
     write_weights(folder / PREDICTOR_WEIGHTS, model.predictor.state_dict(), dtype)
+    if model.encoder.whitening is not None:
+        write_weights(folder / WHITENING, model.encoder.whitening.state_dict())  # small, and divides by small numbers
     if model.critic is not None:
         write_weights(folder / CRITIC_WEIGHTS, model.critic.state_dict(), dtype)
 
 
-def _files(model: VJEPA2AC) -> list[str]:
-    """Returns the names of a model's files beside the manifest."""
-    return sorted(FILES if model.critic is None else FILES | {CRITIC_WEIGHTS})
+def checkpoint_files(encoder: EncoderConfig, critic: CriticConfig | None) -> frozenset[str]:
+    """Returns the names of a checkpoint's files beside the manifest."""
+    there = {CRITIC_WEIGHTS: critic is not None, WHITENING: encoder.components is not None}
+    return FILES | {name for name, is_there in there.items() if is_there}
 
 
 def _read_weights(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:

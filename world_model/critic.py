@@ -69,6 +69,7 @@ class Critic(nn.Module):
         self.config = config
         self.embed_frame = nn.Linear(config.token_width, config.width)
         self.embed_goal = nn.Linear(config.token_width, config.width)
+        self.meet = nn.Sequential(nn.GELU(), nn.Linear(config.width, config.width))
         self.embed_pose = nn.Linear(config.pose_size, config.width)
         self.places = nn.Parameter(0.02 * torch.randn(config.tokens + 1, config.width))
         self.blocks = nn.ModuleList(
@@ -89,12 +90,12 @@ class Critic(nn.Module):
         """Returns the logits of the numbers of actions, K = `most_actions` + 1, and the first actions, normalised.
 
         Args:
-            tokens: Layer-normed, of the frames.
+            tokens: Of the frames.
             poses: Of the frames, normalised.
-            goal: Layer-normed, of the goals; one (b = 1) is shared by all frames.
+            goal: Tokens of the goals; one (b = 1) is shared by all frames.
         """
         dtype = self.places.dtype
-        pairs = self.embed_frame(tokens.to(dtype)) + self.embed_goal(goal.to(dtype))
+        pairs = self.meet(self.embed_frame(tokens.to(dtype)) + self.embed_goal(goal.to(dtype)))
         x = torch.cat([self.embed_pose(poses.to(dtype))[:, None], pairs], dim=1) + self.places  # (B, 1 + N, width)
         for block in self.blocks:
             x = block(x)

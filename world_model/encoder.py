@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import VJEPA2Config, VJEPA2Model
 
 from world_model.rope import frame_positions, rotary_tables, rotate_adjacent
+from world_model.whitening import Whitening
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -30,9 +31,10 @@ class EncoderConfig:
         heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over `width`.
         tubelet_size: Frames a token spans; one image is repeated that often.
+        components: Whitened directions that the tokens have, see `Whitening`; None for tokens as they are.
 
     Raises:
-        ValueError: If a number is not positive, the patches do not fill the image or the heads not the width.
+        ValueError: If a number is out of its range, the patches do not fill the image or the heads not the width.
     """
 
     image_size: int
@@ -42,6 +44,7 @@ class EncoderConfig:
     patch_size: int = 16
     mlp_ratio: float = 4.0
     tubelet_size: int = 2
+    components: int | None = field(default=None, repr=False)  # caches without it keep their names
 
     def __post_init__(self) -> None:
         for name in ("image_size", "patch_size", "width", "depth", "heads", "mlp_ratio", "tubelet_size"):
@@ -54,6 +57,8 @@ class EncoderConfig:
                 f"an encoder's heads must divide its width into heads of 6 or more: {self.heads} heads, "
                 f"width {self.width}"
             )
+        if self.components is not None and not 0 < self.components <= self.width:
+            raise ValueError(f"components must be 1 .. {self.width} (the width), got {self.components}")
 
     @property
     def grid(self) -> int:
@@ -127,10 +132,12 @@ class Encoder(nn.Module):
     """Turns images into tokens: transformers' VJEPA2Model without its masked predictor.
 
     Each image is a clip of its own, repeated to fill one tubelet, so frames never see each other. The output is
-    layer-normed once more, without scale and offset (eps 1e-5), on top of the encoder's own final norm.
+    layer-normed once more, without scale and offset (eps 1e-5), on top of the encoder's own final norm. An encoder with
+    `components` whitens that as well, for which its `whitening` must have been fitted.
 
     Attributes:
         config: Its shape.
+        whitening: The last step; None for layer-normed tokens as V-JEPA 2-AC takes them.
         model: transformers' VJEPA2Model; its `encoder.embeddings`, `encoder.layer` and `encoder.layernorm` may be
             called one by one, with `position_mask` (B, n) naming the patches that are present.
     """
@@ -145,6 +152,8 @@ class Encoder(nn.Module):
             attention: Any = layer.attention
             attention.get_position_ids = self.rotary.positions
             attention.apply_rotary_embeddings = self.rotary.rotate
+        kept = config.components
+        self.whitening = None if kept is None else Whitening(self.tokens, config.width, kept)
 
     @property
     def tokens(self) -> int:
@@ -153,8 +162,8 @@ class Encoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Width of a token, D."""
-        return self.config.width
+        """Width of a token that comes out, D."""
+        return self.config.components or self.config.width
 
     def preprocess(self, images: UInt8[Tensor, "B h w 3"]) -> Float[Tensor, "B 3 S S"]:
         """Returns normalised pixels: centre square crop, bilinear resize without antialias, ImageNet mean and std.
@@ -177,7 +186,7 @@ class Encoder(nn.Module):
         return (resized - mean) / std
 
     def forward(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B N D"]:
-        """Returns the layer-normed tokens of normalised images.
+        """Returns the tokens of normalised images, layer-normed and, with `components`, whitened.
 
         Raises:
             ValueError: If the images are not the configured size: the grid would silently be another.
@@ -186,10 +195,19 @@ class Encoder(nn.Module):
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
             raise ValueError(f"this encoder takes images (B, 3, {size}, {size}), got {tuple(pixels.shape)}")
         clips = pixels[:, None].expand(-1, self.config.tubelet_size, -1, -1, -1)
-        return layer_norm(self.model.encoder(clips.to(self.model.dtype)).last_hidden_state)
+        tokens = layer_norm(self.model.encoder(clips.to(self.model.dtype)).last_hidden_state)
+        return tokens if self.whitening is None else self.whitening(tokens)
+
+    def restore(self, predicted: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        """Returns predicted tokens normed as this encoder's own are: layer-normed, or as they are where whitened."""
+        return layer_norm(predicted) if self.whitening is None else _at_least_float32(predicted)
 
 
 def layer_norm(tokens: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
     """Returns tokens of mean 0 and variance 1 (eps 1e-5), no scale, no offset, in float32 or better."""
-    tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    tokens = _at_least_float32(tokens)
     return functional.layer_norm(tokens, tokens.shape[-1:], eps=1e-5)
+
+
+def _at_least_float32(tokens: Tensor) -> Tensor:
+    return tokens.to(torch.promote_types(tokens.dtype, torch.float32))

@@ -53,7 +53,10 @@ def latent_layout(dataset: EpisodeSource, encoder: Encoder, shard_bytes: int = S
     digest = hashlib.sha256()
     preprocessing = (IMAGE_MEAN, IMAGE_STD, inspect.getsource(Encoder.preprocess))
     digest.update(repr((encoder.config, preprocessing, dataset.fingerprint)).encode())
-    for name, value in sorted(encoder.model.state_dict().items()):
+    weights = encoder.model.state_dict()
+    if encoder.whitening is not None:
+        weights |= encoder.whitening.state_dict(prefix="whitening.")
+    for name, value in sorted(weights.items()):
         digest.update(f"{name} {tuple(value.shape)}".encode())
         digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     shape = (encoder.tokens, encoder.width)
@@ -124,7 +127,7 @@ class EncodedImages:
     def __reduce__(self) -> tuple[Any, ...]:
         """Returns what `_in_worker` makes this of again."""
         weights = io.BytesIO()
-        torch.save(self.encoder.model.state_dict(), weights)
+        torch.save(self.encoder.state_dict(), weights)
         device = self.encoder.rotary.tables.device
         return _in_worker, (self.dataset, self.encoder.config, weights.getvalue(), device, self.batch, self.threads)
 
@@ -135,7 +138,7 @@ def _in_worker(
     """Returns the same in a worker process, with its share of the threads."""
     torch.set_num_threads(threads)
     encoder = Encoder(config)
-    encoder.model.load_state_dict(torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True), assign=True)
+    encoder.load_state_dict(torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True), assign=True)
     return EncodedImages(dataset, encoder.requires_grad_(False).eval().to(device), batch, threads)
 
 

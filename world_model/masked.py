@@ -140,7 +140,7 @@ class MaskedPredictorConfig:
     """Size of the network that guesses the hidden patches' latents; it is thrown away after pretraining.
 
     Attributes:
-        width: Token width; narrow, so that the encoder has to do the work.
+        width: Token width; narrower than the encoder's, so that the encoder has to do the work.
         depth: Layers.
         heads: Attention heads.
     """
@@ -158,10 +158,10 @@ class MaskedPredictorConfig:
 
 
 class MaskedPredictor(nn.Module):
-    """Guesses the latents of hidden patches from those of visible ones.
+    """Guesses the target latents of visible and of hidden patches from the encoder's latents of visible ones.
 
     Visible latents and one learned mask token a hidden patch, each with its place's sine-cosine code, go through a
-    few pre-norm transformer layers; the outputs at the mask tokens are the guesses.
+    few pre-norm transformer layers; the outputs are the guesses.
 
     Args:
         config: Its size.
@@ -189,8 +189,8 @@ class MaskedPredictor(nn.Module):
 
     def forward(
         self, tokens: Float[Tensor, "B V D"], visible: Int[Tensor, " V"], hidden: Int[Tensor, " M"]
-    ) -> Float[Tensor, "B M D"]:
-        """Returns the guessed latents of the hidden patches.
+    ) -> tuple[Float[Tensor, "B V D"], Float[Tensor, "B M D"]]:
+        """Returns the guessed latents of the visible and of the hidden patches.
 
         Args:
             tokens: Latents of the visible patches.
@@ -202,7 +202,8 @@ class MaskedPredictor(nn.Module):
         x = torch.cat([seen, asked], dim=1)  # (B, V + M, width)
         for layer in self.layers:
             x = layer(x)
-        return self.project(self.norm(x[:, len(visible) :]))
+        guessed = self.project(self.norm(x))
+        return guessed[:, : len(visible)], guessed[:, len(visible) :]
 
 
 def position_codes(width: int, grid: int) -> Float[Tensor, "N W"]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from world_model.clips import Shuffle, split_episodes
@@ -27,6 +29,7 @@ from world_model.masked import (
     patchify,
 )
 from world_model.store import FrameStore
+from world_model.whitening import whiten
 
 SESSION_FIELDS = ("data", "output", "cache", "device", "save_every")  # these may change when a run is resumed
 
@@ -54,6 +57,10 @@ class PretrainConfig:
         weight_decay: AdamW's, not on biases and norms.
         momentum: Of the averaged target encoder, rising linearly from the first to the second number.
         clip: Largest gradient norm; 0 for none.
+        visible_weight: Weight of the visible patches' error in the loss, beside 1 for the hidden ones'; 0 for none.
+            What nothing else in an image tells, such as where an object lies, can't be guessed where it is hidden, so
+            the tokens make little of it; asked for where it is visible, it stays in them.
+        whiten_floor: What varies less than this share of the largest variance counts little in the targets.
         jitter: Largest relative change of an image's brightness and contrast; 0 for none.
         held_out: Share of episodes that is left out, the same as in `train.TrainConfig`.
         monitor_every: Steps between looks for collapse.
@@ -80,6 +87,8 @@ class PretrainConfig:
     weight_decay: float = 0.04
     momentum: tuple[float, float] = (0.996, 0.9995)
     clip: float = 1.0
+    visible_weight: float = 0.0
+    whiten_floor: float = 1e-3
     jitter: float = 0.0
     held_out: float = 0.05
     monitor_every: int = 20
@@ -97,6 +106,11 @@ class PretrainConfig:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.momentum[0] <= self.momentum[1] <= 1:
             raise ValueError(f"momentum must be two rising numbers between 0 and 1, got {self.momentum}")
+        if self.visible_weight < 0 or not 0 < self.whiten_floor <= 1:
+            raise ValueError(
+                "visible_weight must be at least 0 and whiten_floor over 0 and at most 1, got "
+                f"{self.visible_weight} and {self.whiten_floor}"
+            )
         if not 0 <= self.jitter < 1:
             raise ValueError(f"jitter must be at least 0 and under 1, got {self.jitter}")
 
@@ -111,10 +125,11 @@ class Pretrainer:
 
     The loss of images x with visible patches V and hidden patches M is
 
-        mean | P(E(x_V), V, M) - W(LN(E_avg(x)))_M |
+        mean | P(E(x_V), V, M)_M - W(LN(E_avg(x)))_M |  +  visible_weight * the same over V
 
     in which E sees only V, E_avg is the exponential moving average of E and gets no gradient, and LN has no
-    parameters (arXiv 2506.09985, section 2; one mask a step, shared by the batch). W, not in V-JEPA 2, is `whiten`:
+    parameters (arXiv 2506.09985, section 2; one mask a step, shared by the batch). The second part is the dense loss of
+    V-JEPA 2.1 (arXiv 2603.14482) without its distances to the mask. W, not in V-JEPA 2, is `whiten`:
     before a camera that stands still most of a token is the same in all images, and of the rest most is whether the
     arm is there; without W the tokens soon say nothing else. Everything random in a step derives from the seed and
     the step's number, so parameters, optimiser and step are the whole state.
@@ -176,8 +191,12 @@ class Pretrainer:
             with torch.no_grad():
                 targets = layer_norm(encode_patches(self.target, patches, self.tables))
             seen = encode_patches(self.encoder, patches[:, visible], self.tables[:, visible])
-            guessed = self.predictor(seen, visible, hidden)
-        return (guessed.float() - whiten(targets)[:, hidden]).abs().mean(), targets
+            again, guessed = self.predictor(seen, visible, hidden)
+        wanted = whiten(targets, self.config.whiten_floor)
+        loss = (guessed.float() - wanted[:, hidden]).abs().mean()
+        if self.config.visible_weight:
+            loss = loss + self.config.visible_weight * (again.float() - wanted[:, visible]).abs().mean()
+        return loss, targets
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that a resumed run needs."""
@@ -197,19 +216,6 @@ def copy_encoder(encoder: Encoder) -> Encoder:
     twin = Encoder(encoder.config).to(next(encoder.parameters()).device)
     twin.load_state_dict(copy.deepcopy(encoder.state_dict()))
     return twin.requires_grad_(False).eval()
-
-
-@torch.no_grad()
-def whiten(tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-    """Returns what differs between images in each patch's tokens, with about unit covariance over batch and patches.
-
-    Directions with under a thousandth of the largest variance stay small: they are noise.
-    """
-    centred = (tokens - tokens.mean(0)).float()
-    flat = centred.flatten(0, 1)
-    variances, directions = torch.linalg.eigh(flat.T @ flat / len(flat))
-    scale = (variances.clamp_min(0.0) + 1e-3 * variances.max().clamp_min(1e-12)).rsqrt()
-    return centred @ (directions * scale) @ directions.T
 
 
 @torch.no_grad()
@@ -241,8 +247,26 @@ def pretrain(config: PretrainConfig, frames: FrameStore, report: Report) -> Path
         CollapseError: If the tokens collapsed.
     """
     trainer = Pretrainer(config, frames)
-    finished = run_steps(trainer, config, SESSION_FIELDS, frames.layout.key, report)
-    return save_encoder(trainer.target, config.output / "encoder") if finished else None
+    if not run_steps(trainer, config, SESSION_FIELDS, frames.layout.key, report):
+        return None
+    if trainer.target.whitening is not None:
+        fit_whitening(trainer.target, frames, trainer.numbers)
+    return save_encoder(trainer.target, config.output / "encoder")
+
+
+@torch.no_grad()
+def fit_whitening(encoder: Encoder, frames: FrameStore, numbers: Int[np.ndarray, " F"], images: int = 2048) -> None:
+    """Fits an encoder's whitening to some of the numbered frames, evenly chosen."""
+    assert encoder.whitening is not None
+    device, patch = encoder.rotary.tables.device, encoder.config.patch_size
+    chosen = numbers[np.linspace(0, len(numbers) - 1, min(images, len(numbers))).round().astype(np.int64)]
+    parts, tables = [], halves_tables(encoder)
+    for first in range(0, len(chosen), 64):
+        pixels = encoder.preprocess(torch.from_numpy(frames.gather(chosen[first : first + 64])).to(device))
+        parts.append(layer_norm(encode_patches(encoder, patchify(pixels, patch), tables)))
+    share = encoder.whitening.fit(torch.cat(parts))
+    kept, width = encoder.width, encoder.config.width
+    logging.getLogger(__name__).info("whitened: %d of %d directions, %.2f %% of the variance", kept, width, 100 * share)
 
 
 def check_collapse(config: PretrainConfig, step: int, health: dict[str, float], before: int) -> int:

@@ -15,7 +15,7 @@ from envs.pose import motion_of
 from envs.spec import ActionSpec, Observation
 from world_model.base import LatentState
 from world_model.critic import Critic
-from world_model.encoder import Encoder, layer_norm
+from world_model.encoder import Encoder
 from world_model.predictor import Cache, Predictor
 
 
@@ -241,10 +241,13 @@ class VJEPA2AC(nn.Module):
     def _predict(
         self, tokens: Tensor, actions: Tensor, poses: Tensor, cache: Cache | None, keep: bool = True
     ) -> tuple[Float[Tensor, "B T N D"], Cache]:
-        """Returns layer-normed predictions and the extended cache, from physical units; see `Predictor.extend`."""
+        """Returns predictions normed as tokens are and the extended cache, from physical units.
+
+        See `Predictor.extend` and `Encoder.restore`.
+        """
         actions, poses = self.normalise_actions(actions), self.normalise_poses(poses)
         predicted, cache = self.predictor.extend(tokens, actions, poses, cache, keep=keep)
-        return layer_norm(predicted), cache
+        return self.encoder.restore(predicted), cache
 
     def normalise_actions(self, actions: Float[Tensor, "*B A"]) -> Float[Tensor, "*B A"]:
         """Returns actions as the networks take them."""
