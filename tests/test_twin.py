@@ -16,6 +16,10 @@ from background import held, wait_until
 
 from envs.arm import ArmError, OutOfReach
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
+from envs.mujoco.expert import lift, perform
+from envs.mujoco.manipulation import place_at_random
+from envs.mujoco.objects import HELD_OUT_OBJECTS
+from envs.mujoco.scene import MANIPULATION_SCENE
 from envs.mujoco.twin import MujocoTwin, TwinConfig
 from envs.mujoco.twin_process import TwinProcess
 from envs.safety import SafeArm
@@ -188,3 +192,39 @@ time.sleep(60)
         (child,) = children_of(parent.pid)
         parent.kill()
     assert wait_until(lambda: not Path(f"/proc/{child}").exists())
+
+
+@pytest.fixture
+def holding_arm() -> MujocoArm:
+    """An arm with a cup in its hand."""
+    arm = MujocoArm(MujocoArmConfig(MANIPULATION_SCENE, image_size=64))
+    place_at_random(arm, HELD_OUT_OBJECTS[0], np.random.default_rng(0))
+    perform(arm, lift, np.array([0.5, 0.0, 0.15]))
+    assert arm.holding()
+    return arm
+
+
+def test_an_object_stays_in_the_twins_hand_until_it_opens(holding_arm: MujocoArm) -> None:
+    twin = MujocoTwin(holding_arm)
+    twin.connect()
+    safe = SafeArm(twin)
+    target = safe.observe().pose + np.array([0.0, 0.06, 0.05, 0, 0, 0, 0])
+    lead(safe, target)
+    held_there = holding_arm.holding()
+    target[6] = 0.0
+
+    def open_hand() -> bool:
+        safe.command(target[:6], target[6], 0.25)
+        return safe.observe().pose[6] < 0.1
+
+    assert held_there and wait_until(open_hand, 30.0)
+    twin.close()
+    assert not holding_arm.gripping()
+
+
+def test_the_process_shows_the_object_that_was_placed(holding_arm: MujocoArm) -> None:
+    twin = TwinProcess(holding_arm)
+    twin.connect()
+    seen, expected = twin.observe(), holding_arm.observe()
+    twin.close()
+    assert np.abs(seen.image.astype(int) - expected.image).mean() < 1.0

@@ -109,10 +109,16 @@ class MujocoArm:
             if step <= ramp:
                 self.data.ctrl[:7] = start + (joints - start) * (step / ramp)
             if not letting_go and self.gripping():
-                self.data.ctrl[7:9] = FINGER_TRAVEL * (1.0 - min(1.0, max(gripper, self._closedness() + _SQUEEZE)))
+                self._squeeze(gripper)
             mujoco.mj_step(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)
         return np.append(self._kinematics.forward(joints), gripper)
+
+    def set_fingers(self, gripper: float) -> None:
+        """Makes a closedness the fingers' set-point, or holds on to what they hold, see above (simulation only)."""
+        self.data.ctrl[7:9] = FINGER_TRAVEL * (1.0 - gripper)
+        if gripper >= self._closedness() - _RELEASE and self.gripping():
+            self._squeeze(gripper)
 
     def stop(self) -> None:
         """See `Arm.stop`. Set-points become the measured joint angles."""
@@ -167,12 +173,16 @@ class MujocoArm:
 
     def place_object(self, instance: ObjectInstance, position: Float[np.ndarray, "3"], yaw: float = 0.0) -> None:
         """Makes the scene's object that instance, at rest with its centre at (x, y, z) [m] (simulation only)."""
-        self.instance = instance
-        shape_object(self.model, instance)
+        self.set_instance(instance)
         joint = self.data.joint(BODY)
         joint.qpos[:] = (*position, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
         joint.qvel[:] = 0
         mujoco.mj_forward(self.model, self.data)
+
+    def set_instance(self, instance: ObjectInstance) -> None:
+        """Makes the scene's object that instance, wherever it is (simulation only)."""
+        self.instance = instance
+        shape_object(self.model, instance)
 
     def object_position(self) -> Float[np.ndarray, "3"]:
         """Returns the centre of the scene's object [m]: privileged, for tasks and scripted play."""
@@ -202,6 +212,10 @@ class MujocoArm:
         """Puts the simulation back to a `snapshot` (simulation only)."""
         mujoco.mj_setState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
         mujoco.mj_forward(self.model, self.data)
+
+    def _squeeze(self, gripper: float) -> None:
+        """Lets the fingers press on what is between them, or close as far as is asked if that is further."""
+        self.data.ctrl[7:9] = FINGER_TRAVEL * (1.0 - min(1.0, max(gripper, self._closedness() + _SQUEEZE)))
 
     def _closedness(self) -> float:
         opening = (self.data.joint("finger_left").qpos[0] + self.data.joint("finger_right").qpos[0]) / 2

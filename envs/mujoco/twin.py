@@ -14,7 +14,7 @@ from jaxtyping import Float
 from envs.arm import ArmError, OutOfReach
 from envs.clock import Clock
 from envs.mujoco.arm import MujocoArm
-from envs.mujoco.scene import FINGER_TRAVEL, HOME, TCP_SITE
+from envs.mujoco.scene import HOME, TCP_SITE
 from envs.pose import matrix_from_euler
 from envs.spec import Observation
 
@@ -63,7 +63,8 @@ class MujocoTwin:
         self._changed = threading.Condition()
         self._ending = False
         self._joints: Float[np.ndarray, "7"] = arm.data.ctrl[:7].copy()  # the newest set-point's
-        self._targets: Float[np.ndarray, "9"] | None = None  # of the servos, for the thread to take
+        self._targets: Float[np.ndarray, "8"] | None = None  # joint angles and closedness, for the thread to take
+        self._gripper: float | None = None  # closedness that was last asked for
         self._hold = False
         self._seen: Observation | None = None
 
@@ -77,7 +78,7 @@ class MujocoTwin:
             self._check_alive()
             return
         self.arm.close()  # what draws belongs to the thread that made it
-        self._ending, self._seen, self._targets = False, None, None
+        self._ending, self._seen, self._targets, self._gripper = False, None, None, None
         self._joints = self.arm.data.ctrl[:7].copy()
         self._thread = threading.Thread(target=self._run, name="twin", daemon=True)
         self._thread.start()
@@ -99,8 +100,7 @@ class MujocoTwin:
         joints = self._kinematics.follow(np.asarray(set_point[:6], dtype=np.float64), self._joints)
         if joints is None:
             raise OutOfReach(f"no joint angles near the present ones reach {np.round(set_point, 3)}")
-        fingers = FINGER_TRAVEL * (1.0 - np.clip(set_point[6], 0.0, 1.0))
-        self._joints, self._targets = joints, np.append(joints, [fingers, fingers])
+        self._joints, self._targets = joints, np.append(joints, np.clip(set_point[6], 0.0, 1.0))
 
     def stop(self) -> None:
         """See `StreamingArm.stop`. The servos hold the measured joint angles from the next round of physics on."""
@@ -151,15 +151,17 @@ class MujocoTwin:
         return max(0.0, behind - _MOST_BEHIND)
 
     def _follow(self) -> None:
-        """Moves the servos' targets."""
+        """Moves the servos' targets; fingers hold on to what they have as in `MujocoArm.command`."""
         data = self.arm.data
         if self._hold:
-            self._hold = False
+            self._hold, self._gripper = False, None
             self.arm.stop()
             self._joints = data.ctrl[:7].copy()
         targets, self._targets = self._targets, None
         if targets is not None:
-            data.ctrl[:9] = targets
+            data.ctrl[:7], self._gripper = targets[:7], float(targets[7])
+        if self._gripper is not None:
+            self.arm.set_fingers(self._gripper)
 
     def _look(self) -> None:
         """Draws what is seen now."""

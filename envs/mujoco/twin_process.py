@@ -19,13 +19,13 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, TextIO, TypeVar
 
-import mujoco
 import numpy as np
 from jaxtyping import Float
 
 from envs.arm import ArmError
 from envs.config import dump_config, load_config
 from envs.mujoco.arm import MujocoArm, MujocoArmConfig
+from envs.mujoco.objects import ObjectInstance
 from envs.mujoco.twin import MujocoTwin, TwinConfig
 from envs.real.child import JsonChild
 from envs.remote.arm import RemoteArm
@@ -41,14 +41,13 @@ _STARTING = 60.0  # s until the process must have drawn its first image
 _ANSWERING = 0.5  # s until it must show that it lives
 _ENDING = 1.0  # s that it takes to end by itself at most
 _FOLLOWING = FollowerConfig(timeout=1.0, stop_after=10.0)  # a busy machine is no broken network: its input tells that
-_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 class TwinProcess:
     """A `MujocoTwin` in a process of its own. See `envs.arm.StreamingArm`.
 
-    `connect` starts it with the arm as it is placed then, in the scene that the arm's configuration says, and `close`
-    ends it. The `MujocoArm` here never moves: it is the caller's, to place arm and blocks and to draw goals with.
+    `connect` starts it with arm and object as they are placed then, in the scene that the arm's configuration says, and
+    `close` ends it. The `MujocoArm` here never moves: it is the caller's, to place things and to draw goals with.
     Set-points and images go through an `envs.remote.arm.RemoteArm`, so a set-point out of reach is a failure, told
     with the next one. When the process dies, `send` and `observe` say so.
     """
@@ -76,7 +75,8 @@ class TwinProcess:
         request = {
             "arm": dump_config(self.arm.config),
             "twin": dump_config(self.config),
-            "state": _state_of(self.arm).tolist(),
+            "object": None if self.arm.instance is None else dump_config(self.arm.instance),
+            "state": self.arm.snapshot().tolist(),
             "token": token,
         }
         command = [sys.executable, "-P", "-m", "envs.mujoco.twin_process"]
@@ -141,8 +141,9 @@ def main() -> None:
     threading.excepthook = _end_with_error
     request = json.loads(requests.readline())
     arm = MujocoArm(load_config(MujocoArmConfig, request["arm"]))
-    mujoco.mj_setState(arm.model, arm.data, np.array(request["state"]), _STATE)
-    mujoco.mj_forward(arm.model, arm.data)
+    if request["object"] is not None:
+        arm.set_instance(load_config(ObjectInstance, request["object"]))
+    arm.restore(np.array(request["state"]))
     with closing(MujocoTwin(arm, load_config(TwinConfig, request["twin"]))) as twin:
         twin.connect()
         server = ArmServer(twin, ListenConfig(port=0, token=request["token"], silence=SILENCE), _FOLLOWING)
@@ -177,13 +178,6 @@ def _end_with_error(failure: threading.ExceptHookArgs) -> None:
     threading.__excepthook__(failure)
     sys.stderr.flush()
     os._exit(1)
-
-
-def _state_of(arm: MujocoArm) -> Float[np.ndarray, "state"]:
-    """Returns everything that an arm's simulation goes on from."""
-    state = np.empty(mujoco.mj_stateSize(arm.model, _STATE))
-    mujoco.mj_getState(arm.model, arm.data, state, _STATE)
-    return state
 
 
 if __name__ == "__main__":
