@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from planner.base import Planner
+from planner.first_guess import FirstGuess, FirstGuessConfig
 from planner.gradient import Gradient, GradientConfig
 from planner.hybrid import Hybrid, HybridConfig, SamplingConfig, make_sampling_planner
 from planner.official_cem import OfficialCEM, OfficialCEMConfig
 
-PlannerConfig = SamplingConfig | OfficialCEMConfig | GradientConfig | HybridConfig
+PlannerConfig = SamplingConfig | OfficialCEMConfig | GradientConfig | HybridConfig | FirstGuessConfig
 """Settings of a planner; ``algorithm`` in YAML says which."""
 
 
@@ -20,5 +21,7 @@ def make_planner(config: PlannerConfig) -> Planner:
             return Gradient(config)
         case HybridConfig():
             return Hybrid(config)
+        case FirstGuessConfig():
+            return FirstGuess(config)
         case _:
             return make_sampling_planner(config)

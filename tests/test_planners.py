@@ -15,6 +15,7 @@ from envs.spec import ActionSpec
 from planner.base import Plan, Planner, Score
 from planner.cem import CEM, CEMConfig
 from planner.choice import make_planner
+from planner.first_guess import FirstGuess, FirstGuessConfig
 from planner.gradient import Gradient, GradientConfig
 from planner.hybrid import Hybrid, HybridConfig
 from planner.icem import ICEM, ICEMConfig, noise_filter
@@ -400,6 +401,7 @@ OUT_OF_RANGE: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (GradientConfig, {"optimizer": "newton"}),
     (GradientConfig, {"momentum": 1.0}),
     (GradientConfig, {"tolerance": 1.0}),
+    (FirstGuessConfig, {"horizon": 0}),
     (HybridConfig, {"horizon": 0}),
     (HybridConfig, {"horizon": 2, "gradient": GradientConfig(horizon=3)}),
     (HybridConfig, {"sampling_share": 1.0}),
@@ -421,6 +423,17 @@ def test_a_planner_is_made_from_its_configuration(name: str) -> None:
 
 
 # What is each planner's own
+
+
+def test_the_first_guess_is_followed_within_the_bounds_whatever_it_costs() -> None:
+    guesses = torch.stack([torch.full((3, 3), 0.7), target_within_bounds(0)])
+    followed = plan(FirstGuess(FirstGuessConfig(horizon=3)), quadratic(target_within_bounds(0)), guesses=guesses)
+    expected = guesses[0].clamp(LOW, HIGH)
+    assert torch.equal(followed.actions, expected) and followed.evaluations == 1
+    assert followed.cost == pytest.approx(float(quadratic(target_within_bounds(0))(expected[None])))
+    assert isinstance(make_planner(FirstGuessConfig()), FirstGuess)
+    with pytest.raises(ValueError, match="horizon 3, actions 3"):
+        plan(FirstGuess(FirstGuessConfig(horizon=3)), quadratic(torch.zeros(3, 3)), guesses=torch.zeros(1, 2, 3))
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 3, 8])
