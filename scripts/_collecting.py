@@ -84,11 +84,16 @@ def collect(config: C, record_shard: Callable[[tuple[C, int]], int], robot_type:
 
 
 def _remember(config: Collection) -> None:
-    """Writes the resolved config beside the data, or checks it against the one already there."""
+    """Writes the resolved config beside the data, or checks it against the one already there.
+
+    More episodes than before go on from those that are there, if these fill their shards.
+    """
     path = config.output / CONFIG_FILE
     if path.exists():
         before = load_config(type(config), path)
-        if dump_config(before) | {"processes": 0} != dump_config(config) | {"processes": 0}:
+        more = config.episodes > before.episodes and before.episodes % before.episodes_per_shard == 0
+        free = {"output": "", "processes": 0} | ({"episodes": 0} if more else {})  # a folder may have been moved
+        if dump_config(before) | free != dump_config(config) | free:
             raise DatasetError(f"{config.output} was begun with other settings ({path}); choose another --output")
     config.output.mkdir(parents=True, exist_ok=True)
     dump_config(config, path)

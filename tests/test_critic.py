@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from planner.cem import CEM
 from planner.controller import Controller, ControllerConfig
@@ -19,11 +20,13 @@ from world_model.base import LatentState
 from world_model.batches import WindowBatches
 from world_model.checkpoint import CheckpointError, load_checkpoint, read_manifest
 from world_model.critic import Critic, CriticConfig
+from world_model.goal_pairs import WAYPOINTS, GoalPairs
+from world_model.grips import held_places
 from world_model.loop import RunLog
 from world_model.toy import ToyWorldModel
-from world_model.train_critic import CriticTrainer, Pairs, TrainCriticConfig, train_critic
+from world_model.train_critic import TrainCriticConfig, train_critic
 
-SHAPE = CriticConfig(tokens=4, token_width=12, width=16, depth=2, heads=2, most_actions=6)
+SHAPE = CriticConfig(tokens=4, token_width=12, look_width=16, slots=4, slot_width=3, width=32, depth=1, most_actions=6)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +41,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, WindowBatch
 
 def make_critic_config(parent: Path, output: Path, **changes: Any) -> TrainCriticConfig:
     config = TrainCriticConfig(
-        Path("nowhere"), str(parent), output, width=16, depth=1, heads=2, most_actions=4, imagined=1, steps=8,
-        batch=8, warmup=2, evaluate_every=4, evaluate_windows=16, save_every=3,
+        Path("nowhere"), str(parent), output, look_width=8, slots=2, slot_width=2, width=16, depth=1, most_actions=4,
+        imagined=2, frames=3, pairs=4, steps=8, batch=8, warmup=2, evaluate_every=4, save_every=3,
     )  # fmt: skip
     return replace(config, **changes)
 
@@ -51,47 +54,71 @@ def critic_model() -> Any:
     return model.requires_grad_(False)
 
 
-def test_frames_are_labelled_with_the_actions_left_to_their_goals(trained: tuple[Path, WindowBatches]) -> None:
+def test_frames_and_goals_are_recorded_ones_in_the_order_of_time(trained: tuple[Path, WindowBatches]) -> None:
     checkpoint, batches = trained
-    model = load_checkpoint(checkpoint)
-    trainer = CriticTrainer(make_critic_config(checkpoint, Path("nowhere"), imagined=2, most_actions=9), model, batches)
-    numbers = np.arange(6)
-    pairs = trainer.pairs(trainer.windows, numbers, (0, 0))
-    episodes, starts = trainer.windows.locate(numbers)
-    counts = pairs.counts.unflatten(0, (6, 4)).numpy()
-    for row, (episode, start) in enumerate(zip(episodes, starts, strict=True)):
-        goal = int(start) + int(counts[row, 0])  # from the window's first frame
-        expected = batches.latents.windows(np.array([episode]), np.array([goal]), 1)[0, 0].float()
-        torch.testing.assert_close(pairs.goals.unflatten(0, (6, 4))[row, 0], expected)
-        assert list(counts[row]) == [counts[row, 0], counts[row, 0] - 1, counts[row, 0] - 2, counts[row, 0] - 2]
-        assert goal < batches.lengths[episode]
-    last = pairs.tokens.unflatten(0, (6, 4))[:, 3]
-    torch.testing.assert_close(last, batches.gather(trainer.windows, numbers).tokens[:, 2].float())
+    model, episodes = load_checkpoint(checkpoint), np.array([3, 0, 7, 9])
+    drawn = GoalPairs(model, batches, frames=4, pairs=10, imagined=2, most_actions=4).draw(episodes, (0, 1))
+    assert bool((drawn.places.diff(dim=1) > 0).all()) and int(drawn.places.max()) <= 5
+    assert int((drawn.places[:, -1] - drawn.places[:, 0]).max()) <= 4
+    assert bool((drawn.pairs[0] <= drawn.pairs[1]).all())
+    for row, episode in enumerate(episodes):
+        places = drawn.places[row]
+        recorded = batches.latents.windows(np.array([episode]), np.array([0]), 6)[0].float()
+        torch.testing.assert_close(drawn.tokens[row], recorded[places])
+        poses = model.normalise_poses(torch.from_numpy(batches.poses[episode]))
+        torch.testing.assert_close(drawn.poses[row], poses[places])
+        early = places < 5
+        actions = model.normalise_actions(torch.from_numpy(batches.actions[episode]))
+        torch.testing.assert_close(drawn.actions[row][early], actions[places[early]])
+        now, then = (places[column] for column in drawn.pairs)
+        for waypoint, steps in enumerate(WAYPOINTS):
+            moved = poses[torch.minimum(now + steps, then)] - poses[now]
+            torch.testing.assert_close(drawn.ways[row, :, waypoint], moved)
 
 
-def test_a_critic_learns_how_far_a_goal_is_and_the_way_there(trained: tuple[Path, WindowBatches]) -> None:
-    """Frames are places 0 .. 5 on a line, an action is a step of 1 towards the goal."""
+def test_imagined_frames_are_the_models_rollouts_from_just_before(trained: tuple[Path, WindowBatches]) -> None:
     checkpoint, batches = trained
-    trainer = CriticTrainer(make_critic_config(checkpoint, Path("nowhere")), load_checkpoint(checkpoint), batches)
+    model, episodes = load_checkpoint(checkpoint), np.arange(12)
+    drawn = GoalPairs(model, batches, frames=6, pairs=1, imagined=1, most_actions=5).draw(episodes, (0, 2))
+    assert -1 in drawn.replaced and int(drawn.replaced.max()) >= 0  # an episode's first frame can't be imagined
+    for row in torch.nonzero(drawn.replaced >= 0).flatten().tolist():
+        place = int(drawn.places[row, drawn.replaced[row]]) - 1
+        before = batches.latents.windows(episodes[row : row + 1], np.array([place]), 1).float()
+        pose, action = (torch.from_numpy(kind[row][place]) for kind in (batches.poses, batches.actions))
+        predicted = model.rollout(LatentState(before, pose[None, None]), action[None, None])
+        torch.testing.assert_close(drawn.imagined[row], predicted.tokens[0, 0], atol=1e-5, rtol=1e-4)
+
+
+def test_episodes_that_are_too_short_are_left_out_and_none_is_an_error(trained: tuple[Path, WindowBatches]) -> None:
+    checkpoint, batches = trained
+    draws = GoalPairs(load_checkpoint(checkpoint), batches, frames=7, pairs=1, imagined=1, most_actions=9)
+    with pytest.raises(ValueError, match="none of 2 episodes has 7 frames, the longest has 6: set frames lower"):
+        draws.long_enough([0, 1])
+
+
+def test_a_critic_learns_how_far_a_goal_is_and_the_way_there() -> None:
+    """Frames are places 0 .. 5 on a line; an action is the step that gets there in the number of actions given."""
     torch.manual_seed(0)
     critic, looks = Critic(replace(SHAPE, action_size=1)), torch.randn(6, 4, 12)
     optimizer = torch.optim.Adam(critic.parameters(), 3e-3)
 
-    def draw() -> Pairs:
-        here, there = torch.randint(0, 6, (2, 64))
-        way = (there - here)[:, None].sign().float()
-        return Pairs(looks[here], torch.zeros(64, 7), looks[there], (there - here).abs(), way)
+    def errors() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        here, there = torch.randint(0, 6, (2, 128))
+        counts = (there - here).abs()
+        given = torch.minimum(counts.clamp_min(1), torch.randint(1, 6, (128,)))
+        seen, wanted = critic.look(looks[here]), critic.look(looks[there])
+        logits, compared = critic.compare(seen, torch.zeros(128, 7), wanted)
+        missed = critic.action_head(critic.pursue(compared, given))[:, 0] - (there - here) / given
+        return (critic.mean_count(logits) - counts).abs().mean(), cross_entropy(logits, counts), missed.abs().mean()
 
-    for _ in range(150):
-        count_loss, action_loss = trainer.losses(critic, draw())
+    for _ in range(300):
+        _, count_loss, action_loss = errors()
         optimizer.zero_grad()
         (count_loss + action_loss).backward()
         optimizer.step()
-    pairs = draw()
     with torch.no_grad():
-        logits, actions = critic(pairs.tokens, pairs.poses, pairs.goals)
-    assert float((critic.mean_count(logits) - pairs.counts).abs().mean()) < 0.3
-    assert float((actions - pairs.actions).abs()[pairs.counts > 0].mean()) < 0.3
+        count_error, _, action_error = errors()
+    assert float(count_error) < 0.3 and float(action_error) < 0.3
 
 
 def test_an_interrupted_run_ends_as_an_unbroken_one_and_its_checkpoint_plans(
@@ -162,7 +189,7 @@ def test_proposals_are_within_the_bounds_and_the_first_guess() -> None:
     actions = model.propose(state, goal, 3)
     assert actions.shape == (1, 3, 7)
     assert bool((actions.abs() <= 0.1 + 1e-6).all())
-    controller = Controller(model, CEM(), ACTIONS, ControllerConfig(propose=True))
+    controller = Controller(model, CEM(), ACTIONS, ControllerConfig(propose=0.1))
     controller._goals = [goal]
     guesses = controller._guesses(state)
     torch.testing.assert_close(guesses[0], model.propose(state, goal, 1)[0])
@@ -174,7 +201,7 @@ def test_a_model_without_a_critic_is_refused_with_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"no critic: train one with scripts/train_critic.py"):
         make_objective(goal, ObjectiveConfig(critic_weight=1.0), ACTIONS, small_model())
     with pytest.raises(ValueError, match=r"no critic: train one with"):
-        Controller(small_model(), CEM(), ACTIONS, ControllerConfig(propose=True))
+        Controller(small_model(), CEM(), ACTIONS, ControllerConfig(propose=0.1))
     with pytest.raises(ValueError, match="ToyWorldModel has no critic"):
         make_objective(goal, ObjectiveConfig(critic_weight=1.0), ACTIONS, ToyWorldModel())
 
@@ -185,8 +212,44 @@ def test_a_critic_of_another_shape_is_refused() -> None:
         type(model)(
             model.encoder, model.predictor, model.action_spec, model.statistics, 1, Critic(replace(SHAPE, tokens=9))
         )
-    with pytest.raises(ValueError, match="heads must divide its width"):
-        replace(SHAPE, width=15)
+    with pytest.raises(ValueError, match="a critic's slots must be positive, got 0"):
+        replace(SHAPE, slots=0)
+
+
+def test_a_quick_count_is_a_quantile() -> None:
+    critic = Critic(SHAPE)
+    logits = torch.tensor([[0.05, 0.65, 0.1, 0.1, 0.05, 0.03, 0.02]]).log()
+    assert [int(critic.quick_count(logits, share)) for share in (0.01, 0.1, 0.75, 0.99)] == [0, 1, 2, 6]
+
+
+def test_who_is_there_already_proposes_to_stay() -> None:
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
+    with torch.no_grad():
+        model.critic.count_head[1].bias[0] = 50.0
+    assert bool((model.propose(state, goal, 2) == 0).all())
+    with torch.no_grad():
+        model.critic.count_head[1].bias[:] = torch.tensor([0.0, 0.0, 50.0, 0.0, 0.0, 0.0, 0.0])
+    assert bool((model.propose(state, goal, 2) != 0).any())
+
+
+def test_held_things_are_where_the_hand_is_will_be_or_was() -> None:
+    poses = np.zeros((40, 7))
+    poses[:, 0] = np.arange(40.0)
+    poses[20:24, 6] = 0.4  # steady at 21 .. 23, so held at 21 and 22
+    poses[30:35, 6] = np.linspace(0.25, 0.65, 5)  # closing on nothing
+    places, known = held_places(poses, gripper=6)
+    assert list(np.flatnonzero(known)) == list(range(5, 31))
+    assert list(places[5:23, 0]) == [21.0] * 17 + [22.0] and list(places[23:31, 0]) == [22.0] * 8
+
+
+def test_an_arm_that_never_held_anything_teaches_nothing_about_things() -> None:
+    places, known = held_places(np.zeros((30, 7)), gripper=6)
+    assert places.shape == (30, 3) and not known.any()
+
+
+def test_a_pace_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="propose must be in"):
+        ControllerConfig(propose=0.0)
 
 
 def test_a_checkpoint_whose_critic_is_missing_is_refused(trained: tuple[Path, WindowBatches], tmp_path: Path) -> None:

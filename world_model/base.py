@@ -67,6 +67,15 @@ class GoalCritic(Protocol):
         """
         ...
 
-    def propose(self, state: LatentState, goal: LatentState, horizon: int) -> Float[Tensor, "1 H A"]:
-        """Returns actions towards a goal [physical units], each after looking at what those before it lead to."""
+    def propose(
+        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1
+    ) -> Float[Tensor, "1 H A"]:
+        """Returns actions towards a goal [physical units], each after looking at what those before it lead to.
+
+        Args:
+            state: Frames up to the present one.
+            goal: One frame, (1, 1, N, D); its poses do not matter.
+            horizon: How many actions, H.
+            share: How quick: the quantile of the predicted number of actions that they are to take, in (0, 1].
+        """
         ...

@@ -146,9 +146,7 @@ def save_checkpoint(
             licence=licence,
             parent=parent,
             training=dict(training),
-            files={
-                name: file_sha256(partial / name) for name in sorted(checkpoint_files(model.encoder.config, critic))
-            },
+            files={name: file_sha256(partial / name) for name in sorted(files)},
             critic=critic,
         )
         dump_config(manifest, partial / MANIFEST)

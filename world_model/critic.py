@@ -7,10 +7,10 @@ question. Its targets are free: between frames t and t + k of one episode there 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
@@ -23,40 +23,50 @@ class CriticConfig:
         token_width: Width of the encoder's tokens, D.
         pose_size: Pose dimensions, P.
         action_size: Action dimensions, A.
-        width: Of the critic.
-        depth: Number of blocks.
-        heads: Attention heads.
+        look_width: Of the network that every token goes through.
+        slots: Things that it looks for in an image.
+        slot_width: Numbers that it keeps of each.
+        width: Of the network that compares frame and goal, W.
+        depth: Number of its blocks before the number of actions is told, and of those after it.
         most_actions: What is further counts as this many actions.
 
     Raises:
-        ValueError: If a number is not positive or the heads do not divide the width.
+        ValueError: If a number is not positive.
     """
 
     tokens: int
     token_width: int
     pose_size: int = 7
     action_size: int = 7
-    width: int = 128
-    depth: int = 3
-    heads: int = 4
+    look_width: int = 128
+    slots: int = 16
+    slot_width: int = 8
+    width: int = 256
+    depth: int = 2
     most_actions: int = 24
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "token_width", "pose_size", "action_size", "width", "depth", "heads", "most_actions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"a critic's {name} must be positive, got {getattr(self, name)}")
-        if self.width % self.heads:
-            raise ValueError(f"a critic's heads must divide its width: {self.heads} heads, width {self.width}")
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"a critic's {field.name} must be positive, got {getattr(self, field.name)}")
+
+    @property
+    def seen(self) -> int:
+        """Numbers that an image is summed up in, V."""
+        return self.slots * self.slot_width
 
 
 class Critic(nn.Module):
     """Predicts, from a frame and a goal image, how many actions lie between them and the first of these.
 
-    The number is a distribution over 0 .. `most_actions`, because recordings dawdle: how soon a goal can be reached is
-    at its lower end. The action is a proposal, to be looked at through a world model before it is done.
+    An image is summed up in slots, each a mean over the patches, weighted by how much a patch looks like the slot's
+    thing, of where the patch is and what it says: soft keypoints (arXiv 1504.00702). Frame and goal are looked at in
+    the same way and then compared; the frame's pose is known and goes in, the goal's is not.
 
-    Each token meets the goal's token at the same place, so that what differs is seen before anything is attended to.
-    The frame's pose is known and goes in; the goal's is not.
+    The number is a distribution over 0 .. `most_actions`, because recordings dawdle: how soon a goal can be reached is
+    at its lower end. The action is told for a given number of actions, as in arXiv 1912.06088: recordings of moves
+    that took long say little about the first of them, asked for a short way they say where to go. It is a proposal, to
+    be looked at through a world model before it is done.
 
     Attributes:
         config: Its shape.
@@ -67,40 +77,70 @@ class Critic(nn.Module):
     def __init__(self, config: CriticConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_frame = nn.Linear(config.token_width, config.width)
-        self.embed_goal = nn.Linear(config.token_width, config.width)
-        self.meet = nn.Sequential(nn.GELU(), nn.Linear(config.width, config.width))
-        self.embed_pose = nn.Linear(config.pose_size, config.width)
-        self.places = nn.Parameter(0.02 * torch.randn(config.tokens + 1, config.width))
-        self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                config.width, config.heads, 4 * config.width, dropout=0.0, activation="gelu", batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(config.depth)
-        )  # fmt: skip
-        self.norm = nn.LayerNorm(config.width)
-        self.count_head = nn.Linear(config.width, config.most_actions + 1)
+        inner, slots = config.look_width, config.slots
+        self.read = nn.Sequential(nn.Linear(config.token_width, inner), nn.GELU(), nn.Linear(inner, inner), nn.GELU())
+        self.salience = nn.Linear(inner, slots)
+        self.content = nn.Linear(inner, config.seen)
+        self.place_salience = nn.Parameter(torch.zeros(config.tokens, slots))
+        self.places = nn.Parameter(0.5 * torch.randn(config.tokens, slots, config.slot_width))
+        self.meet = nn.Linear(2 * config.seen + config.pose_size, config.width)
+        self.before, self.after = (
+            nn.ModuleList(_Block(config.width) for _ in range(config.depth)) for _ in ("before", "after")
+        )
+        self.count_head = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.most_actions + 1))
+        self.given = nn.Embedding(config.most_actions + 1, config.width)
+        self.action_norm = nn.LayerNorm(config.width)
         self.action_head = nn.Linear(config.width, config.action_size)
         self.register_buffer("counts", torch.arange(config.most_actions + 1.0, device="cpu"), persistent=False)
 
+    def look(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B V"]:
+        """Returns what is seen in images."""
+        x = self.read(tokens.to(self.places.dtype))
+        weights = (3.0 * self.salience(x) + self.place_salience).softmax(dim=1)  # (B, N, slots)
+        content = self.content(x).unflatten(-1, (self.config.slots, -1)) + self.places  # (B, N, slots, slot width)
+        return torch.einsum("bns,bnsw->bsw", weights, content).flatten(1)
+
+    def compare(
+        self, seen: Float[Tensor, "B V"], poses: Float[Tensor, "B P"], wanted: Float[Tensor, "b V"]
+    ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B W"]]:
+        """Returns the logits of the numbers of actions, K = `most_actions` + 1, and what `pursue` goes on from.
+
+        Args:
+            seen: In the frames.
+            poses: Of the frames, normalised.
+            wanted: What is seen in the goals; one (b = 1) is shared by all frames.
+        """
+        x = self.meet(torch.cat([seen, poses.to(seen.dtype), wanted.expand(len(seen), -1)], dim=1))
+        for block in self.before:
+            x = block(x)
+        return self.count_head(x).float(), x
+
+    def pursue(self, compared: Float[Tensor, "B W"], counts: Int[Tensor, "B"]) -> Float[Tensor, "B W"]:
+        """Returns what `action_head` tells the first action from, if there are to be so many."""
+        x = compared + self.given(counts)
+        for block in self.after:
+            x = block(x)
+        return self.action_norm(x)
+
     def forward(
-        self, tokens: Float[Tensor, "B N D"], poses: Float[Tensor, "B P"], goal: Float[Tensor, "b N D"]
-    ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B A"]]:
-        """Returns the logits of the numbers of actions, K = `most_actions` + 1, and the first actions, normalised.
+        self, tokens: Float[Tensor, "B N D"], poses: Float[Tensor, "B P"], goal: Float[Tensor, "b N D"], share: float
+    ) -> tuple[Int[Tensor, "B"], Float[Tensor, "B A"]]:
+        """Returns how many actions a quick way to the goal has and the first of them, normalised.
 
         Args:
             tokens: Of the frames.
             poses: Of the frames, normalised.
             goal: Tokens of the goals; one (b = 1) is shared by all frames.
+            share: How quick, see `quick_count`.
         """
-        dtype = self.places.dtype
-        pairs = self.meet(self.embed_frame(tokens.to(dtype)) + self.embed_goal(goal.to(dtype)))
-        x = torch.cat([self.embed_pose(poses.to(dtype))[:, None], pairs], dim=1) + self.places  # (B, 1 + N, width)
-        for block in self.blocks:
-            x = block(x)
-        summary = self.norm(x[:, 0])
-        return self.count_head(summary).float(), self.action_head(summary).float()
+        logits, compared = self.compare(self.look(tokens), poses, self.look(goal))
+        counts = self.quick_count(logits, share)
+        return counts, self.action_head(self.pursue(compared, counts)).float()
+
+    def quick_count(self, logits: Float[Tensor, "*B K"], share: float) -> Int[Tensor, "*B"]:
+        """Returns the quantile of the number of actions: a small share asks for the quick way; 0 is there already."""
+        below = logits.softmax(dim=-1).cumsum(dim=-1) < share
+        return below.sum(dim=-1).clamp_max(self.config.most_actions)
 
     def mean_count(self, logits: Float[Tensor, "*B K"], share: float = 1.0) -> Float[Tensor, "*B"]:
         """Returns the mean number of actions over the lowest `share` of the distribution; 1 for all of it."""
@@ -108,3 +148,16 @@ class Critic(nn.Module):
         before = shares.cumsum(dim=-1) - shares
         shares = torch.minimum(shares, (share - before).clamp_min(0.0))
         return (shares * self.counts).sum(dim=-1) / share
+
+
+class _Block(nn.Module):
+    """A residual pre-norm block of two layers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
+        return x + self.layers(x)

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from envs.config import dump_config
-from world_model.batches import Batch, WindowBatches
+from world_model.batches import WindowBatches
 from world_model.checkpoint import Manifest, find_checkpoint, read_manifest, save_checkpoint
-from world_model.clips import Shuffle, Windows, split_episodes
+from world_model.clips import Shuffle, split_episodes
 from world_model.critic import Critic, CriticConfig
+from world_model.goal_pairs import WAYPOINTS, Frames, GoalPairs
 from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
 from world_model.vjepa2_ac import VJEPA2AC
 
@@ -35,15 +35,18 @@ class TrainCriticConfig:
         output: Run directory: resolved config, log, state to resume from.
         checkpoint: Where the checkpoint with the critic goes; None for checkpoint/ in the run directory.
         cache: Where latents are kept; None for data + "-cache".
-        width: Of the critic.
-        depth: Number of its blocks.
-        heads: Its attention heads.
-        most_actions: What is further counts as this many actions.
-        imagined: Frames in a row that the world model imagines from a recorded one; the critic learns to judge these
-            as it does recorded ones, because a planner shows it nothing else.
-        action_weight: Of the error of the first action in the loss.
+        look_width: See `CriticConfig`, and so on to most_actions.
+        slots: Things that the critic looks for in an image.
+        slot_width: Numbers that it keeps of each.
+        width: Of the network that compares frame and goal.
+        depth: Number of its blocks before the number of actions is told, and of those after it.
+        most_actions: Frames and goals are at most so far apart.
+        imagined: The most frames in a row that the world model imagines from a recorded one; one frame of each episode
+            is replaced by such a one.
+        frames: Frames that are drawn from each episode of a batch.
+        pairs: Pairs of them that are judged.
         steps: Optimiser steps.
-        batch: Windows a step; each gives 2 + `imagined` frames to judge.
+        batch: Episodes a step.
         learning_rate: At its peak.
         warmup: Steps of linear rise; a cosine falls after them.
         weight_decay: AdamW's, not on biases and norms.
@@ -51,7 +54,7 @@ class TrainCriticConfig:
         average: Momentum of the averaged weights that are judged and saved.
         held_out: Share of episodes that is judged by and never trained on.
         evaluate_every: Steps between evaluations.
-        evaluate_windows: Held-out windows an evaluation takes.
+        evaluate_episodes: Held-out episodes an evaluation takes.
         save_every: Steps between saved states.
         seed: Of everything random; the same as the predictor's gives the same held-out episodes.
 
@@ -64,33 +67,36 @@ class TrainCriticConfig:
     output: Path
     checkpoint: Path | None = None
     cache: Path | None = None
-    width: int = 128
-    depth: int = 3
-    heads: int = 4
+    look_width: int = 128
+    slots: int = 16
+    slot_width: int = 8
+    width: int = 256
+    depth: int = 2
     most_actions: int = 24
     imagined: int = 2
-    action_weight: float = 1.0
+    frames: int = 8
+    pairs: int = 16
     steps: int = 3000
     batch: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.04
     clip: float = 1.0
     average: float = 0.995
     held_out: float = 0.05
     evaluate_every: int = 500
-    evaluate_windows: int = 512
+    evaluate_episodes: int = 128
     save_every: int = 200
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "learning_rate", "evaluate_every", "evaluate_windows", "save_every"):
+        for name in ("steps", "batch", "learning_rate", "evaluate_every", "evaluate_episodes", "save_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.imagined < 1 or self.action_weight < 0 or not 0 <= self.average < 1:
+        if self.imagined < 1 or self.frames < 2 or self.pairs < 1 or not 0 <= self.average < 1:
             raise ValueError(
-                "imagined must be at least 1, action_weight at least 0 and average in 0 .. 1, got "
-                f"{self.imagined}, {self.action_weight} and {self.average}"
+                "imagined and pairs must be at least 1, frames at least 2 and average in 0 .. 1, got "
+                f"{self.imagined}, {self.pairs}, {self.frames} and {self.average}"
             )
 
     @property
@@ -105,34 +111,56 @@ class TrainCriticConfig:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Frames with goals from the same episodes.
+class Errors:
+    """What a critic is trained by, each a scalar.
 
     Attributes:
-        tokens: Of the frames, recorded and imagined.
-        poses: Of the frames, normalised.
-        goals: Tokens of the goals.
-        counts: Actions from frame to goal.
-        actions: The first of them, normalised; of no meaning where there are none.
+        count: Cross-entropy of the number of actions.
+        action: Mean absolute error of the first action, in its std.
+        pose: Mean absolute error of the poses that frames alone are read to show, in their std.
+        way: Mean absolute error of the poses some actions later, in their std.
+        hold: Mean absolute error of where something was or will be held, in the std of positions.
     """
 
-    tokens: Float[Tensor, "B N D"]
-    poses: Float[Tensor, "B P"]
-    goals: Float[Tensor, "B N D"]
-    counts: Int[Tensor, "B"]
-    actions: Float[Tensor, "B A"]
+    count: Float[Tensor, ""]
+    action: Float[Tensor, ""]
+    pose: Float[Tensor, ""]
+    way: Float[Tensor, ""]
+    hold: Float[Tensor, ""]
+
+
+class Student(nn.Module):
+    """A critic and three heads that are thrown away after training, which tell it sooner what to look for.
+
+    Attributes:
+        critic: What is kept.
+        pose_head: The arm's pose from what is seen in an image.
+        hold_head: Where something is that the gripper holds, will hold or has held, from the same.
+        way_head: Where the arm will be some actions on, from what the first action is told from.
+    """
+
+    def __init__(self, config: CriticConfig) -> None:
+        super().__init__()
+        self.critic = Critic(config)
+        self.pose_head, self.hold_head = (
+            nn.Sequential(nn.Linear(config.seen, config.look_width), nn.GELU(), nn.Linear(config.look_width, size))
+            for size in (config.pose_size, 3)
+        )
+        self.way_head = nn.Linear(config.width, len(WAYPOINTS) * config.pose_size)
 
 
 class CriticTrainer:
     """A critic in training, its average and the optimiser.
 
-    Of a window of m + 2 frames (m imagined), the last action included, and a goal k >= 0 frames after frame m::
+    Of a frame t and a goal k >= 0 frames after it in the same episode::
 
-        loss = - log p(k - j + m | z_j, g)  +  w |a(z_j, g) - a_j|        over j = 0 .. m
+        loss = - log p(k | z_t, g)  +  3 |a(z_t, g, k) - a_t|  +  2 |way(z_t, g, k) - way_t|
+               + 4 |pose(z_t) - pose_t|  +  4 |hold(z_t) - hold_t|
 
-    with z_0 recorded, z_1 .. z_m imagined from it with the recorded actions, and z_m recorded once more. k is uniform
-    up to what the episode and `most_actions` leave. Source: hindsight relabelling (arXiv 1707.01495) with the number of
-    steps as the label, as in arXiv 1912.06088.
+    z_t is recorded, or imagined from the recorded frame and actions just before, because a planner shows nothing else
+    to the critic. Each of an episode's frames is a frame in some pairs and a goal in others, so that looking at it pays
+    several times. Source: hindsight relabelling (arXiv 1707.01495) with the number of steps as the label and given to
+    the policy, as in arXiv 1912.06088.
 
     Args:
         config: The run's.
@@ -141,103 +169,96 @@ class CriticTrainer:
     """
 
     def __init__(self, config: TrainCriticConfig, model: VJEPA2AC, batches: WindowBatches) -> None:
-        self.config, self.model, self.batches = config, model, batches
+        self.config = config
         encoder, spec = model.encoder, model.action_spec
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             shape = CriticConfig(
-                encoder.tokens, encoder.width, len(model.statistics.pose_mean), spec.size, config.width, config.depth,
-                config.heads, config.most_actions,
+                encoder.tokens, encoder.width, len(model.statistics.pose_mean), spec.size, config.look_width,
+                config.slots, config.slot_width, config.width, config.depth, config.most_actions,
             )  # fmt: skip
-            self.critic = Critic(shape)
-        self.average = copy.deepcopy(self.critic)
-        self.optimizer = make_adamw((self.critic,), config.learning_rate, config.weight_decay)
+            self.student = Student(shape)
+        self.average = copy.deepcopy(self.student)
+        self.optimizer = make_adamw((self.student,), config.learning_rate, config.weight_decay)
+        self.draws = GoalPairs(
+            model, batches, frames=config.frames, pairs=config.pairs, imagined=config.imagined,
+            most_actions=config.most_actions,
+        )  # fmt: skip
         split = split_episodes(len(batches.lengths), config.held_out, config.seed)
-        frames = config.imagined + 2
-        self.windows, self.held_out = (batches.windows(part, frames) for part in (split.training, split.held_out))
-        self.shuffle = Shuffle(len(self.windows), config.seed)
+        self.training, self.held_out = (self.draws.long_enough(part) for part in (split.training, split.held_out))
+        self.shuffle = Shuffle(len(self.training), config.seed)
 
     def step(self, step: int) -> dict[str, float]:
         """Takes one optimiser step; returns its losses, and when due the held-out errors."""
         config = self.config
         share = learning_rate_factor(step, config.steps, config.warmup, "cosine", 0.01)
         set_learning_rate(self.optimizer, config.learning_rate * share)
-        pairs = self.pairs(self.windows, self.shuffle.batch(step, config.batch), (config.seed, step))
-        count_loss, action_loss = self.losses(self.critic, pairs)
+        chosen = self.training[self.shuffle.batch(step, config.batch)]
+        errors = self.errors(self.student, self.draws.draw(chosen, (config.seed, step)))
+        loss = errors.count + 3.0 * errors.action + 4.0 * (errors.pose + errors.hold) + 2.0 * errors.way
         self.optimizer.zero_grad(set_to_none=True)
-        (count_loss + config.action_weight * action_loss).backward()
+        loss.backward()
         if config.clip:
-            nn.utils.clip_grad_norm_(self.critic.parameters(), config.clip)
+            nn.utils.clip_grad_norm_(self.student.parameters(), config.clip)
         self.optimizer.step()
-        update_average(self.average, self.critic, min(config.average, (1 + step) / (10 + step)))
-        measured = {"count": count_loss.item(), "action": action_loss.item()}
+        update_average(self.average, self.student, min(config.average, (1 + step) / (10 + step)))
+        measured = {name: getattr(errors, name).item() for name in ("count", "action", "pose", "way", "hold")}
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
             measured |= {f"held_out/{name}": value for name, value in self.evaluate().items()}
         return measured
 
-    def losses(self, critic: Critic, pairs: Pairs) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Returns the mean cross-entropy of the counts and the mean absolute error of the first actions."""
-        logits, actions = critic(pairs.tokens, pairs.poses, pairs.goals)
-        counted = functional.cross_entropy(logits, pairs.counts)
-        under_way = (pairs.counts > 0).to(actions)[:, None]
-        missed = ((actions - pairs.actions).abs() * under_way).sum() / (under_way.sum() * actions.shape[1])
-        return counted, missed
-
-    @torch.no_grad()
-    def pairs(self, windows: Windows, numbers: Int[np.ndarray, " B"], seed: tuple[int, ...]) -> Pairs:
-        """Returns frames and goals of numbered windows; what is random comes from the seed."""
-        last = self.config.imagined
-        batch = self.batches.gather(windows, numbers)
-        episodes, starts = windows.locate(numbers)
-        left = np.array([self.batches.lengths[episode] for episode in episodes]) - 1 - starts - last * windows.stride
-        most = np.minimum(left // windows.stride, self.config.most_actions)
-        ahead = np.random.default_rng(seed).integers(0, most + 1)
-        goals = self.batches.latents.windows(episodes, starts + (last + ahead) * windows.stride, 1)[:, 0].float()
-        tokens = torch.cat([self._imagine(batch), batch.tokens[:, last : last + 1].float()], dim=1)  # (B, m + 2, N, D)
-        places = torch.tensor([*range(last + 1), last])
-        counts = torch.from_numpy(ahead)[:, None] + last - places
-        poses = self.model.normalise_poses(batch.poses[:, places])
-        actions = self.model.normalise_actions(batch.actions[:, places])
-        judged = len(places)
-        return Pairs(
-            tokens.flatten(0, 1),
-            poses.flatten(0, 1),
-            goals.repeat_interleave(judged, dim=0),
-            counts.clamp_max(self.config.most_actions).flatten(),
-            actions.flatten(0, 1),
+    def errors(self, student: Student, frames: Frames) -> Errors:
+        """Returns a critic's errors."""
+        critic, (now, then) = student.critic, frames.pairs
+        seen = critic.look(frames.tokens.flatten(0, 1)).unflatten(0, frames.places.shape)  # (E, F, V)
+        poses, holds = student.pose_head(seen), (student.hold_head(seen) - frames.holds).abs()
+        there = frames.replaced >= 0
+        judged = seen.clone()
+        judged[there, frames.replaced[there]] = critic.look(frames.imagined[there])
+        counts = (frames.places[:, then] - frames.places[:, now]).flatten()
+        given = frames.poses[:, now].flatten(0, 1)
+        logits, compared = critic.compare(judged[:, now].flatten(0, 1), given, seen[:, then].flatten(0, 1))
+        told = critic.pursue(compared, counts)
+        under_way = counts > 0
+        return Errors(
+            functional.cross_entropy(logits, counts),
+            (critic.action_head(told) - frames.actions[:, now].flatten(0, 1))[under_way].abs().mean(),
+            (poses - frames.poses).abs().mean(),
+            (student.way_head(told) - frames.ways.flatten(0, 1).flatten(1)).abs().mean(),
+            (holds * frames.known[..., None]).sum() / (3 * frames.known.sum()).clamp_min(1),
         )
-
-    def _imagine(self, batch: Batch) -> Float[Tensor, "B m+1 N D"]:
-        """Returns each window's first frame and what the world model imagines after it."""
-        recorded = batch.tokens[:, :1].float()
-        imagined = self.model.follow(recorded, batch.actions[:, : self.config.imagined], batch.poses)
-        return torch.cat([recorded, imagined], dim=1)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Returns the errors of the averaged critic on held-out windows, and those of always guessing the mean."""
-        total = min(self.config.evaluate_windows, len(self.held_out))
-        numbers = np.linspace(0, len(self.held_out) - 1, total).round().astype(np.int64)
-        parts = []
-        for first in range(0, total, 64):
-            pairs = self.pairs(self.held_out, numbers[first : first + 64], (self.config.seed, first))
-            logits, actions = self.average(pairs.tokens, pairs.poses, pairs.goals)
-            guessed, true = self.average.mean_count(logits), pairs.counts.float()
-            missed = (actions - pairs.actions).abs().mean(dim=1)[pairs.counts > 0].mean()
-            still = pairs.actions.abs().mean(dim=1)[pairs.counts > 0].mean()
-            values = functional.cross_entropy(logits, pairs.counts), (guessed - true).abs().mean()
-            parts.append(torch.stack([*values, (true - true.mean()).abs().mean(), missed, still]))
+        """Returns the errors of the averaged critic on held-out pairs, and those of always guessing the mean."""
+        critic, parts = self.average.critic, []
+        for first in range(0, min(self.config.evaluate_episodes, len(self.held_out)), 32):
+            frames = self.draws.draw(self.held_out[first : first + 32], (self.config.seed, first))
+            now, then = frames.pairs
+            counts = (frames.places[:, then] - frames.places[:, now]).flatten()
+            seen = critic.look(frames.tokens.flatten(0, 1)).unflatten(0, frames.places.shape)
+            given, actions = frames.poses[:, now].flatten(0, 1), frames.actions[:, now].flatten(0, 1)
+            logits, compared = critic.compare(seen[:, now].flatten(0, 1), given, seen[:, then].flatten(0, 1))
+            told, true, moves = critic.action_head(critic.pursue(compared, counts)), counts.float(), counts > 0
+            values = (
+                functional.cross_entropy(logits, counts),
+                (critic.mean_count(logits) - true).abs().mean(),
+                (true - true.mean()).abs().mean(),
+                (told - actions).abs()[moves].mean(),
+                actions.abs()[moves].mean(),
+            )
+            parts.append(torch.stack(values))
         names = ("cross_entropy", "count_error", "count_error_of_the_mean", "action_error", "action_error_of_the_mean")
         return dict(zip(names, torch.stack(parts).mean(dim=0).tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that a resumed run needs."""
-        parts = {"critic": self.critic, "average": self.average, "optimizer": self.optimizer}
+        parts = {"student": self.student, "average": self.average, "optimizer": self.optimizer}
         return {name: part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        for name in ("critic", "average", "optimizer"):
+        for name in ("student", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
 
 
@@ -260,7 +281,7 @@ def train_critic(
     if not run_steps(trainer, config, SESSION_FIELDS, batches.latents.key, report):
         return None
     parent = read_manifest(find_checkpoint(config.parent))
-    model.critic = trainer.average.requires_grad_(False).eval()
+    model.critic = trainer.average.critic.requires_grad_(False).eval()
     made = {**provenance, "config": dump_config(config), "metrics": trainer.evaluate()}
     training = {**parent.training, "critic": made}
     return save_checkpoint(

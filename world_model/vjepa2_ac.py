@@ -170,10 +170,12 @@ class VJEPA2AC(nn.Module):
         critic = self.require_critic()
         frames = state.tokens.shape[1]
         poses = self.normalise_poses(state.poses.to(self.action_mean)).flatten(0, 1)
-        logits, _ = critic(state.tokens.flatten(0, 1), poses, goal.tokens[:, 0])
+        logits, _ = critic.compare(critic.look(state.tokens.flatten(0, 1)), poses, critic.look(goal.tokens[:, 0]))
         return critic.mean_count(logits, share).unflatten(0, (-1, frames))  # (S*H,) -> (S, H)
 
-    def propose(self, state: LatentState, goal: LatentState, horizon: int) -> Float[Tensor, "1 H A"]:
+    def propose(
+        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1
+    ) -> Float[Tensor, "1 H A"]:
         """See `GoalCritic.propose`; raises ValueError without a critic."""
         critic, actions = self.require_critic(), state.poses.new_zeros(1, 0, self.action_spec.size)
         low, high = (state.poses.new_tensor(bound) for bound in (self.action_spec.low, self.action_spec.high))
@@ -181,8 +183,9 @@ class VJEPA2AC(nn.Module):
             for step in range(horizon):
                 seen = self.rollout(state, actions) if step else state
                 poses = self.normalise_poses(seen.poses[:, -1].to(self.action_mean))
-                _, action = critic(seen.tokens[:, -1], poses, goal.tokens[:, 0])
-                action = (action * self.action_std + self.action_mean).clamp(low, high)
+                count, action = critic(seen.tokens[:, -1], poses, goal.tokens[:, 0], share)
+                action = (action * self.action_std + self.action_mean) * (count > 0)[:, None]  # there already: stay
+                action = action.clamp(low, high)
                 actions = torch.cat([actions, action[:, None]], dim=1)
         return actions
 
@@ -195,7 +198,7 @@ class VJEPA2AC(nn.Module):
         if self.critic is None:
             raise ValueError(
                 "this checkpoint has no critic: train one with scripts/train_critic.py --parent NAME, or plan without "
-                "(objective.critic_weight 0, controller.propose false)"
+                "(objective.critic_weight 0, controller.propose null)"
             )
         return self.critic
 
