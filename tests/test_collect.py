@@ -46,6 +46,16 @@ def test_a_collection_goes_on_where_it_stopped_and_says_what_happened_to_the_obj
     other = collect(tmp_path, seed="7")
     assert other.returncode != 0
     assert "was begun with other settings" in other.stderr
+    assert "was begun with other settings" in collect(tmp_path, episodes="5").stderr  # its last shard is not full
+
+
+def test_a_finished_collection_goes_on_to_more_episodes(tmp_path: Path) -> None:
+    assert collect(tmp_path, episodes="2").returncode == 0
+    before = read_dataset(tmp_path / "data")[1].images
+    more = collect(tmp_path)
+    assert more.returncode == 0, more.stderr
+    after = read_dataset(tmp_path / "data")
+    assert len(after) == 3 and (after[1].images == before).all()
 
 
 @pytest.mark.parametrize("seed", ["9998", "-1"])
