@@ -66,6 +66,9 @@ class GoalPairs:
         self.model, self.batches = model, batches
         self.frames, self.pairs, self.imagined, self.most_actions = frames, pairs, imagined, most_actions
         self.spans = np.array([(length - 1) // batches.stride + 1 for length in batches.lengths])
+        names = model.action_spec.names
+        gripper = names.index("gripper") if "gripper" in names else None
+        self._held = None if gripper is None else [held_places(poses, gripper) for poses in batches.poses]
 
     def long_enough(self, episodes: Sequence[int]) -> Int[np.ndarray, " E"]:
         """Returns the episodes that have as many frames as are drawn from each.
@@ -128,14 +131,13 @@ class GoalPairs:
         self, episodes: Int[np.ndarray, " E"], places: Int[np.ndarray, "E F"]
     ) -> tuple[Float[Tensor, "E F 3"], Bool[Tensor, "E F"]]:
         """Returns `Frames.holds` and `Frames.known`; an arm without a gripper knows nothing."""
-        names, frames = self.model.action_spec.names, places * self.batches.stride
-        if "gripper" not in names:
+        if self._held is None:
             return torch.zeros(*places.shape, 3), torch.zeros(places.shape, dtype=torch.bool)
-        rows = []
-        for episode, row in zip(episodes, frames, strict=True):
-            positions, known = held_places(self.batches.poses[episode], names.index("gripper"))
-            rows.append((positions[row], known[row]))
-        positions, known = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
+        rows = list(zip(episodes, places * self.batches.stride, strict=True))
+        positions, known = (
+            torch.from_numpy(np.stack([self._held[episode][part][frames] for episode, frames in rows]))
+            for part in (0, 1)
+        )
         mean, std = self.model.pose_mean[:3], self.model.pose_std[:3]
         return (positions - mean) / std, known
 
