@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 
 from envs.mujoco.objects import BODY, ObjectInstance, shape_object
 from envs.mujoco.scene import CAMERA, FINGER_TRAVEL, HOME, TCP_SITE, SceneConfig, build_scene
+from envs.mujoco.state import put_state, take_state
 from envs.pose import euler_from_matrix, matrix_from_euler
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
 
@@ -204,14 +205,11 @@ class MujocoArm:
 
     def snapshot(self) -> Float[np.ndarray, "n"]:
         """Returns the whole state of the simulation, for `restore` (simulation only)."""
-        state = np.empty(mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_INTEGRATION))
-        mujoco.mj_getState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-        return state
+        return take_state(self.model, self.data)
 
     def restore(self, state: Float[np.ndarray, "n"]) -> None:
         """Puts the simulation back to a `snapshot` (simulation only)."""
-        mujoco.mj_setState(self.model, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-        mujoco.mj_forward(self.model, self.data)
+        put_state(self.model, self.data, state)
 
     def _squeeze(self, gripper: float) -> None:
         """Lets the fingers press on what is between them, or close as far as is asked if that is further."""

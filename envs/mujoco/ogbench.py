@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from envs.limits import SafetyLimits
+from envs.mujoco.state import put_state, take_state
 from envs.pose import difference, euler_from_matrix
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
 
@@ -139,15 +140,11 @@ class OgbenchArm:
 
     def state(self) -> Float[np.ndarray, "D"]:
         """Returns everything that the simulation goes on from."""
-        model, kind = self.env.model, mujoco.mjtState.mjSTATE_INTEGRATION
-        state = np.empty(mujoco.mj_stateSize(model, kind))
-        mujoco.mj_getState(model, self.env.data, state, kind)
-        return state
+        return take_state(self.env.model, self.env.data)
 
     def restore(self, state: Float[np.ndarray, "D"]) -> None:
         """Puts the simulation back to where `state` was taken."""
-        mujoco.mj_setState(self.env.model, self.env.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-        mujoco.mj_forward(self.env.model, self.env.data)
+        put_state(self.env.model, self.env.data, state)
 
     def _target_ids(self) -> list[int]:
         return [int(self.env.model.body(f"object_target_{index}").mocapid[0]) for index in range(len(self.cubes()))]
