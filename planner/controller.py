@@ -32,6 +32,8 @@ class ControllerConfig:
         warm_start: Whether the last plan and its runners-up, shifted by a step, are the planner's first guesses.
         propose: How quick the first guess is that the model's critic makes, as `GoalCritic.propose` takes it: 0.1 goes
             as fast as the fastest tenth of such ways in the recordings. None for no guess of the critic's.
+        follow: What the search leaves as the first guess has it, by the spec's names, such as ["gripper"]: where the
+            model does not see that opening it lets go of something, a search opens it for nothing.
         hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
         min_improvement: By what share of staying's cost the plan must be better, or the controller holds.
         camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
@@ -47,6 +49,7 @@ class ControllerConfig:
     chunk: int | None = None
     warm_start: bool = True
     propose: float | None = None
+    follow: tuple[str, ...] = ()
     hold_if_no_better: bool = False
     min_improvement: float = 0.0
     camera_rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -115,6 +118,10 @@ class Controller:
         context = model.context if self.config.context is None else self.config.context
         if context > model.context:
             raise ValueError(f"the model makes use of {model.context} past frames, {context} were asked for")
+        unknown = [name for name in self.config.follow if name not in spec.names]
+        if unknown:
+            raise ValueError(f"follow names {', '.join(unknown)}, but an action has {', '.join(spec.names)}")
+        self._followed = [spec.names.index(name) for name in self.config.follow]
         self._chunks = Chunks(self.config.chunk)
         self._frames: deque[LatentState] = deque(maxlen=context)
         self._goals: list[LatentState] = []
@@ -173,7 +180,11 @@ class Controller:
         self._choose_goal(self._frames[-1])
         state = self.state() if committed is None else self._roll_forward(self.state(), np.asarray(committed))
         self._start, guesses = state, self._guesses(state)
-        plan = self.planner.plan(partial(self.score, state), self.spec, guesses, self._generator, deadline)
+        follow = partial(self._follow, guesses[0])
+        plan = self.planner.plan(
+            lambda actions: self.score(state, follow(actions)), self.spec, guesses, self._generator, deadline
+        )
+        plan = replace(plan, actions=follow(plan.actions))
         self._last_plan = plan
         if self.config.hold_if_no_better:
             plan = self._hold_if_no_better(state, plan, staying=guesses[-1])
@@ -269,6 +280,14 @@ class Controller:
             known = torch.cat([known, plan.runners_up])
         shifted = torch.cat([known[:, 1:].to(staying), staying[:, -1:].expand(len(known), -1, -1)], dim=1)
         return torch.cat([shifted, staying])
+
+    def _follow(self, guess: Float[Tensor, "H A"], actions: Float[Tensor, "*S H A"]) -> Float[Tensor, "*S H A"]:
+        """Returns actions with what is not searched as a guess has it."""
+        if not self._followed:
+            return actions
+        actions = actions.clone()
+        actions[..., self._followed] = guess[:, self._followed].to(actions)
+        return actions
 
     def _hold_if_no_better(self, state: LatentState, plan: Plan, staying: Float[Tensor, "H A"]) -> Plan:
         """Returns the plan, or the one to stay if the first is not better by the share that is asked for.

@@ -126,6 +126,19 @@ def test_without_warm_start_only_staying_is_proposed() -> None:
     assert torch.equal(planner.guesses[1], torch.zeros(1, 3, 7))
 
 
+def test_what_is_followed_is_neither_searched_nor_judged_otherwise_than_the_first_guess_has_it() -> None:
+    planner = Recorder(torch.full((3, 7), 0.03))
+    controller = ready(ToyWorldModel(), planner, ControllerConfig(follow=("gripper", "z")))
+    action, plan = controller.step(look(START))  # the first guess is to stay
+    expected = torch.full((3, 7), 0.03)
+    expected[:, [2, 6]] = 0.0
+    assert torch.equal(plan.actions, expected)
+    np.testing.assert_allclose(action, np.clip(expected[0].numpy(), SPEC.low, SPEC.high), rtol=1e-6)
+    assert plan.cost == float(controller.score(controller.state(), expected[None]))
+    with pytest.raises(ValueError, match="follow names grip, but an action has x, y, z"):
+        Controller(ToyWorldModel(), planner, SPEC, ControllerConfig(follow=("grip", "z")))
+
+
 def test_each_frame_is_encoded_once_and_the_context_is_bounded() -> None:
     model = WatchedModel()
     controller = ready(model, Recorder(), ControllerConfig(chunk=64))

@@ -232,19 +232,27 @@ def test_who_is_there_already_proposes_to_stay() -> None:
     assert bool((model.propose(state, goal, 2) != 0).any())
 
 
-def test_held_things_are_where_the_hand_is_will_be_or_was() -> None:
+def test_things_lie_where_they_were_taken_and_let_go_as_long_as_the_gripper_is_open() -> None:
     poses = np.zeros((40, 7))
     poses[:, 0] = np.arange(40.0)
-    poses[20:24, 6] = 0.4  # steady at 21 .. 23, so held at 21 and 22
+    poses[:3, 6] = 1.0  # closed: may push it about
+    poses[20:24, 6] = 0.4  # held
     poses[30:35, 6] = np.linspace(0.25, 0.65, 5)  # closing on nothing
-    places, known = held_places(poses, gripper=6)
-    assert list(np.flatnonzero(known)) == list(range(5, 31))
-    assert list(places[5:23, 0]) == [21.0] * 17 + [22.0] and list(places[23:31, 0]) == [22.0] * 8
+    places, counts = held_places(poses, gripper=6)
+    assert list(np.flatnonzero(counts)) == list(range(3, 30))
+    assert list(places[3:30, 0]) == [20.0] * 17 + [20.0, 21.0, 22.0, 23.0] + [23.0] * 6
+    assert list(counts[19:25]) == [3.0, 1.0, 1.0, 1.0, 1.0, 3.0]
+
+
+def test_a_gripper_that_is_stopped_for_two_frames_holds_nothing() -> None:
+    poses = np.zeros((10, 7))
+    poses[4:6, 6] = 0.4
+    assert not held_places(poses, gripper=6)[1].any()
 
 
 def test_an_arm_that_never_held_anything_teaches_nothing_about_things() -> None:
-    places, known = held_places(np.zeros((30, 7)), gripper=6)
-    assert places.shape == (30, 3) and not known.any()
+    places, counts = held_places(np.zeros((30, 7)), gripper=6)
+    assert places.shape == (30, 3) and not counts.any()
 
 
 def test_a_pace_out_of_range_is_refused() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from world_model.batches import WindowBatches
@@ -30,8 +30,8 @@ class Frames:
         replaced: Which of the frames these are.
         places: Where the frames are in their episode.
         pairs: Columns of frames and of their goals, which are never earlier.
-        holds: Where something that the gripper holds was, is or will be, normalised; see `grips.held_places`.
-        known: Whether that is known.
+        holds: Where something that the gripper holds is, lay before or lies after, normalised; `grips.held_places`.
+        known: What that counts, 0 where it is not known.
         ways: By how much the pose changes from a pair's frame on within 2, 4, 8, 16 actions, or until the goal if that
             is sooner, normalised.
     """
@@ -44,7 +44,7 @@ class Frames:
     places: Int[Tensor, "E F"]
     pairs: Int[Tensor, "2 K"]
     holds: Float[Tensor, "E F 3"]
-    known: Bool[Tensor, "E F"]
+    known: Float[Tensor, "E F"]
     ways: Float[Tensor, "E K J P"]
 
 
@@ -129,10 +129,10 @@ class GoalPairs:
 
     def _holds(
         self, episodes: Int[np.ndarray, " E"], places: Int[np.ndarray, "E F"]
-    ) -> tuple[Float[Tensor, "E F 3"], Bool[Tensor, "E F"]]:
+    ) -> tuple[Float[Tensor, "E F 3"], Float[Tensor, "E F"]]:
         """Returns `Frames.holds` and `Frames.known`; an arm without a gripper knows nothing."""
         if self._held is None:
-            return torch.zeros(*places.shape, 3), torch.zeros(places.shape, dtype=torch.bool)
+            return torch.zeros(*places.shape, 3), torch.zeros(places.shape)
         rows = list(zip(episodes, places * self.batches.stride, strict=True))
         positions, known = (
             torch.from_numpy(np.stack([self._held[episode][part][frames] for episode, frames in rows]))
