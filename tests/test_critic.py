@@ -21,7 +21,7 @@ from world_model.batches import WindowBatches
 from world_model.checkpoint import CheckpointError, load_checkpoint, read_manifest
 from world_model.critic import Critic, CriticConfig
 from world_model.goal_pairs import WAYPOINTS, GoalPairs
-from world_model.grips import held_places
+from world_model.grips import lying_places
 from world_model.loop import RunLog
 from world_model.toy import ToyWorldModel
 from world_model.train_critic import TrainCriticConfig, train_critic
@@ -216,10 +216,16 @@ def test_a_critic_of_another_shape_is_refused() -> None:
         replace(SHAPE, slots=0)
 
 
-def test_a_quick_count_is_a_quantile() -> None:
+def test_a_quick_count_is_a_quantile_of_what_is_under_way() -> None:
     critic = Critic(SHAPE)
-    logits = torch.tensor([[0.05, 0.65, 0.1, 0.1, 0.05, 0.03, 0.02]]).log()
-    assert [int(critic.quick_count(logits, share)) for share in (0.01, 0.1, 0.75, 0.99)] == [0, 1, 2, 6]
+    logits = torch.tensor([[0.4, 0.3, 0.1, 0.1, 0.05, 0.03, 0.02]]).log()
+    assert [int(critic.quick_count(logits, share)) for share in (0.01, 0.49, 0.51, 0.7, 0.99)] == [1, 1, 2, 3, 6]
+
+
+def test_it_is_there_already_where_that_is_likelier_than_not() -> None:
+    critic = Critic(SHAPE)
+    logits = torch.tensor([[0.6, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0]]).log()
+    assert int(critic.quick_count(logits, 0.99)) == 0
 
 
 def test_who_is_there_already_proposes_to_stay() -> None:
@@ -238,21 +244,20 @@ def test_things_lie_where_they_were_taken_and_let_go_as_long_as_the_gripper_is_o
     poses[:3, 6] = 1.0  # closed: may push it about
     poses[20:24, 6] = 0.4  # held
     poses[30:35, 6] = np.linspace(0.25, 0.65, 5)  # closing on nothing
-    places, counts = held_places(poses, gripper=6)
-    assert list(np.flatnonzero(counts)) == list(range(3, 30))
-    assert list(places[3:30, 0]) == [20.0] * 17 + [20.0, 21.0, 22.0, 23.0] + [23.0] * 6
-    assert list(counts[19:25]) == [3.0, 1.0, 1.0, 1.0, 1.0, 3.0]
+    places, known = lying_places(poses, gripper=6)
+    assert list(np.flatnonzero(known)) == [*range(3, 20), *range(24, 30)]
+    assert list(places[known, 0]) == [20.0] * 17 + [23.0] * 6
 
 
 def test_a_gripper_that_is_stopped_for_two_frames_holds_nothing() -> None:
     poses = np.zeros((10, 7))
     poses[4:6, 6] = 0.4
-    assert not held_places(poses, gripper=6)[1].any()
+    assert not lying_places(poses, gripper=6)[1].any()
 
 
 def test_an_arm_that_never_held_anything_teaches_nothing_about_things() -> None:
-    places, counts = held_places(np.zeros((30, 7)), gripper=6)
-    assert places.shape == (30, 3) and not counts.any()
+    places, known = lying_places(np.zeros((30, 7)), gripper=6)
+    assert places.shape == (30, 3) and not known.any()
 
 
 def test_a_pace_out_of_range_is_refused() -> None:

@@ -13,6 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+_MAGNIFIED = (0.1, 0.2, 0.4, 1.0)
+"""Scales that differences of places are told in, in the std of positions; beyond each they saturate."""
+
 
 @dataclass(frozen=True)
 class CriticConfig:
@@ -52,16 +55,23 @@ class CriticConfig:
 
     @property
     def seen(self) -> int:
-        """Numbers that an image is summed up in, V."""
-        return self.slots * self.slot_width
+        """Numbers that an image is summed up in, V: the slots', a place and a pose."""
+        return self.slots * self.slot_width + self.place_size + self.pose_size
+
+    @property
+    def place_size(self) -> int:
+        """Numbers of a place: those that a pose begins with."""
+        return min(3, self.pose_size)
 
 
 class Critic(nn.Module):
     """Predicts, from a frame and a goal image, how many actions lie between them and the first of these.
 
     An image is summed up in slots, each a mean over the patches, weighted by how much a patch looks like the slot's
-    thing, of where the patch is and what it says: soft keypoints (arXiv 1504.00702). Frame and goal are looked at in
-    the same way and then compared; the frame's pose is known and goes in, the goal's is not.
+    thing, of where the patch is and what it says: soft keypoints (arXiv 1504.00702). Beside them it says where a thing
+    lies, see `Finder`, and what the arm's pose is. Frame and goal are looked at in the same way and then compared; the
+    frame's pose is known and goes in, the goal's is not. What decides next, whether the hand is over the thing, is a
+    difference of a centimetre in half a metre: differences of places go in magnified.
 
     The number is a distribution over 0 .. `most_actions`, because recordings dawdle: how soon a goal can be reached is
     at its lower end. The action is told for a given number of actions, as in arXiv 1912.06088: recordings of moves
@@ -80,10 +90,15 @@ class Critic(nn.Module):
         inner, slots = config.look_width, config.slots
         self.read = nn.Sequential(nn.Linear(config.token_width, inner), nn.GELU(), nn.Linear(inner, inner), nn.GELU())
         self.salience = nn.Linear(inner, slots)
-        self.content = nn.Linear(inner, config.seen)
+        self.content = nn.Linear(inner, slots * config.slot_width)
         self.place_salience = nn.Parameter(torch.zeros(config.tokens, slots))
         self.places = nn.Parameter(0.5 * torch.randn(config.tokens, slots, config.slot_width))
-        self.meet = nn.Linear(2 * config.seen + config.pose_size, config.width)
+        self.finder = Finder(config.tokens, config.token_width, inner, config.place_size)
+        self.pose_head = nn.Sequential(
+            nn.Linear(slots * config.slot_width, inner), nn.GELU(), nn.Linear(inner, config.pose_size)
+        )
+        differences = len(_MAGNIFIED) * (2 * config.place_size + config.pose_size)
+        self.meet = nn.Linear(2 * config.seen + config.pose_size + differences, config.width)
         self.before, self.after = (
             nn.ModuleList(_Block(config.width) for _ in range(config.depth)) for _ in ("before", "after")
         )
@@ -98,7 +113,24 @@ class Critic(nn.Module):
         x = self.read(tokens.to(self.places.dtype))
         weights = (3.0 * self.salience(x) + self.place_salience).softmax(dim=1)  # (B, N, slots)
         content = self.content(x).unflatten(-1, (self.config.slots, -1)) + self.places  # (B, N, slots, slot width)
-        return torch.einsum("bns,bnsw->bsw", weights, content).flatten(1)
+        slots = torch.einsum("bns,bnsw->bsw", weights, content).flatten(1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.training):  # it learns from places alone
+            place = self.finder(tokens)
+        return torch.cat([slots, place, self.pose_head(slots)], dim=1)
+
+    def told_pose(self, seen: Float[Tensor, "*B V"]) -> Float[Tensor, "*B P"]:
+        """Returns the arm's pose as what is seen tells it, normalised."""
+        return seen[..., -self.config.pose_size :]
+
+    def _differences(
+        self, seen: Float[Tensor, "B V"], poses: Float[Tensor, "B P"], wanted: Float[Tensor, "B V"]
+    ) -> Float[Tensor, "B C"]:
+        """Returns what differs between hand and thing, thing and wanted place, pose and wanted pose, magnified."""
+        size, before_pose = self.config.place_size, -self.config.pose_size
+        place, wanted_place = (each[:, before_pose - size : before_pose] for each in (seen, wanted))
+        parts = [place - poses[:, :size], wanted_place - place, self.told_pose(wanted) - poses]
+        differences = torch.cat(parts, dim=1)
+        return torch.cat([torch.tanh(differences / scale) for scale in _MAGNIFIED], dim=1)
 
     def compare(
         self, seen: Float[Tensor, "B V"], poses: Float[Tensor, "B P"], wanted: Float[Tensor, "b V"]
@@ -110,7 +142,8 @@ class Critic(nn.Module):
             poses: Of the frames, normalised.
             wanted: What is seen in the goals; one (b = 1) is shared by all frames.
         """
-        x = self.meet(torch.cat([seen, poses.to(seen.dtype), wanted.expand(len(seen), -1)], dim=1))
+        poses, wanted = poses.to(seen.dtype), wanted.expand(len(seen), -1)
+        x = self.meet(torch.cat([seen, poses, wanted, self._differences(seen, poses, wanted)], dim=1))
         for block in self.before:
             x = block(x)
         return self.count_head(x).float(), x
@@ -138,9 +171,14 @@ class Critic(nn.Module):
         return counts, self.action_head(self.pursue(compared, counts)).float()
 
     def quick_count(self, logits: Float[Tensor, "*B K"], share: float) -> Int[Tensor, "*B"]:
-        """Returns the quantile of the number of actions: a small share asks for the quick way; 0 is there already."""
-        below = logits.softmax(dim=-1).cumsum(dim=-1) < share
-        return below.sum(dim=-1).clamp_max(self.config.most_actions)
+        """Returns 0 where being there already is likelier than not, or else the quantile of the other numbers.
+
+        A small share asks for the quick way.
+        """
+        shares = logits.softmax(dim=-1)
+        under_way = shares[..., 1:] / (1.0 - shares[..., :1]).clamp_min(1e-6)
+        counts = 1 + (under_way.cumsum(dim=-1) < share).sum(dim=-1).clamp_max(self.config.most_actions - 1)
+        return counts * (shares[..., 0] < 0.5)
 
     def mean_count(self, logits: Float[Tensor, "*B K"], share: float = 1.0) -> Float[Tensor, "*B"]:
         """Returns the mean number of actions over the lowest `share` of the distribution; 1 for all of it."""
@@ -148,6 +186,33 @@ class Critic(nn.Module):
         before = shares.cumsum(dim=-1) - shares
         shares = torch.minimum(shares, (share - before).clamp_min(0.0))
         return (shares * self.counts).sum(dim=-1) / share
+
+
+class Finder(nn.Module):
+    """Tells from an image where the thing lies that the gripper can take: a mean of what the patches say.
+
+        place = sum_n softmax_n(3 s(z_n) + b_n) (o(z_n) + c_n)        (s, o) a network that every token goes through
+
+    Args:
+        tokens: Tokens a frame, N.
+        token_width: Width of the encoder's tokens, D.
+        inner: Of the network.
+        size: Numbers of a place.
+    """
+
+    def __init__(self, tokens: int, token_width: int, inner: int, size: int) -> None:
+        super().__init__()
+        self.read = nn.Sequential(
+            nn.Linear(token_width, inner), nn.GELU(), nn.Linear(inner, inner), nn.GELU(), nn.Linear(inner, 1 + size)
+        )
+        self.place_salience = nn.Parameter(torch.zeros(tokens))
+        self.places = nn.Parameter(torch.zeros(tokens, size))
+
+    def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B S"]:
+        """Returns the place, normalised as positions of the arm are."""
+        read = self.read(tokens.to(self.places.dtype))
+        weights = (3.0 * read[..., 0] + self.place_salience).softmax(dim=1)
+        return torch.einsum("bn,bnp->bp", weights, read[..., 1:] + self.places)
 
 
 class _Block(nn.Module):

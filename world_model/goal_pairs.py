@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from world_model.batches import WindowBatches
-from world_model.grips import held_places
+from world_model.grips import lying_places
 from world_model.vjepa2_ac import VJEPA2AC
 
 WAYPOINTS = (2, 4, 8, 16)
@@ -26,12 +26,10 @@ class Frames:
         tokens: Of the frames.
         poses: Of the frames, normalised.
         actions: From each frame on, normalised; of no meaning at an episode's end.
-        imagined: What the world model imagines one frame of each episode to be, from some actions before.
+        imagined: What the world model imagines one frame of an episode to be, from some actions before.
         replaced: Which of the frames these are.
         places: Where the frames are in their episode.
         pairs: Columns of frames and of their goals, which are never earlier.
-        holds: Where something that the gripper holds is, lay before or lies after, normalised; `grips.held_places`.
-        known: What that counts, 0 where it is not known.
         ways: By how much the pose changes from a pair's frame on within 2, 4, 8, 16 actions, or until the goal if that
             is sooner, normalised.
     """
@@ -43,8 +41,6 @@ class Frames:
     replaced: Int[Tensor, "E"]
     places: Int[Tensor, "E F"]
     pairs: Int[Tensor, "2 K"]
-    holds: Float[Tensor, "E F 3"]
-    known: Float[Tensor, "E F"]
     ways: Float[Tensor, "E K J P"]
 
 
@@ -68,7 +64,12 @@ class GoalPairs:
         self.spans = np.array([(length - 1) // batches.stride + 1 for length in batches.lengths])
         names = model.action_spec.names
         gripper = names.index("gripper") if "gripper" in names else None
-        self._held = None if gripper is None else [held_places(poses, gripper) for poses in batches.poses]
+        things = [] if gripper is None else [lying_places(poses, gripper) for poses in batches.poses]
+        size = min(3, len(model.pose_mean))
+        rows = [(episode, np.flatnonzero(known)) for episode, (_, known) in enumerate(things)]
+        self._thing_episodes = np.concatenate([np.zeros(0, np.int64), *(np.full(len(at), e) for e, at in rows)])
+        self._thing_frames = np.concatenate([np.zeros(0, np.int64), *(at for _, at in rows)])
+        self._thing_places = np.concatenate([np.zeros((0, size), np.float32), *(at[known] for at, known in things)])
 
     def long_enough(self, episodes: Sequence[int]) -> Int[np.ndarray, " E"]:
         """Returns the episodes that have as many frames as are drawn from each.
@@ -104,9 +105,22 @@ class GoalPairs:
             *self._imagine(episodes, places[np.arange(rows), column], column, before),
             torch.from_numpy(places),
             torch.from_numpy(pairs),
-            *self._holds(episodes, places),
             self._ways(episodes, places, pairs),
         )
+
+    def things(self, episodes: Sequence[int]) -> Int[np.ndarray, " M"]:
+        """Returns the frames of some episodes in which it is known where something lies, for `draw_things`."""
+        return np.flatnonzero(np.isin(self._thing_episodes, list(episodes)))
+
+    def draw_things(
+        self, things: Int[np.ndarray, " M"], count: int, seed: tuple[int, ...]
+    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B S"]]:
+        """Returns frames, drawn from those that `things` gave, and where something lies in them, normalised."""
+        chosen = np.random.default_rng(seed).choice(things, count)
+        tokens = self.batches.latents.windows(self._thing_episodes[chosen], self._thing_frames[chosen], 1)[:, 0]
+        places = torch.from_numpy(self._thing_places[chosen])
+        mean, std = (each[: places.shape[1]] for each in (self.model.pose_mean, self.model.pose_std))
+        return tokens.float(), (places - mean) / std
 
     def _tokens(self, episodes: Int[np.ndarray, " E"], places: Int[np.ndarray, "E F"]) -> Float[Tensor, "E F N D"]:
         """Returns the cached tokens of frames."""
@@ -127,20 +141,6 @@ class GoalPairs:
         ]
         return torch.from_numpy(np.stack(poses)), torch.from_numpy(np.stack(actions))
 
-    def _holds(
-        self, episodes: Int[np.ndarray, " E"], places: Int[np.ndarray, "E F"]
-    ) -> tuple[Float[Tensor, "E F 3"], Float[Tensor, "E F"]]:
-        """Returns `Frames.holds` and `Frames.known`; an arm without a gripper knows nothing."""
-        if self._held is None:
-            return torch.zeros(*places.shape, 3), torch.zeros(places.shape)
-        rows = list(zip(episodes, places * self.batches.stride, strict=True))
-        positions, known = (
-            torch.from_numpy(np.stack([self._held[episode][part][frames] for episode, frames in rows]))
-            for part in (0, 1)
-        )
-        mean, std = self.model.pose_mean[:3], self.model.pose_std[:3]
-        return (positions - mean) / std, known
-
     def _ways(
         self, episodes: Int[np.ndarray, " E"], places: Int[np.ndarray, "E F"], pairs: Int[np.ndarray, "2 K"]
     ) -> Float[Tensor, "E K J P"]:
@@ -160,8 +160,13 @@ class GoalPairs:
         columns: Int[np.ndarray, " E"],
         before: int,
     ) -> tuple[Float[Tensor, "E N D"], Int[Tensor, " E"]]:
-        """Returns what is imagined at places from `before` frames earlier, and their columns; -1 where nothing is."""
-        starts = np.maximum(places - before, 0)
-        poses, actions = self._motions(episodes, starts[:, None] + np.arange(before))
-        imagined = self.model.follow(self._tokens(episodes, starts[:, None]), actions, poses)[:, -1]
-        return imagined, torch.from_numpy(np.where(places >= before, columns, -1))
+        """Returns what is imagined at places from `before` frames earlier, and their columns; -1 where nothing is.
+
+        In every other episode: imagining takes as long as learning from twice as many recorded frames.
+        """
+        starts, every_other = np.maximum(places - before, 0), np.arange(0, len(episodes), 2)
+        tokens = self._tokens(episodes, starts[:, None])
+        poses, actions = self._motions(episodes[every_other], starts[every_other, None] + np.arange(before))
+        tokens[every_other] = self.model.follow(tokens[every_other], actions, poses)[:, -1:]
+        done = (places >= before) & (np.arange(len(episodes)) % 2 == 0)
+        return tokens[:, 0], torch.from_numpy(np.where(done, columns, -1))

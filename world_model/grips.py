@@ -1,9 +1,9 @@
-"""Where a recording shows that the gripper held something: what there is to see of objects without labels."""
+"""Where recordings show that something lies, without labels: where a gripper closes on it and lets go of it."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 OPEN, CLOSED = 0.2, 0.72
 """A gripper that stays between these closednesses was stopped by something; 0 is open, 1 closed."""
@@ -11,21 +11,19 @@ OPEN, CLOSED = 0.2, 0.72
 STEADY = 0.03
 """It moves less than this from one frame to the next."""
 
-LYING = 3.0
-"""What a frame counts in which the thing lies somewhere: where it is held the arm's own pose tells the place."""
 
-
-def held_places(
+def lying_places(
     poses: Float[np.ndarray, "T P"], gripper: int
-) -> tuple[Float[np.ndarray, "T 3"], Float[np.ndarray, " T"]]:
-    """Returns where something that the gripper holds is, lay before or lies after, and what each frame counts.
+) -> tuple[Float[np.ndarray, "T S"], Bool[np.ndarray, " T"]]:
+    """Returns where something lies that the gripper takes next or has let go of, and in which frames that is known.
 
-    While it is held it is where the hand is: from the first frame in which the gripper is stopped, if it stays so for
-    three frames at least. Before and after, as long as the gripper is open, it lies where it was taken and where it was
-    let go: an open hand seldom moves things, a closed one pushes them. Other frames count 0. Learning to see the place
-    in an image is learning to see the thing, as in arXiv 2203.00352, where grippers that close in play label images.
+    It holds something where it is stopped for three frames at least. Before and after, as long as the gripper is open,
+    the thing lies where it was taken and where it was let go: an open hand seldom moves things, a closed one pushes
+    them. Learning to see the place in an image is learning to see the thing, as in arXiv 2203.00352, where grippers
+    that close in play label images. Frames in which it is held are left out: there the hand's place is the thing's,
+    and what learns from them learns to see the hand.
 
-    In simulated play, where the truth is known, half of the places of things that lie are within 6 mm of it.
+    In simulated play, where the truth is known, half of the places are within 6 mm of it.
 
     Args:
         poses: Of one episode, positions first [m].
@@ -33,17 +31,15 @@ def held_places(
     """
     closedness, frames = poses[:, gripper], len(poses)
     stopped, is_open = (closedness > OPEN) & (closedness < CLOSED), closedness < OPEN
-    places, counts = np.zeros((frames, 3), np.float32), np.zeros(frames, np.float32)
+    places, known = np.zeros_like(poses[:, :3], np.float32), np.zeros(frames, np.bool_)
     grips = _steady_runs(stopped, closedness)
-    for first, last in grips:
-        places[first : last + 1], counts[first : last + 1] = poses[first : last + 1, :3], 1.0
     for (first, last), step in ((grip, step) for step in (-1, 1) for grip in grips):
         held = first if step < 0 else last
         frame = held + step
-        while 0 <= frame < frames and is_open[frame] and not counts[frame]:
-            places[frame], counts[frame] = poses[held, :3], LYING
+        while 0 <= frame < frames and is_open[frame] and not known[frame]:
+            places[frame], known[frame] = poses[held, :3], True
             frame += step
-    return places, counts
+    return places, known
 
 
 def _steady_runs(stopped: np.ndarray, closedness: Float[np.ndarray, " T"]) -> list[tuple[int, int]]:

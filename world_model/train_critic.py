@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,10 +42,11 @@ class TrainCriticConfig:
         width: Of the network that compares frame and goal.
         depth: Number of its blocks before the number of actions is told, and of those after it.
         most_actions: Frames and goals are at most so far apart.
-        imagined: The most frames in a row that the world model imagines from a recorded one; one frame of each episode
-            is replaced by such a one.
+        imagined: The most frames in a row that the world model imagines from a recorded one; one frame of every other
+            episode is replaced by such a one.
         frames: Frames that are drawn from each episode of a batch.
         pairs: Pairs of them that are judged.
+        things: Frames a step from which it learns where things lie.
         steps: Optimiser steps.
         batch: Episodes a step.
         learning_rate: At its peak.
@@ -76,6 +78,7 @@ class TrainCriticConfig:
     imagined: int = 2
     frames: int = 8
     pairs: int = 16
+    things: int = 192
     steps: int = 3000
     batch: int = 64
     learning_rate: float = 2e-3
@@ -93,10 +96,10 @@ class TrainCriticConfig:
         for name in ("steps", "batch", "learning_rate", "evaluate_every", "evaluate_episodes", "save_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.imagined < 1 or self.frames < 2 or self.pairs < 1 or not 0 <= self.average < 1:
+        if min(self.imagined, self.pairs, self.things) < 1 or self.frames < 2 or not 0 <= self.average < 1:
             raise ValueError(
-                "imagined and pairs must be at least 1, frames at least 2 and average in 0 .. 1, got "
-                f"{self.imagined}, {self.pairs}, {self.frames} and {self.average}"
+                "imagined, pairs and things must be at least 1, frames at least 2 and average in 0 .. 1, got "
+                f"{self.imagined}, {self.pairs}, {self.things}, {self.frames} and {self.average}"
             )
 
     @property
@@ -119,33 +122,25 @@ class Errors:
         action: Mean absolute error of the first action, in its std.
         pose: Mean absolute error of the poses that frames alone are read to show, in their std.
         way: Mean absolute error of the poses some actions later, in their std.
-        hold: Mean absolute error of where something was or will be held, in the std of positions.
     """
 
     count: Float[Tensor, ""]
     action: Float[Tensor, ""]
     pose: Float[Tensor, ""]
     way: Float[Tensor, ""]
-    hold: Float[Tensor, ""]
 
 
 class Student(nn.Module):
-    """A critic and three heads that are thrown away after training, which tell it sooner what to look for.
+    """A critic and a head that is thrown away after training, which tells it sooner what to look for.
 
     Attributes:
         critic: What is kept.
-        pose_head: The arm's pose from what is seen in an image.
-        hold_head: Where something is that the gripper holds, will hold or has held, from the same.
         way_head: Where the arm will be some actions on, from what the first action is told from.
     """
 
     def __init__(self, config: CriticConfig) -> None:
         super().__init__()
         self.critic = Critic(config)
-        self.pose_head, self.hold_head = (
-            nn.Sequential(nn.Linear(config.seen, config.look_width), nn.GELU(), nn.Linear(config.look_width, size))
-            for size in (config.pose_size, 3)
-        )
         self.way_head = nn.Linear(config.width, len(WAYPOINTS) * config.pose_size)
 
 
@@ -155,12 +150,12 @@ class CriticTrainer:
     Of a frame t and a goal k >= 0 frames after it in the same episode::
 
         loss = - log p(k | z_t, g)  +  3 |a(z_t, g, k) - a_t|  +  2 |way(z_t, g, k) - way_t|
-               + 4 |pose(z_t) - pose_t|  +  4 |hold(z_t) - hold_t|
+               + 4 |pose(z_t) - pose_t|  +  4 |finder(z) - place|
 
     z_t is recorded, or imagined from the recorded frame and actions just before, because a planner shows nothing else
     to the critic. Each of an episode's frames is a frame in some pairs and a goal in others, so that looking at it pays
-    several times. Source: hindsight relabelling (arXiv 1707.01495) with the number of steps as the label and given to
-    the policy, as in arXiv 1912.06088.
+    several times. The places are those of `grips.lying_places`, in other frames z. Source: hindsight relabelling (arXiv
+    1707.01495) with the number of steps as the label and given to the policy, as in arXiv 1912.06088.
 
     Args:
         config: The run's.
@@ -186,6 +181,7 @@ class CriticTrainer:
         )  # fmt: skip
         split = split_episodes(len(batches.lengths), config.held_out, config.seed)
         self.training, self.held_out = (self.draws.long_enough(part) for part in (split.training, split.held_out))
+        self.training_things, self.held_out_things = map(self.draws.things, (split.training, split.held_out))
         self.shuffle = Shuffle(len(self.training), config.seed)
 
     def step(self, step: int) -> dict[str, float]:
@@ -195,14 +191,17 @@ class CriticTrainer:
         set_learning_rate(self.optimizer, config.learning_rate * share)
         chosen = self.training[self.shuffle.batch(step, config.batch)]
         errors = self.errors(self.student, self.draws.draw(chosen, (config.seed, step)))
-        loss = errors.count + 3.0 * errors.action + 4.0 * (errors.pose + errors.hold) + 2.0 * errors.way
+        loss = errors.count + 3.0 * errors.action + 4.0 * errors.pose + 2.0 * errors.way
+        place = self.place_error(self.student.critic, self.training_things, (config.seed, step))
+        loss = loss + 4.0 * place
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if config.clip:
             nn.utils.clip_grad_norm_(self.student.parameters(), config.clip)
         self.optimizer.step()
         update_average(self.average, self.student, min(config.average, (1 + step) / (10 + step)))
-        measured = {name: getattr(errors, name).item() for name in ("count", "action", "pose", "way", "hold")}
+        measured = {name: getattr(errors, name).item() for name in ("count", "action", "pose", "way")}
+        measured["place"] = place.item()
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
             measured |= {f"held_out/{name}": value for name, value in self.evaluate().items()}
         return measured
@@ -211,7 +210,7 @@ class CriticTrainer:
         """Returns a critic's errors."""
         critic, (now, then) = student.critic, frames.pairs
         seen = critic.look(frames.tokens.flatten(0, 1)).unflatten(0, frames.places.shape)  # (E, F, V)
-        poses, holds = student.pose_head(seen), (student.hold_head(seen) - frames.holds).abs()
+        poses = critic.told_pose(seen)
         there = frames.replaced >= 0
         judged = seen.clone()
         judged[there, frames.replaced[there]] = critic.look(frames.imagined[there])
@@ -225,8 +224,14 @@ class CriticTrainer:
             (critic.action_head(told) - frames.actions[:, now].flatten(0, 1))[under_way].abs().mean(),
             (poses - frames.poses).abs().mean(),
             (student.way_head(told) - frames.ways.flatten(0, 1).flatten(1)).abs().mean(),
-            (holds * frames.known[..., None]).sum() / (3 * frames.known.sum()).clamp_min(1),
         )
+
+    def place_error(self, critic: Critic, things: Int[np.ndarray, " M"], seed: tuple[int, ...]) -> Float[Tensor, ""]:
+        """Returns how far off a critic finds things, the mean in the std of positions; 0 if none is known."""
+        if not len(things):
+            return torch.zeros(())
+        tokens, places = self.draws.draw_things(things, self.config.things, seed)
+        return (critic.finder(tokens) - places).abs().mean()
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -249,7 +254,8 @@ class CriticTrainer:
             )
             parts.append(torch.stack(values))
         names = ("cross_entropy", "count_error", "count_error_of_the_mean", "action_error", "action_error_of_the_mean")
-        return dict(zip(names, torch.stack(parts).mean(dim=0).tolist(), strict=True))
+        errors = dict(zip(names, torch.stack(parts).mean(dim=0).tolist(), strict=True))
+        return errors | {"place_error": self.place_error(critic, self.held_out_things, (self.config.seed,)).item()}
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that a resumed run needs."""

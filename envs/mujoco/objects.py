@@ -53,6 +53,8 @@ class ObjectInstance:
 _COLOURS = {
     "red": (0.85, 0.15, 0.12), "green": (0.12, 0.62, 0.22), "yellow": (0.95, 0.75, 0.10),
     "purple": (0.55, 0.20, 0.65), "blue": (0.12, 0.30, 0.80), "pink": (0.95, 0.45, 0.60),
+    "orange": (0.95, 0.50, 0.10), "lime": (0.60, 0.85, 0.20), "white": (0.92, 0.92, 0.90),
+    "navy": (0.08, 0.10, 0.35), "maroon": (0.42, 0.07, 0.12), "olive": (0.38, 0.40, 0.10),
 }  # fmt: skip
 _NEW_COLOURS = {"turquoise": (0.10, 0.65, 0.65), "brown": (0.45, 0.25, 0.12)}
 _COLOUR_NAMES = {colour: name for name, colour in (_COLOURS | _NEW_COLOURS).items()}
@@ -76,7 +78,7 @@ def _make_objects(sizes: Sizes, colours: Sequence[tuple[float, float, float]]) -
 
 
 TRAINING_OBJECTS = _make_objects(_SIZES, tuple(_COLOURS.values()))
-"""What play is recorded with: 2 kinds x 3 sizes x 6 colours."""
+"""What play is recorded with: 2 kinds x 3 sizes x 12 colours."""
 
 HELD_OUT_OBJECTS = _make_objects(_NEW_SIZES, (*_NEW_COLOURS.values(), _COLOURS["red"], _COLOURS["blue"]))
 """What is only met in evaluation: sizes between those of the training objects, half of them in new colours."""

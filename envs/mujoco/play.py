@@ -52,6 +52,8 @@ class PlayConfig:
         fumble: Weight of random motion at the object.
         held: Share of the episodes with an object that start with it in the hand.
         shaky: Noise on an expert's steps, as a share of max_translation: each skill draws one of these.
+        slips: Share of an expert's steps that go astray, by half of max_translation along each axis (standard
+            deviation): what follows shows how to mend it (arXiv 1703.09327).
         low: Lowest position the scripts aim at (x, y, z) [m].
         high: Highest position [m].
         max_translation: Largest step along an axis in one control period [m].
@@ -70,6 +72,7 @@ class PlayConfig:
     fumble: float = 0.0
     held: float = 0.15
     shaky: tuple[float, ...] = (0.0, 0.05, 0.15)
+    slips: float = 0.0
     low: tuple[float, float, float] = (0.32, -0.24, 0.03)
     high: tuple[float, float, float] = (0.70, 0.24, 0.38)
     max_translation: float = 0.075
@@ -81,8 +84,11 @@ class PlayConfig:
             raise ValueError(f"an episode needs at least 2 frames, got {self.frames}")
         if min(self.weights) < 0 or sum(self.weights) <= 0:
             raise ValueError(f"the behaviours need weights >= 0 with a positive sum, got {self.weights}")
-        if not (0 < self.min_speed <= 1 and 0 <= self.gripper_episodes <= 1 and self.max_translation > 0):
-            raise ValueError("min_speed must be in (0, 1], gripper_episodes in [0, 1] and max_translation positive")
+        if not (0 < self.min_speed <= 1 and self.max_translation > 0):
+            raise ValueError("min_speed must be in (0, 1] and max_translation positive")
+        for name in ("held", "slips", "gripper_episodes"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share, in [0, 1], got {getattr(self, name)}")
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -218,7 +224,9 @@ def _chain(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -
             if is_done(skill, sight, goal):
                 break
             action = skill(sight, goal)
-            action[:3] += generator.normal(0.0, noise, 3) if noise else 0.0
+            slipped = config.slips > 0 and generator.random() < config.slips
+            astray = 0.5 * config.max_translation if slipped else noise
+            action[:3] += generator.normal(0.0, astray, 3) if astray else 0.0
             yield action
         for _ in range(int(generator.integers(3))):
             yield np.zeros(7)
