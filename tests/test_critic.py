@@ -16,6 +16,7 @@ from planner.controller import Controller, ControllerConfig
 from planner.objective import ObjectiveConfig, make_objective
 from tests.small_models import ACTIONS, random_actions, random_state, small_model
 from tests.small_training import make_batches, make_config, make_encoder, run
+from world_model.action_modes import ActionModes
 from world_model.base import LatentState
 from world_model.batches import WindowBatches
 from world_model.checkpoint import CheckpointError, load_checkpoint, read_manifest
@@ -26,7 +27,9 @@ from world_model.loop import RunLog
 from world_model.toy import ToyWorldModel
 from world_model.train_critic import TrainCriticConfig, train_critic
 
-SHAPE = CriticConfig(tokens=4, token_width=12, look_width=16, slots=4, slot_width=3, width=32, depth=1, most_actions=6)
+SHAPE = CriticConfig(
+    tokens=4, token_width=12, look_width=16, slots=4, slot_width=3, width=32, depth=1, most_actions=6, modes=3
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +44,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, WindowBatch
 
 def make_critic_config(parent: Path, output: Path, **changes: Any) -> TrainCriticConfig:
     config = TrainCriticConfig(
-        Path("nowhere"), str(parent), output, look_width=8, slots=2, slot_width=2, width=16, depth=1, most_actions=4,
-        imagined=2, frames=3, pairs=4, steps=8, batch=8, warmup=2, evaluate_every=4, save_every=3,
+        Path("nowhere"), str(parent), output, look_width=8, slots=2, slot_width=2, width=16, depth=1,
+        most_actions=4, modes=4, imagined=2, frames=3, pairs=4, steps=8, batch=8, warmup=2, evaluate_every=4,
+        save_every=3,
     )  # fmt: skip
     return replace(config, **changes)
 
@@ -108,17 +112,36 @@ def test_a_critic_learns_how_far_a_goal_is_and_the_way_there() -> None:
         given = torch.minimum(counts.clamp_min(1), torch.randint(1, 6, (128,)))
         seen, wanted = critic.look(looks[here]), critic.look(looks[there])
         logits, compared = critic.compare(seen, torch.zeros(128, 7), wanted)
-        missed = critic.action_head(critic.pursue(compared, given))[:, 0] - (there - here) / given
-        return (critic.mean_count(logits) - counts).abs().mean(), cross_entropy(logits, counts), missed.abs().mean()
+        told, steps = critic.pursue(compared, given), ((there - here) / given)[:, None]
+        missed = (critic.action_head(told) - steps).abs().mean()
+        learnt = cross_entropy(logits, counts) + sum(critic.action_head.errors(told, steps))
+        return (critic.mean_count(logits) - counts).abs().mean(), learnt, missed
 
+    critic.action_head.fit(torch.linspace(-1, 1, 30)[:, None], seed=0)
     for _ in range(300):
-        _, count_loss, action_loss = errors()
+        _, loss, _ = errors()
         optimizer.zero_grad()
-        (count_loss + action_loss).backward()
+        loss.backward()
         optimizer.step()
     with torch.no_grad():
         count_error, _, action_error = errors()
     assert float(count_error) < 0.3 and float(action_error) < 0.3
+
+
+def test_of_two_ways_round_one_is_taken_and_not_the_mean() -> None:
+    torch.manual_seed(0)
+    head, x = ActionModes(4, 2, 2), torch.ones(64, 4)
+    actions = torch.tensor([[1.0, 0.2], [-1.0, 0.2]]).repeat(32, 1) + 0.01 * torch.randn(64, 2)
+    head.fit(actions, seed=0)
+    optimizer = torch.optim.Adam(head.parameters(), 0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        sum(head.errors(x, actions)).backward()
+        optimizer.step()
+    taken = head(x)[0]
+    torch.testing.assert_close(taken.abs(), torch.tensor([1.0, 0.2]), atol=0.05, rtol=0)
+    with pytest.raises(ValueError, match="1 recorded actions have no 2 modes: set modes lower"):
+        head.fit(actions[:1], seed=0)
 
 
 def test_an_interrupted_run_ends_as_an_unbroken_one_and_its_checkpoint_plans(

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from world_model.action_modes import ActionModes
+
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)
 """Scales that differences of places are told in, in the std of positions; beyond each they saturate."""
 
@@ -32,6 +34,7 @@ class CriticConfig:
         width: Of the network that compares frame and goal, W.
         depth: Number of its blocks before the number of actions is told, and of those after it.
         most_actions: What is further counts as this many actions.
+        modes: Typical actions that the first one is told by, see `ActionModes`.
 
     Raises:
         ValueError: If a number is not positive.
@@ -47,6 +50,7 @@ class CriticConfig:
     width: int = 256
     depth: int = 2
     most_actions: int = 24
+    modes: int = 96
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -105,7 +109,7 @@ class Critic(nn.Module):
         self.count_head = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.most_actions + 1))
         self.given = nn.Embedding(config.most_actions + 1, config.width)
         self.action_norm = nn.LayerNorm(config.width)
-        self.action_head = nn.Linear(config.width, config.action_size)
+        self.action_head = ActionModes(config.width, config.action_size, config.modes)
         self.register_buffer("counts", torch.arange(config.most_actions + 1.0, device="cpu"), persistent=False)
 
     def look(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B V"]:
@@ -168,7 +172,7 @@ class Critic(nn.Module):
         """
         logits, compared = self.compare(self.look(tokens), poses, self.look(goal))
         counts = self.quick_count(logits, share)
-        return counts, self.action_head(self.pursue(compared, counts)).float()
+        return counts, self.action_head(self.pursue(compared, counts))
 
     def quick_count(self, logits: Float[Tensor, "*B K"], share: float) -> Int[Tensor, "*B"]:
         """Returns 0 where being there already is likelier than not, or else the quantile of the other numbers.

@@ -23,6 +23,9 @@ from world_model.goal_pairs import WAYPOINTS, Frames, GoalPairs
 from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
 from world_model.vjepa2_ac import VJEPA2AC
 
+_FITTED = 30_000
+"""Recorded actions whose modes are taken."""
+
 SESSION_FIELDS = ("data", "output", "cache", "checkpoint", "save_every")
 
 
@@ -42,6 +45,7 @@ class TrainCriticConfig:
         width: Of the network that compares frame and goal.
         depth: Number of its blocks before the number of actions is told, and of those after it.
         most_actions: Frames and goals are at most so far apart.
+        modes: Typical actions that the first one is told by.
         imagined: The most frames in a row that the world model imagines from a recorded one; one frame of every other
             episode is replaced by such a one.
         frames: Frames that are drawn from each episode of a batch.
@@ -75,6 +79,7 @@ class TrainCriticConfig:
     width: int = 256
     depth: int = 2
     most_actions: int = 24
+    modes: int = 96
     imagined: int = 2
     frames: int = 8
     pairs: int = 16
@@ -119,12 +124,14 @@ class Errors:
 
     Attributes:
         count: Cross-entropy of the number of actions.
-        action: Mean absolute error of the first action, in its std.
+        mode: Cross-entropy of the first action's mode.
+        action: Mean absolute error of the first action, given its mode, in its std.
         pose: Mean absolute error of the poses that frames alone are read to show, in their std.
         way: Mean absolute error of the poses some actions later, in their std.
     """
 
     count: Float[Tensor, ""]
+    mode: Float[Tensor, ""]
     action: Float[Tensor, ""]
     pose: Float[Tensor, ""]
     way: Float[Tensor, ""]
@@ -149,8 +156,8 @@ class CriticTrainer:
 
     Of a frame t and a goal k >= 0 frames after it in the same episode::
 
-        loss = - log p(k | z_t, g)  +  3 |a(z_t, g, k) - a_t|  +  2 |way(z_t, g, k) - way_t|
-               + 4 |pose(z_t) - pose_t|  +  4 |finder(z) - place|
+        loss = - log p(k | z_t, g)  -  log p(mode of a_t | z_t, g, k)  +  3 |a(z_t, g, k, mode) - a_t|
+               + 2 |way(z_t, g, k) - way_t|  +  4 |pose(z_t) - pose_t|  +  4 |finder(z) - place|
 
     z_t is recorded, or imagined from the recorded frame and actions just before, because a planner shows nothing else
     to the critic. Each of an episode's frames is a frame in some pairs and a goal in others, so that looking at it pays
@@ -170,16 +177,20 @@ class CriticTrainer:
             torch.manual_seed(config.seed)
             shape = CriticConfig(
                 encoder.tokens, encoder.width, len(model.statistics.pose_mean), spec.size, config.look_width,
-                config.slots, config.slot_width, config.width, config.depth, config.most_actions,
+                config.slots, config.slot_width, config.width, config.depth, config.most_actions, config.modes,
             )  # fmt: skip
             self.student = Student(shape)
+        split = split_episodes(len(batches.lengths), config.held_out, config.seed)
+        recorded = np.concatenate([batches.actions[episode] for episode in split.training])
+        chosen = np.random.default_rng(config.seed).permutation(len(recorded))[:_FITTED]
+        actions = model.normalise_actions(torch.from_numpy(recorded[chosen]))
+        self.student.critic.action_head.fit(actions, config.seed)
         self.average = copy.deepcopy(self.student)
         self.optimizer = make_adamw((self.student,), config.learning_rate, config.weight_decay)
         self.draws = GoalPairs(
             model, batches, frames=config.frames, pairs=config.pairs, imagined=config.imagined,
             most_actions=config.most_actions,
         )  # fmt: skip
-        split = split_episodes(len(batches.lengths), config.held_out, config.seed)
         self.training, self.held_out = (self.draws.long_enough(part) for part in (split.training, split.held_out))
         self.training_things, self.held_out_things = map(self.draws.things, (split.training, split.held_out))
         self.shuffle = Shuffle(len(self.training), config.seed)
@@ -191,7 +202,7 @@ class CriticTrainer:
         set_learning_rate(self.optimizer, config.learning_rate * share)
         chosen = self.training[self.shuffle.batch(step, config.batch)]
         errors = self.errors(self.student, self.draws.draw(chosen, (config.seed, step)))
-        loss = errors.count + 3.0 * errors.action + 4.0 * errors.pose + 2.0 * errors.way
+        loss = errors.count + errors.mode + 3.0 * errors.action + 4.0 * errors.pose + 2.0 * errors.way
         place = self.place_error(self.student.critic, self.training_things, (config.seed, step))
         loss = loss + 4.0 * place
         self.optimizer.zero_grad(set_to_none=True)
@@ -200,7 +211,7 @@ class CriticTrainer:
             nn.utils.clip_grad_norm_(self.student.parameters(), config.clip)
         self.optimizer.step()
         update_average(self.average, self.student, min(config.average, (1 + step) / (10 + step)))
-        measured = {name: getattr(errors, name).item() for name in ("count", "action", "pose", "way")}
+        measured = {name: getattr(errors, name).item() for name in ("count", "mode", "action", "pose", "way")}
         measured["place"] = place.item()
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
             measured |= {f"held_out/{name}": value for name, value in self.evaluate().items()}
@@ -221,7 +232,7 @@ class CriticTrainer:
         under_way = counts > 0
         return Errors(
             functional.cross_entropy(logits, counts),
-            (critic.action_head(told) - frames.actions[:, now].flatten(0, 1))[under_way].abs().mean(),
+            *critic.action_head.errors(told[under_way], frames.actions[:, now].flatten(0, 1)[under_way]),
             (poses - frames.poses).abs().mean(),
             (student.way_head(told) - frames.ways.flatten(0, 1).flatten(1)).abs().mean(),
         )

@@ -1,0 +1,59 @@
+"""An action head that takes sides: where recordings go one of several ways, the mean of them is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.cluster.vq import kmeans2
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ActionModes(nn.Module):
+    """Tells which of M typical actions comes next, and by how much the action differs from it.
+
+    With the hand a centimetre beside a thing, recordings go up to come again, or close the gripper. Their mean, and
+    their median, is to stay, and there a policy that is fitted to either stays for ever. Source: arXiv 2206.11251,
+    k-means modes with an offset each.
+
+    Attributes:
+        centres: The typical actions (M, A), normalised; zero until `fit`.
+        logits: Tells the mode.
+        offsets: Tells the difference from each mode.
+    """
+
+    centres: Tensor
+
+    def __init__(self, width: int, action_size: int, modes: int) -> None:
+        """Takes W, A and M."""
+        super().__init__()
+        self.register_buffer("centres", torch.zeros(modes, action_size))
+        self.logits, self.offsets = nn.Linear(width, modes), nn.Linear(width, modes * action_size)
+
+    def fit(self, actions: Float[Tensor, "B A"], seed: int) -> None:
+        """Takes the modes of recorded actions, normalised, by k-means from a seed.
+
+        Raises:
+            ValueError: If there are fewer actions than modes.
+        """
+        if len(actions) < len(self.centres):
+            raise ValueError(f"{len(actions)} recorded actions have no {len(self.centres)} modes: set modes lower")
+        found, _ = kmeans2(actions.double().cpu().numpy(), len(self.centres), iter=25, minit="++", seed=seed)
+        self.centres.copy_(torch.from_numpy(found.astype(np.float32)))
+
+    def forward(self, x: Float[Tensor, "B W"]) -> Float[Tensor, "B A"]:
+        """Returns the likeliest mode's action, normalised."""
+        return self._at(x, self.logits(x).argmax(dim=-1)).float()
+
+    def errors(
+        self, x: Float[Tensor, "B W"], actions: Float[Tensor, "B A"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Returns the cross-entropy of the modes nearest to actions, and the mean absolute error given these."""
+        modes = torch.cdist(actions, self.centres).argmin(dim=-1)
+        return functional.cross_entropy(self.logits(x), modes), (self._at(x, modes) - actions).abs().mean()
+
+    def _at(self, x: Float[Tensor, "B W"], modes: Int[Tensor, " B"]) -> Float[Tensor, "B A"]:
+        """Returns the action if it is of a mode."""
+        offsets = self.offsets(x).unflatten(-1, self.centres.shape)
+        return self.centres[modes] + offsets[torch.arange(len(modes), device=x.device), modes]
