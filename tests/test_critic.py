@@ -114,7 +114,7 @@ def test_a_critic_learns_how_far_a_goal_is_and_the_way_there() -> None:
         logits, compared = critic.compare(seen, torch.zeros(128, 7), wanted)
         told, steps = critic.pursue(compared, given), ((there - here) / given)[:, None]
         missed = (critic.action_head(told) - steps).abs().mean()
-        learnt = cross_entropy(logits, counts) + sum(critic.action_head.errors(told, steps))
+        learnt = cross_entropy(logits, counts) + torch.stack(critic.action_head.errors(told, steps)).sum()
         return (critic.mean_count(logits) - counts).abs().mean(), learnt, missed
 
     critic.action_head.fit(torch.linspace(-1, 1, 30)[:, None], seed=0)
@@ -136,11 +136,12 @@ def test_of_two_ways_round_one_is_taken_and_not_the_mean() -> None:
     optimizer = torch.optim.Adam(head.parameters(), 0.05)
     for _ in range(100):
         optimizer.zero_grad()
-        sum(head.errors(x, actions)).backward()
+        chosen, missed = head.errors(x, actions)
+        (chosen + missed).backward()
         optimizer.step()
     taken = head(x)[0]
     torch.testing.assert_close(taken.abs(), torch.tensor([1.0, 0.2]), atol=0.05, rtol=0)
-    with pytest.raises(ValueError, match="1 recorded actions have no 2 modes: set modes lower"):
+    with pytest.raises(ValueError, match="1 different recorded actions have no 2 modes: set modes lower"):
         head.fit(actions[:1], seed=0)
 
 

@@ -35,11 +35,13 @@ class ActionModes(nn.Module):
         """Takes the modes of recorded actions, normalised, by k-means from a seed.
 
         Raises:
-            ValueError: If there are fewer actions than modes.
+            ValueError: If there are fewer different actions than modes.
         """
-        if len(actions) < len(self.centres):
-            raise ValueError(f"{len(actions)} recorded actions have no {len(self.centres)} modes: set modes lower")
-        found, _ = kmeans2(actions.double().cpu().numpy(), len(self.centres), iter=25, minit="++", seed=seed)
+        different, modes = np.unique(actions.double().cpu().numpy(), axis=0), len(self.centres)
+        if len(different) < modes:
+            raise ValueError(f"{len(different)} different recorded actions have no {modes} modes: set modes lower")
+        first = np.random.default_rng(seed).choice(different, modes, replace=False)
+        found, _ = kmeans2(actions.double().cpu().numpy(), first, iter=25, minit="matrix")
         self.centres.copy_(torch.from_numpy(found.astype(np.float32)))
 
     def forward(self, x: Float[Tensor, "B W"]) -> Float[Tensor, "B A"]:
