@@ -215,6 +215,20 @@ def test_an_episode_of_play_is_the_same_for_the_same_seed(arm: MujocoArm) -> Non
     np.testing.assert_array_equal(first.poses, again.poses)
 
 
+def test_an_expert_that_slips_goes_astray_and_does_it_all_the_same(arm: MujocoArm) -> None:
+    steady, slipping = (
+        PlayConfig(frames=33, wander=0, visit=0, push=0, chain=1.0, held=0.0, shaky=(0.0,), slips=slips)
+        for slips in (0.0, 0.15)
+    )
+    watch = Watch()
+    for seed in range(4):
+        exact, astray = record_episode(arm, steady, seed), record_episode(arm, slipping, seed, watch)
+        assert np.abs(exact.poses - astray.poses).max() > 0.01
+    assert watch.events.grasps > 0
+    with pytest.raises(ValueError, match=r"slips is a share, in \[0, 1\], got 1.5"):
+        PlayConfig(slips=1.5)
+
+
 def test_a_start_is_over_the_table_with_the_gripper_above_the_object(arm: MujocoArm) -> None:
     generator = np.random.default_rng(0)
     for _ in range(5):
