@@ -79,10 +79,18 @@ def run(config: TrainCriticConfig, model: VJEPA2AC, batches: WindowBatches) -> M
 
 def format_errors(errors: Mapping[str, float]) -> str:
     """Returns the held-out errors in one line."""
-    return (
-        f"held out: {errors['count_error']:.2f} actions off (the mean: {errors['count_error_of_the_mean']:.2f}), first "
-        f"action {errors['action_error']:.3f} std off (the mean: {errors['action_error_of_the_mean']:.3f})"
-    )
+    said = []
+    if "count_error" in errors:
+        said += [
+            f"{errors['count_error']:.2f} actions off (the mean: {errors['count_error_of_the_mean']:.2f})",
+            f"first action {errors['action_error']:.3f} std off (the mean: {errors['action_error_of_the_mean']:.3f})",
+        ]
+    said += [
+        f"{name} {1000 * errors[f'{name}_error']:.0f} mm off" for name in ("place", "pose") if f"{name}_error" in errors
+    ]
+    if "held_error" in errors:
+        said.append(f"held or not wrong in {errors['held_error']:.1%}")
+    return f"held out: {', '.join(said)}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,27 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from planner.cem import CEM
 from planner.controller import Controller, ControllerConfig
 from planner.objective import ObjectiveConfig, make_objective
 from tests.small_models import ACTIONS, random_actions, random_state, small_model
-from tests.small_training import make_batches, make_config, make_encoder, run
+from tests.small_training import DATA, make_batches, make_config, make_encoder, run
 from world_model.action_modes import ActionModes
 from world_model.base import LatentState
 from world_model.batches import WindowBatches
 from world_model.checkpoint import CheckpointError, load_checkpoint, read_manifest
 from world_model.critic import Critic, CriticConfig
-from world_model.goal_pairs import WAYPOINTS, GoalPairs
-from world_model.grips import lying_places
+from world_model.frame_table import FrameTable
+from world_model.grips import held_frames, lying_places, taking_height, told_actions
 from world_model.loop import RunLog
+from world_model.sight import Sight
 from world_model.toy import ToyWorldModel
-from world_model.train_critic import TrainCriticConfig, train_critic
+from world_model.train_critic import CriticTrainer, TrainCriticConfig, train_critic
 
-SHAPE = CriticConfig(
-    tokens=4, token_width=12, look_width=16, slots=4, slot_width=3, width=32, depth=1, most_actions=6, modes=3
-)  # fmt: skip
+SHAPE = CriticConfig(tokens=4, token_width=12, look_width=16, width=32, depth=1, most_actions=6, modes=3)
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, WindowBatch
 
 def make_critic_config(parent: Path, output: Path, **changes: Any) -> TrainCriticConfig:
     config = TrainCriticConfig(
-        Path("nowhere"), str(parent), output, look_width=8, slots=2, slot_width=2, width=16, depth=1,
-        most_actions=4, modes=4, imagined=2, frames=3, pairs=4, steps=8, batch=8, warmup=2, evaluate_every=4,
-        save_every=3,
+        Path("nowhere"), str(parent), output, look_width=8, width=16, depth=1, most_actions=4, modes=4,
+        imagined=2, look_steps=4, look_batch=8, judge_steps=5, pairs=16, warmup=2, evaluate_every=4, save_every=3,
     )  # fmt: skip
     return replace(config, **changes)
 
@@ -58,52 +57,95 @@ def critic_model() -> Any:
     return model.requires_grad_(False)
 
 
-def test_frames_and_goals_are_recorded_ones_in_the_order_of_time(trained: tuple[Path, WindowBatches]) -> None:
+def test_the_table_has_every_frame_as_it_was_recorded(trained: tuple[Path, WindowBatches]) -> None:
     checkpoint, batches = trained
-    model, episodes = load_checkpoint(checkpoint), np.array([3, 0, 7, 9])
-    drawn = GoalPairs(model, batches, frames=4, pairs=10, imagined=2, most_actions=4).draw(episodes, (0, 1))
-    assert bool((drawn.places.diff(dim=1) > 0).all()) and int(drawn.places.max()) <= 5
-    assert int((drawn.places[:, -1] - drawn.places[:, 0]).max()) <= 4
-    assert bool((drawn.pairs[0] <= drawn.pairs[1]).all())
-    for row, episode in enumerate(episodes):
-        places = drawn.places[row]
-        recorded = batches.latents.windows(np.array([episode]), np.array([0]), 6)[0].float()
-        torch.testing.assert_close(drawn.tokens[row], recorded[places])
+    model = load_checkpoint(checkpoint)
+    table = FrameTable(model, batches)
+    assert len(table) == sum(batches.lengths)
+    for episode in (0, 3, 9):
+        rows = np.flatnonzero(table.of([episode]))
+        recorded = batches.latents.windows(np.array([episode]), np.array([0]), len(rows))[0].float()
+        torch.testing.assert_close(table.tokens(rows), recorded)
+        assert list(table.left[rows]) == list(range(len(rows) - 1, -1, -1))
         poses = model.normalise_poses(torch.from_numpy(batches.poses[episode]))
-        torch.testing.assert_close(drawn.poses[row], poses[places])
-        early = places < 5
+        torch.testing.assert_close(table.poses[rows], poses)
         actions = model.normalise_actions(torch.from_numpy(batches.actions[episode]))
-        torch.testing.assert_close(drawn.actions[row][early], actions[places[early]])
-        now, then = (places[column] for column in drawn.pairs)
-        for waypoint, steps in enumerate(WAYPOINTS):
-            moved = poses[torch.minimum(now + steps, then)] - poses[now]
-            torch.testing.assert_close(drawn.ways[row, :, waypoint], moved)
+        torch.testing.assert_close(table.actions[rows[:-1]], actions)
+    assert not table.moves[table.left == 0].any()
+
+
+def test_with_a_stride_frames_are_further_apart_and_actions_lead_from_one_to_the_next(
+    trained: tuple[Path, WindowBatches],
+) -> None:
+    checkpoint, batches = trained
+    model, batches = load_checkpoint(checkpoint), WindowBatches(DATA, batches.latents, stride=2)
+    table = FrameTable(model, batches)
+    rows = np.flatnonzero(table.of([2]))
+    assert len(rows) == (batches.lengths[2] + 1) // 2
+    recorded = batches.latents.windows(np.array([2]), np.array([0]), len(rows), 2)[0].float()
+    torch.testing.assert_close(table.tokens(rows), recorded)
+    moved = table.poses[rows].diff(dim=0) * model.pose_std
+    done = table.actions[rows[:-1]] * model.action_std + model.action_mean
+    torch.testing.assert_close(moved[:, :3], done[:, :3], atol=1e-5, rtol=1e-4)
 
 
 def test_imagined_frames_are_the_models_rollouts_from_just_before(trained: tuple[Path, WindowBatches]) -> None:
     checkpoint, batches = trained
-    model, episodes = load_checkpoint(checkpoint), np.arange(12)
-    drawn = GoalPairs(model, batches, frames=6, pairs=1, imagined=1, most_actions=5).draw(episodes, (0, 2))
-    assert -1 in drawn.replaced and int(drawn.replaced.max()) >= 0  # an episode's first frame can't be imagined
-    for row in torch.nonzero(drawn.replaced >= 0).flatten().tolist():
-        place = int(drawn.places[row, drawn.replaced[row]]) - 1
-        before = batches.latents.windows(episodes[row : row + 1], np.array([place]), 1).float()
-        pose, action = (torch.from_numpy(kind[row][place]) for kind in (batches.poses, batches.actions))
-        predicted = model.rollout(LatentState(before, pose[None, None]), action[None, None])
-        torch.testing.assert_close(drawn.imagined[row], predicted.tokens[0, 0], atol=1e-5, rtol=1e-4)
+    model = load_checkpoint(checkpoint)
+    table = FrameTable(model, batches)
+    rows = np.flatnonzero(table.of([4]))[[0, 1, 2, 4]]
+    imagined = table.imagined(rows, before=2)
+    torch.testing.assert_close(imagined[:2], table.tokens(rows[:2]))  # nothing is recorded two actions earlier
+    for row, tokens in zip(rows[2:], imagined[2:], strict=True):
+        start = int(row - rows[0]) - 2
+        before = batches.latents.windows(np.array([4]), np.array([start]), 1).float()
+        pose, actions = (torch.from_numpy(kind[4]) for kind in (batches.poses, batches.actions))
+        state = LatentState(before, pose[None, start : start + 1])
+        predicted = model.follow(before, actions[None, start : start + 2], pose[None, start : start + 2])
+        torch.testing.assert_close(tokens, predicted[0, -1], atol=1e-5, rtol=1e-4)
+        first = model.rollout(state, actions[None, start : start + 1]).tokens[0, 0]
+        torch.testing.assert_close(first, predicted[0, 0], atol=1e-5, rtol=1e-4)
 
 
-def test_episodes_that_are_too_short_are_left_out_and_none_is_an_error(trained: tuple[Path, WindowBatches]) -> None:
+def test_episodes_of_one_frame_are_an_error(trained: tuple[Path, WindowBatches], tmp_path: Path) -> None:
     checkpoint, batches = trained
-    draws = GoalPairs(load_checkpoint(checkpoint), batches, frames=7, pairs=1, imagined=1, most_actions=9)
-    with pytest.raises(ValueError, match="none of 2 episodes has 7 frames, the longest has 6: set frames lower"):
-        draws.long_enough([0, 1])
+    short = copy.copy(batches)
+    short.lengths, short.poses = (1,) * len(batches.lengths), [poses[:1] for poses in batches.poses]
+    short.actions = [actions[:1] for actions in batches.actions]
+    with pytest.raises(ValueError, match="no training episode has two frames: record longer ones"):
+        CriticTrainer(make_critic_config(checkpoint, tmp_path), load_checkpoint(checkpoint), short)
+
+
+def test_sight_learns_what_lies_where_and_whether_it_is_held() -> None:
+    """Of four patches one says that the thing is there, another that it is held."""
+    torch.manual_seed(0)
+    sight, corners = Sight(4, 12, 2, 3, 16), torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    optimizer, (thing, mark) = torch.optim.Adam(sight.parameters(), 1e-2), torch.randn(2, 12)
+
+    def errors() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        where, held = torch.randint(0, 4, (64,)), torch.randint(0, 2, (64,))
+        tokens = 0.1 * torch.randn(64, 4, 12)
+        tokens[torch.arange(64), where] += thing
+        tokens[:, 0] += held[:, None] * mark
+        wrong = (sight.held(tokens) > 0) != (held > 0)
+        missed = (sight.place(tokens) - corners[where]).abs().mean()
+        learnt = missed + binary_cross_entropy_with_logits(sight.held(tokens), held.float())
+        assert sight(tokens).shape == (64, sight.size) == (64, 6)
+        return missed, wrong.float().mean(), learnt
+
+    for _ in range(200):
+        loss = errors()[2]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    missed, wrong, _ = errors()
+    assert float(missed) < 0.05 and float(wrong) < 0.05
 
 
 def test_a_critic_learns_how_far_a_goal_is_and_the_way_there() -> None:
     """Frames are places 0 .. 5 on a line; an action is the step that gets there in the number of actions given."""
     torch.manual_seed(0)
-    critic, looks = Critic(replace(SHAPE, action_size=1)), torch.randn(6, 4, 12)
+    critic, looks = Critic(replace(SHAPE, action_size=1)), torch.randn(6, 4, 12)  # read as it learns to compare
     optimizer = torch.optim.Adam(critic.parameters(), 3e-3)
 
     def errors() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -236,8 +278,8 @@ def test_a_critic_of_another_shape_is_refused() -> None:
         type(model)(
             model.encoder, model.predictor, model.action_spec, model.statistics, 1, Critic(replace(SHAPE, tokens=9))
         )
-    with pytest.raises(ValueError, match="a critic's slots must be positive, got 0"):
-        replace(SHAPE, slots=0)
+    with pytest.raises(ValueError, match="a critic's depth must be positive, got 0"):
+        replace(SHAPE, depth=0)
 
 
 def test_a_quick_count_is_a_quantile_of_what_is_under_way() -> None:
@@ -262,15 +304,41 @@ def test_who_is_there_already_proposes_to_stay() -> None:
     assert bool((model.propose(state, goal, 2) != 0).any())
 
 
-def test_things_lie_where_they_were_taken_and_let_go_as_long_as_the_gripper_is_open() -> None:
+def test_things_lie_where_they_were_taken_and_let_go_until_a_closed_hand_comes_near() -> None:
     poses = np.zeros((40, 7))
-    poses[:, 0] = np.arange(40.0)
-    poses[:3, 6] = 1.0  # closed: may push it about
+    poses[:, 0] = 20.0 + 0.06 * (np.arange(40.0) - 20.0)
+    poses[17:20, 0] = 20.0
+    poses[:20, 6], poses[18:20, 6] = 1.0, 0.0
     poses[20:24, 6] = 0.4  # held
     poses[30:35, 6] = np.linspace(0.25, 0.65, 5)  # closing on nothing
+    poses[35:, 6] = 1.0
     places, known = lying_places(poses, gripper=6)
-    assert list(np.flatnonzero(known)) == [*range(3, 20), *range(24, 30)]
-    assert list(places[known, 0]) == [20.0] * 17 + [23.0] * 6
+    # 16 to 17: closed, low and towards it; 24 to 29: open; 35 on: closed, but far from it by then
+    assert list(np.flatnonzero(known)) == [17, 18, 19, *range(24, 30), *range(35, 40)]
+    assert set(places[17:20, 0]) == {20.0} and len(set(places[24:, 0][known[24:]])) == 1
+    poses[10:18, 2] = 0.2
+    assert lying_places(poses, gripper=6)[1][:20].all()  # over it, it pushes nothing
+
+
+def test_what_seems_to_be_taken_in_the_air_is_not() -> None:
+    low, high = np.zeros((12, 7)), np.zeros((12, 7))
+    low[4:8, 6] = high[4:8, 6] = 0.4
+    low[:, 2], high[:, 2] = 0.03, 0.2
+    highest = taking_height([low, low, high], gripper=6)
+    assert highest == pytest.approx(0.06)
+    assert lying_places(low, 6, highest)[1].any() and not lying_places(high, 6, highest)[1].any()
+    assert held_frames(low, 6, highest)[0].any() and not held_frames(high, 6, highest)[0].any()
+    assert taking_height([np.zeros((5, 7))], gripper=6) == np.inf
+
+
+def test_a_gripper_that_a_thing_stopped_was_told_to_shut() -> None:
+    poses = np.zeros((10, 7), np.float32)
+    poses[:, 6] = [0.0, 0.0, 0.2, 0.4, 0.4, 0.4, 0.4, 0.0, 0.5, 0.0]
+    actions = np.diff(poses, axis=0)
+    told = told_actions(poses, actions, gripper=6)
+    expected = actions.copy()
+    expected[1:3, 6] = [1.0, 0.8]
+    np.testing.assert_allclose(told, expected)
 
 
 def test_a_gripper_that_is_stopped_for_two_frames_holds_nothing() -> None:
@@ -284,6 +352,14 @@ def test_an_arm_that_never_held_anything_teaches_nothing_about_things() -> None:
     assert places.shape == (30, 3) and not known.any()
 
 
+def test_held_is_where_the_gripper_is_stopped_and_unknown_where_it_stays_half_open_for_a_moment() -> None:
+    poses = np.zeros((12, 7))
+    poses[:, 6] = [0.0, 0.3, 0.4, 0.4, 0.41, 0.1, 0.0, 0.5, 1.0, 0.95, 0.8, 0.0]
+    held, known = held_frames(poses, gripper=6)
+    assert list(np.flatnonzero(held)) == [2, 3, 4]
+    assert list(np.flatnonzero(~known)) == [1, 7, 10]
+
+
 def test_a_pace_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="propose must be in"):
         ControllerConfig(propose=0.0)
@@ -291,7 +367,7 @@ def test_a_pace_out_of_range_is_refused() -> None:
 
 def test_a_checkpoint_whose_critic_is_missing_is_refused(trained: tuple[Path, WindowBatches], tmp_path: Path) -> None:
     checkpoint, batches = trained
-    config = make_critic_config(checkpoint, tmp_path, steps=2)
+    config = make_critic_config(checkpoint, tmp_path, look_steps=1, judge_steps=1)
     train_logged(config, load_checkpoint(checkpoint), batches)
     (config.checkpoint_directory / "critic.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"critic.safetensors is missing"):

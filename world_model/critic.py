@@ -14,9 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from world_model.action_modes import ActionModes
+from world_model.sight import Sight
 
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)
-"""Scales that differences of places are told in, in the std of positions; beyond each they saturate."""
+"""Scales that differences are told in, in the std of poses; beyond each they saturate."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ class CriticConfig:
         token_width: Width of the encoder's tokens, D.
         pose_size: Pose dimensions, P.
         action_size: Action dimensions, A.
-        look_width: Of the network that every token goes through.
-        slots: Things that it looks for in an image.
-        slot_width: Numbers that it keeps of each.
+        look_width: Of the networks that every token goes through.
         width: Of the network that compares frame and goal, W.
         depth: Number of its blocks before the number of actions is told, and of those after it.
         most_actions: What is further counts as this many actions.
@@ -45,8 +44,6 @@ class CriticConfig:
     pose_size: int = 7
     action_size: int = 7
     look_width: int = 128
-    slots: int = 16
-    slot_width: int = 8
     width: int = 256
     depth: int = 2
     most_actions: int = 24
@@ -58,11 +55,6 @@ class CriticConfig:
                 raise ValueError(f"a critic's {field.name} must be positive, got {getattr(self, field.name)}")
 
     @property
-    def seen(self) -> int:
-        """Numbers that an image is summed up in, V: the slots', a place and a pose."""
-        return self.slots * self.slot_width + self.place_size + self.pose_size
-
-    @property
     def place_size(self) -> int:
         """Numbers of a place: those that a pose begins with."""
         return min(3, self.pose_size)
@@ -71,11 +63,9 @@ class CriticConfig:
 class Critic(nn.Module):
     """Predicts, from a frame and a goal image, how many actions lie between them and the first of these.
 
-    An image is summed up in slots, each a mean over the patches, weighted by how much a patch looks like the slot's
-    thing, of where the patch is and what it says: soft keypoints (arXiv 1504.00702). Beside them it says where a thing
-    lies, see `Finder`, and what the arm's pose is. Frame and goal are looked at in the same way and then compared; the
-    frame's pose is known and goes in, the goal's is not. What decides next, whether the hand is over the thing, is a
-    difference of a centimetre in half a metre: differences of places go in magnified.
+    Frame and goal are read in the same way, see `Sight`, and then compared; the frame's pose is known and goes in, the
+    goal's is not. What decides next, whether the hand is over the thing, is a difference of a centimetre in half a
+    metre: differences go in magnified.
 
     The number is a distribution over 0 .. `most_actions`, because recordings dawdle: how soon a goal can be reached is
     at its lower end. The action is told for a given number of actions, as in arXiv 1912.06088: recordings of moves
@@ -84,6 +74,7 @@ class Critic(nn.Module):
 
     Attributes:
         config: Its shape.
+        sight: Reads images.
     """
 
     counts: Tensor
@@ -91,18 +82,10 @@ class Critic(nn.Module):
     def __init__(self, config: CriticConfig) -> None:
         super().__init__()
         self.config = config
-        inner, slots = config.look_width, config.slots
-        self.read = nn.Sequential(nn.Linear(config.token_width, inner), nn.GELU(), nn.Linear(inner, inner), nn.GELU())
-        self.salience = nn.Linear(inner, slots)
-        self.content = nn.Linear(inner, slots * config.slot_width)
-        self.place_salience = nn.Parameter(torch.zeros(config.tokens, slots))
-        self.places = nn.Parameter(0.5 * torch.randn(config.tokens, slots, config.slot_width))
-        self.finder = Finder(config.tokens, config.token_width, inner, config.place_size)
-        self.pose_head = nn.Sequential(
-            nn.Linear(slots * config.slot_width, inner), nn.GELU(), nn.Linear(inner, config.pose_size)
-        )
-        differences = len(_MAGNIFIED) * (2 * config.place_size + config.pose_size)
-        self.meet = nn.Linear(2 * config.seen + config.pose_size + differences, config.width)
+        place, pose = config.place_size, config.pose_size
+        self.sight = Sight(config.tokens, config.token_width, place, pose, config.look_width)
+        differences = len(_MAGNIFIED) * (2 * place + pose)
+        self.meet = nn.Linear((place + 1) + pose + self.sight.size + differences, config.width)
         self.before, self.after = (
             nn.ModuleList(_Block(config.width) for _ in range(config.depth)) for _ in ("before", "after")
         )
@@ -114,27 +97,7 @@ class Critic(nn.Module):
 
     def look(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B V"]:
         """Returns what is seen in images."""
-        x = self.read(tokens.to(self.places.dtype))
-        weights = (3.0 * self.salience(x) + self.place_salience).softmax(dim=1)  # (B, N, slots)
-        content = self.content(x).unflatten(-1, (self.config.slots, -1)) + self.places  # (B, N, slots, slot width)
-        slots = torch.einsum("bns,bnsw->bsw", weights, content).flatten(1)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.training):  # it learns from places alone
-            place = self.finder(tokens)
-        return torch.cat([slots, place, self.pose_head(slots)], dim=1)
-
-    def told_pose(self, seen: Float[Tensor, "*B V"]) -> Float[Tensor, "*B P"]:
-        """Returns the arm's pose as what is seen tells it, normalised."""
-        return seen[..., -self.config.pose_size :]
-
-    def _differences(
-        self, seen: Float[Tensor, "B V"], poses: Float[Tensor, "B P"], wanted: Float[Tensor, "B V"]
-    ) -> Float[Tensor, "B C"]:
-        """Returns what differs between hand and thing, thing and wanted place, pose and wanted pose, magnified."""
-        size, before_pose = self.config.place_size, -self.config.pose_size
-        place, wanted_place = (each[:, before_pose - size : before_pose] for each in (seen, wanted))
-        parts = [place - poses[:, :size], wanted_place - place, self.told_pose(wanted) - poses]
-        differences = torch.cat(parts, dim=1)
-        return torch.cat([torch.tanh(differences / scale) for scale in _MAGNIFIED], dim=1)
+        return self.sight(tokens)
 
     def compare(
         self, seen: Float[Tensor, "B V"], poses: Float[Tensor, "B P"], wanted: Float[Tensor, "b V"]
@@ -142,12 +105,22 @@ class Critic(nn.Module):
         """Returns the logits of the numbers of actions, K = `most_actions` + 1, and what `pursue` goes on from.
 
         Args:
-            seen: In the frames.
+            seen: In the frames; the poses seen there do not matter.
             poses: Of the frames, normalised.
             wanted: What is seen in the goals; one (b = 1) is shared by all frames.
         """
-        poses, wanted = poses.to(seen.dtype), wanted.expand(len(seen), -1)
-        x = self.meet(torch.cat([seen, poses, wanted, self._differences(seen, poses, wanted)], dim=1))
+        place, pose = self.config.place_size, self.config.pose_size
+        seen, poses, wanted = seen[:, : place + 1], poses.to(seen.dtype), wanted.expand(len(seen), -1)
+        differences = torch.cat(
+            [
+                seen[:, :place] - poses[:, :place],  # from the hand to the thing
+                wanted[:, :place] - seen[:, :place],  # from the thing to where it is wanted
+                wanted[:, -pose:] - poses,
+            ],
+            dim=1,
+        )
+        magnified = [torch.tanh(differences / scale) for scale in _MAGNIFIED]
+        x = self.meet(torch.cat([seen, poses, wanted, *magnified], dim=1))
         for block in self.before:
             x = block(x)
         return self.count_head(x).float(), x
@@ -190,33 +163,6 @@ class Critic(nn.Module):
         before = shares.cumsum(dim=-1) - shares
         shares = torch.minimum(shares, (share - before).clamp_min(0.0))
         return (shares * self.counts).sum(dim=-1) / share
-
-
-class Finder(nn.Module):
-    """Tells from an image where the thing lies that the gripper can take: a mean of what the patches say.
-
-        place = sum_n softmax_n(3 s(z_n) + b_n) (o(z_n) + c_n)        (s, o) a network that every token goes through
-
-    Args:
-        tokens: Tokens a frame, N.
-        token_width: Width of the encoder's tokens, D.
-        inner: Of the network.
-        size: Numbers of a place.
-    """
-
-    def __init__(self, tokens: int, token_width: int, inner: int, size: int) -> None:
-        super().__init__()
-        self.read = nn.Sequential(
-            nn.Linear(token_width, inner), nn.GELU(), nn.Linear(inner, inner), nn.GELU(), nn.Linear(inner, 1 + size)
-        )
-        self.place_salience = nn.Parameter(torch.zeros(tokens))
-        self.places = nn.Parameter(torch.zeros(tokens, size))
-
-    def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B S"]:
-        """Returns the place, normalised as positions of the arm are."""
-        read = self.read(tokens.to(self.places.dtype))
-        weights = (3.0 * read[..., 0] + self.place_salience).softmax(dim=1)
-        return torch.einsum("bn,bnp->bp", weights, read[..., 1:] + self.places)
 
 
 class _Block(nn.Module):

@@ -1,6 +1,8 @@
-"""Where recordings show that something lies, without labels: where a gripper closes on it and lets go of it."""
+"""What recordings show of a thing without labels: where a gripper closes on it, holds it and lets go of it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -11,40 +13,105 @@ OPEN, CLOSED = 0.2, 0.72
 STEADY = 0.03
 """It moves less than this from one frame to the next."""
 
+_TAKING = 0.03  # m
+
+_NEAR, _OVER, _STILL = 0.1, 0.07, 0.01
+"""What is so much further away, so much higher than where the gripper takes things, or moves less, pushes none [m]."""
+
+WIDE_OPEN, SHUT = 0.15, 0.9
+"""Beyond these it holds nothing for sure."""
+
+
+def taking_height(poses: Sequence[Float[np.ndarray, "T P"]], gripper: int) -> float:
+    """Returns up to which height things are taken in some episodes [m]; infinity if none ever is.
+
+    Half of all grips begin lower than 3 cm under it. Much higher ones are of an empty gripper that was told to stay
+    half open, or of a thing that is let fall.
+    """
+    heights = [each[first, 2] for each in poses for first, _ in _grips(each[:, gripper]) if first > 0]
+    return float(np.median(heights)) + _TAKING if heights else np.inf
+
 
 def lying_places(
-    poses: Float[np.ndarray, "T P"], gripper: int
+    poses: Float[np.ndarray, "T P"], gripper: int, highest: float = np.inf
 ) -> tuple[Float[np.ndarray, "T S"], Bool[np.ndarray, " T"]]:
     """Returns where something lies that the gripper takes next or has let go of, and in which frames that is known.
 
-    It holds something where it is stopped for three frames at least. Before and after, as long as the gripper is open,
-    the thing lies where it was taken and where it was let go: an open hand seldom moves things, a closed one pushes
-    them. Learning to see the place in an image is learning to see the thing, as in arXiv 2203.00352, where grippers
-    that close in play label images. Frames in which it is held are left out: there the hand's place is the thing's,
-    and what learns from them learns to see the hand.
-
-    In simulated play, where the truth is known, half of the places are within 6 mm of it.
+    It holds something where it is stopped for three frames at least. Before and after, the thing lies where it was
+    taken and where it was let go, until a closed hand moves that is low and near enough to push it. Learning to see the
+    place in an image is learning to see the thing, as in arXiv 2203.00352, where grippers that close in play label
+    images. Frames in which it is held are left out: there the hand's place is the thing's, and what learns from them
+    learns to see the hand.
 
     Args:
         poses: Of one episode, positions first [m].
         gripper: Which of the pose's numbers is the closedness.
+        highest: Things are not taken or let go of higher, see `taking_height`.
     """
     closedness, frames = poses[:, gripper], len(poses)
-    stopped, is_open = (closedness > OPEN) & (closedness < CLOSED), closedness < OPEN
     places, known = np.zeros_like(poses[:, :3], np.float32), np.zeros(frames, np.bool_)
-    grips = _steady_runs(stopped, closedness)
-    for (first, last), step in ((grip, step) for step in (-1, 1) for grip in grips):
-        held = first if step < 0 else last
-        frame = held + step
-        while 0 <= frame < frames and is_open[frame] and not known[frame]:
-            places[frame], known[frame] = poses[held, :3], True
-            frame += step
+    for (first, last), step in ((grip, step) for step in (-1, 1) for grip in _grips(closedness)):
+        place = poses[first if step < 0 else last, :3]
+        if place[2] > highest:
+            continue
+        before, frame = (first, first - 1) if step < 0 else (last, last + 1)
+        while 0 <= frame < frames and not known[frame] and not _may_push(poses[before], poses[frame], place, gripper):
+            if not (OPEN <= closedness[frame] <= CLOSED):  # neither taking nor letting go
+                places[frame], known[frame] = place, True
+            before, frame = frame, frame + step
     return places, known
 
 
-def _steady_runs(stopped: np.ndarray, closedness: Float[np.ndarray, " T"]) -> list[tuple[int, int]]:
+def _may_push(
+    one: Float[np.ndarray, " P"], other: Float[np.ndarray, " P"], place: Float[np.ndarray, "3"], gripper: int
+) -> bool:
+    """Returns whether a hand that was in one pose and then in another may have pushed what lies at a place."""
+    closed = max(one[gripper], other[gripper]) >= CLOSED
+    low = min(one[2], other[2]) < place[2] + _OVER
+    near = min(np.linalg.norm(pose[:2] - place[:2]) for pose in (one, other)) < _NEAR
+    return bool(closed and low and near and np.linalg.norm(one[:2] - other[:2]) > _STILL)
+
+
+def held_frames(
+    poses: Float[np.ndarray, "T P"], gripper: int, highest: float = np.inf
+) -> tuple[Bool[np.ndarray, " T"], Bool[np.ndarray, " T"]]:
+    """Returns in which frames something is held, and in which of them that is known.
+
+    Held where the gripper is stopped for three frames at least, from where things are taken or the episode's start on,
+    see `lying_places`; not held where it is wide open or shut.
+    """
+    closedness = poses[:, gripper]
+    held = np.zeros(len(poses), np.bool_)
+    for first, last in _grips(closedness):
+        held[first : last + 1] = first == 0 or poses[first, 2] <= highest
+    return held, held | (closedness < WIDE_OPEN) | (closedness > SHUT)
+
+
+def told_actions(
+    poses: Float[np.ndarray, "T P"], actions: Float[np.ndarray, "U A"], gripper: int
+) -> Float[np.ndarray, "U A"]:
+    """Returns measured actions with what a gripper was told where something stopped it: to shut.
+
+    A policy that is taught how far the gripper came closes as far as the mean of all things is wide, and does not
+    touch a narrower one. An arm that is told to shut stops at the thing all the same.
+
+    Args:
+        poses: Of one episode.
+        actions: Differences of consecutive poses, U at least T - 1.
+        gripper: Which of the numbers of a pose, and of an action, is the closedness.
+    """
+    told, closedness = actions.copy(), poses[:, gripper]
+    for first, _ in _grips(closedness):
+        frame = first - 1
+        while frame >= 0 and closedness[frame + 1] - closedness[frame] > STEADY:
+            told[frame, gripper] = 1.0 - closedness[frame]
+            frame -= 1
+    return told
+
+
+def _grips(closedness: Float[np.ndarray, " T"]) -> list[tuple[int, int]]:
     """Returns first and last frames of where the gripper is stopped and does not move, three frames or longer."""
-    runs, first = [], None
+    stopped, runs, first = (closedness > OPEN) & (closedness < CLOSED), [], None
     for frame in range(len(stopped) + 1):
         goes_on = frame < len(stopped) and stopped[frame]
         if first is not None and not (goes_on and abs(closedness[frame] - closedness[frame - 1]) < STEADY):
