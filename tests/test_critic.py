@@ -139,7 +139,7 @@ def test_sight_learns_what_lies_where_and_whether_it_is_held() -> None:
         loss.backward()
         optimizer.step()
     missed, wrong, _ = errors()
-    assert float(missed) < 0.05 and float(wrong) < 0.05
+    assert missed.item() < 0.05 and wrong.item() < 0.05
 
 
 def test_a_critic_learns_how_far_a_goal_is_and_the_way_there() -> None:

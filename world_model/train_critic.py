@@ -141,9 +141,9 @@ class CriticTrainer:
 
         loss = - log p(k | t, g)  -  log p(mode of a_t | t, g, k)  +  3 |a(t, g, k, mode) - a_t|
 
-    the last two of actions that move anything. Reading first makes this 30 times as quick, since images need not be
-    read again. Source: hindsight relabelling (arXiv 1707.01495) with the number of steps as the label and given to the
-    policy, as in arXiv 1912.06088.
+    the last two of actions that move anything. No image is read twice for the second part, which makes it four times
+    as quick as learning both at once. Source: hindsight relabelling (arXiv 1707.01495) with the number of steps as the
+    label and given to the policy, as in arXiv 1912.06088.
 
     Args:
         config: The run's.
