@@ -32,6 +32,7 @@ class ControllerConfig:
         warm_start: Whether the last plan and its runners-up, shifted by a step, are the planner's first guesses.
         propose: How quick the first guess is that the model's critic makes, as `GoalCritic.propose` takes it: 0.1 goes
             as fast as the fastest tenth of such ways in the recordings. None for no guess of the critic's.
+        propose_posed: Whether it is told the goal's pose, which it otherwise reads from the image.
         follow: What the search leaves as the first guess has it, by the spec's names, such as ["gripper"]: where the
             model does not see that opening it lets go of something, a search opens it for nothing.
         hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
@@ -49,6 +50,7 @@ class ControllerConfig:
     chunk: int | None = None
     warm_start: bool = True
     propose: float | None = None
+    propose_posed: bool = False
     follow: tuple[str, ...] = ()
     hold_if_no_better: bool = False
     min_improvement: float = 0.0
@@ -264,7 +266,8 @@ class Controller:
             return known
         assert isinstance(self.model, GoalCritic)
         goal = self._goals[self.goal_index]
-        proposed = self.model.propose(state, goal, self.planner.horizon, self.config.propose)
+        share, posed = self.config.propose, self.config.propose_posed
+        proposed = self.model.propose(state, goal, self.planner.horizon, share, posed)
         low, high = (known.new_tensor(bound) for bound in (self.spec.low, self.spec.high))
         return torch.cat([proposed.to(known).clamp(low, high), known])
 

@@ -75,7 +75,7 @@ def run_episode(
         ValueError: If neither the caller nor the environment gives a goal.
     """
     values, info = env.reset(seed=seed, options=options)
-    actor.reset(_goals_of(info) if goals is None else goals, seed)
+    actor.reset(goals_of(info) if goals is None else goals, seed)
     for _ in range(max_steps):
         observation = _observation(values, info)
         start = time.monotonic()
@@ -90,7 +90,7 @@ def run_episode(
     yield Step(_observation(values, info), info)
 
 
-def _goals_of(info: Mapping[str, Any]) -> list[Observation]:
+def goals_of(info: Mapping[str, Any]) -> list[Observation]:
     """Returns the goal that an environment gave at its reset, or its subgoals."""
     if "goals" in info:
         return [_observation(goal, info) for goal in info["goals"]]

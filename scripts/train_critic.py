@@ -22,9 +22,8 @@ from _progress import make_report, origin
 from tqdm import tqdm
 
 from envs.config import config_from_command_line
-from envs.episodes import EpisodeSource
 from envs.episodes.open import open_dataset
-from world_model.batches import WindowBatches
+from world_model.batches import WindowBatches, join_batches
 from world_model.checkpoint import Manifest, load_checkpoint, read_manifest
 from world_model.latents import build_latents, latent_layout
 from world_model.loop import RunLog
@@ -38,8 +37,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         model = load_checkpoint(config.parent)
-        dataset = open_dataset(config.data)
-        batches = open_windows(config, dataset, model)
+        batches = open_windows(config.data, config.cache_directory, model)
+        if config.practice is not None:
+            more = open_windows(config.practice, config.practice.with_name(f"{config.practice.name}-cache"), model)
+            batches = join_batches([batches, more])
         manifest = run(config, model, batches)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -54,15 +55,16 @@ def main() -> int:
     return 0
 
 
-def open_windows(config: TrainCriticConfig, dataset: EpisodeSource, model: VJEPA2AC) -> WindowBatches:
-    """Returns the windows of the data's cached latents, encoding what is not there yet.
+def open_windows(data: Path, cache: Path, model: VJEPA2AC) -> WindowBatches:
+    """Returns the windows of recordings' latents, encoding what is not in the cache yet.
 
     Raises:
-        ValueError: If the data's actions are not the checkpoint's.
+        ValueError: If the recorded actions are not the checkpoint's.
     """
+    dataset = open_dataset(data)
     layout = latent_layout(dataset, model.encoder)
     with tqdm(total=sum(dataset.lengths), desc="encode", unit="frame") as bar:
-        latents = build_latents(dataset, model.encoder, config.cache_directory, layout=layout, report=bar.update)
+        latents = build_latents(dataset, model.encoder, cache, layout=layout, report=bar.update)
     stride = round(dataset.spec.rate / model.action_spec.rate)
     batches = WindowBatches(dataset, latents, max(1, stride))
     model.action_spec.check_same_meaning(batches.action_spec)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from envs.episodes.lerobot import read_dataset
+from envs.spec import Observation
+from tests.small_models import small_model
+from world_model.checkpoint import save_checkpoint
+from world_model.critic import Critic, CriticConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAY = "{frames: 5, wander: 0.0, visit: 0.0, push: 0.0, chain: 1.0}"
@@ -47,6 +54,36 @@ def test_a_collection_goes_on_where_it_stopped_and_says_what_happened_to_the_obj
     assert other.returncode != 0
     assert "was begun with other settings" in other.stderr
     assert "was begun with other settings" in collect(tmp_path, episodes="5").stderr  # its last shard is not full
+
+
+def test_practice_is_the_critics_attempt_and_then_the_experts_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_model()
+    torch.manual_seed(0)
+    model.critic = Critic(CriticConfig(tokens=4, token_width=12, look_width=8, width=16, depth=1, modes=3))
+    with torch.no_grad():
+        model.critic.count_head[1].bias[1] = 50.0  # always on its way
+        model.critic.action_head.centres[:] = -1.0
+    save_checkpoint(tmp_path / "checkpoint", model, training={}, fps=4.0, licence="MIT")
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    program = importlib.import_module("collect_practice")
+    config = program.PracticeConfig(
+        tmp_path / "data", checkpoint=str(tmp_path / "checkpoint"), episodes=1, episodes_per_shard=1, image_size=32,
+        frames=12, attempts=(3, 3), tasks={"push": 1.0},
+    )  # fmt: skip
+    episode, again = (program.record_practice(config, 4) for _ in range(2))
+    assert len(episode) == 12 and (episode.images == again.images).all()
+    critic, first = program.load_critic(config.checkpoint), program.make_task("push", 32)
+    values, info = first.reset(seed=4)
+    goal = program.goals_of(info)[0]
+    proposed = critic.propose(
+        critic.encode([Observation(values["image"], values["pose"], 0.0)]), critic.encode([goal]), 1
+    )
+    np.testing.assert_allclose(episode.actions[0, :2], proposed[0, 0, :2], atol=0.01)
+    assert episode.task == "practice push"
+    with pytest.raises(ValueError, match="tasks are weights >= 0 of push, grasp, carry, place"):
+        program.PracticeConfig(tmp_path, tasks={"pull": 1.0})
 
 
 def test_a_finished_collection_goes_on_to_more_episodes(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.small_models import ACTIONS, random_actions, random_state, small_mode
 from tests.small_training import DATA, make_batches, make_config, make_encoder, run
 from world_model.action_modes import ActionModes
 from world_model.base import LatentState
-from world_model.batches import WindowBatches
+from world_model.batches import WindowBatches, join_batches
 from world_model.checkpoint import CheckpointError, load_checkpoint, read_manifest
 from world_model.critic import Critic, CriticConfig
 from world_model.frame_table import FrameTable
@@ -107,6 +107,18 @@ def test_imagined_frames_are_the_models_rollouts_from_just_before(trained: tuple
         torch.testing.assert_close(first, predicted[0, 0], atol=1e-5, rtol=1e-4)
 
 
+def test_practice_is_learnt_from_as_more_episodes(trained: tuple[Path, WindowBatches]) -> None:
+    checkpoint, batches = trained
+    model, more = load_checkpoint(checkpoint), copy.copy(batches)
+    more.poses = [poses + 1.0 for poses in batches.poses]
+    table, alone = FrameTable(model, join_batches([batches, more])), FrameTable(model, batches)
+    assert len(table) == 2 * len(alone)
+    rows = np.array([3, len(alone) + 5, len(alone) - 1, 2 * len(alone) - 1])
+    torch.testing.assert_close(table.tokens(rows), alone.tokens(rows % len(alone)))
+    moved = (table.poses[rows] - alone.poses[rows % len(alone)]) * model.pose_std
+    torch.testing.assert_close(moved[:, 0], torch.tensor([0.0, 1.0, 0.0, 1.0]))
+
+
 def test_episodes_of_one_frame_are_an_error(trained: tuple[Path, WindowBatches], tmp_path: Path) -> None:
     checkpoint, batches = trained
     short = copy.copy(batches)
@@ -152,7 +164,7 @@ def test_a_critic_learns_how_far_a_goal_is_and_the_way_there() -> None:
         here, there = torch.randint(0, 6, (2, 128))
         counts = (there - here).abs()
         given = torch.minimum(counts.clamp_min(1), torch.randint(1, 6, (128,)))
-        seen, wanted = critic.look(looks[here]), critic.look(looks[there])
+        seen, wanted = critic.sight.thing(looks[here]), critic.sight(looks[there])
         logits, compared = critic.compare(seen, torch.zeros(128, 7), wanted)
         told, steps = critic.pursue(compared, given), ((there - here) / given)[:, None]
         missed = (critic.action_head(told) - steps).abs().mean()
@@ -248,6 +260,14 @@ def test_the_goals_pose_does_not_matter_to_the_critic() -> None:
     model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
     elsewhere = LatentState(goal.tokens, goal.poses + 1.0)
     torch.testing.assert_close(model.count_actions(state, goal), model.count_actions(state, elsewhere), rtol=0, atol=0)
+
+
+def test_the_goals_pose_matters_to_proposals_that_are_told_it() -> None:
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
+    elsewhere = LatentState(goal.tokens, goal.poses + 1.0)
+    read, told = (model.propose(state, goal, 1, posed=posed) for posed in (False, True))
+    assert bool((model.propose(state, elsewhere, 1) == read).all())
+    assert bool((model.propose(state, elsewhere, 1, posed=True) != told).any())
 
 
 def test_proposals_are_within_the_bounds_and_the_first_guess() -> None:

@@ -68,14 +68,15 @@ class GoalCritic(Protocol):
         ...
 
     def propose(
-        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1
+        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1, posed: bool = False
     ) -> Float[Tensor, "1 H A"]:
         """Returns actions towards a goal [physical units], each after looking at what those before it lead to.
 
         Args:
             state: Frames up to the present one.
-            goal: One frame, (1, 1, N, D); its poses do not matter.
+            goal: One frame, (1, 1, N, D).
             horizon: How many actions, H.
             share: How quick: the quantile of the predicted number of actions that they are to take, in (0, 1].
+            posed: Whether the goal's pose is known; otherwise it does not matter.
         """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from envs.episodes import EpisodeSource
 from envs.pose import motion_of
 from envs.spec import ActionSpec
 from world_model.clips import Windows
-from world_model.latents import LatentCache
+from world_model.latents import JoinedLatents, LatentCache
 from world_model.vjepa2_ac import Statistics
 
 SMALLEST_STD = 0.01  # 1 cm, 0.6 degrees, 1 % of the gripper's way: what varies less is noise or held fixed
@@ -52,7 +53,8 @@ class WindowBatches:
     """
 
     def __init__(self, dataset: EpisodeSource, latents: LatentCache, stride: int = 1) -> None:
-        self.latents, self.stride = latents, stride
+        self.latents: LatentCache | JoinedLatents = latents
+        self.stride = stride
         self.lengths = tuple(dataset.lengths)
         self.action_spec = strided_spec(dataset.spec, stride)
         recorded = [dataset.poses_actions(episode) for episode in range(len(dataset))]
@@ -84,6 +86,22 @@ class WindowBatches:
             turns = np.remainder(angles - mean[turning] + np.pi, 2 * np.pi) - np.pi
             std[turning] = np.maximum(turns.std(0), SMALLEST_STD)
         return Statistics(*_mean_std(actions), tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def join_batches(parts: Sequence[WindowBatches]) -> WindowBatches:
+    """Returns the windows of several datasets as those of one, their episodes in a row.
+
+    Raises:
+        ValueError: If their actions do not mean the same.
+    """
+    first, joined = parts[0], copy.copy(parts[0])
+    for other in parts[1:]:
+        first.action_spec.check_same_meaning(other.action_spec)
+    joined.latents = JoinedLatents([part.latents for part in parts])
+    joined.lengths = tuple(length for part in parts for length in part.lengths)
+    joined.poses = [poses for part in parts for poses in part.poses]
+    joined.actions = [actions for part in parts for actions in part.actions]
+    return joined
 
 
 def strided_spec(spec: ActionSpec, stride: int) -> ActionSpec:

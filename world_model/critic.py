@@ -95,22 +95,18 @@ class Critic(nn.Module):
         self.action_head = ActionModes(config.width, config.action_size, config.modes)
         self.register_buffer("counts", torch.arange(config.most_actions + 1.0, device="cpu"), persistent=False)
 
-    def look(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B V"]:
-        """Returns what is seen in images."""
-        return self.sight(tokens)
-
     def compare(
-        self, seen: Float[Tensor, "B V"], poses: Float[Tensor, "B P"], wanted: Float[Tensor, "b V"]
+        self, seen: Float[Tensor, "B S+1"], poses: Float[Tensor, "B P"], wanted: Float[Tensor, "b V"]
     ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B W"]]:
         """Returns the logits of the numbers of actions, K = `most_actions` + 1, and what `pursue` goes on from.
 
         Args:
-            seen: In the frames; the poses seen there do not matter.
+            seen: Of the thing in the frames, see `Sight.thing`.
             poses: Of the frames, normalised.
-            wanted: What is seen in the goals; one (b = 1) is shared by all frames.
+            wanted: All that is seen in the goals; one (b = 1) is shared by all frames.
         """
         place, pose = self.config.place_size, self.config.pose_size
-        seen, poses, wanted = seen[:, : place + 1], poses.to(seen.dtype), wanted.expand(len(seen), -1)
+        poses, wanted = poses.to(seen.dtype), wanted.expand(len(seen), -1)
         differences = torch.cat(
             [
                 seen[:, :place] - poses[:, :place],  # from the hand to the thing
@@ -133,17 +129,17 @@ class Critic(nn.Module):
         return self.action_norm(x)
 
     def forward(
-        self, tokens: Float[Tensor, "B N D"], poses: Float[Tensor, "B P"], goal: Float[Tensor, "b N D"], share: float
+        self, tokens: Float[Tensor, "B N D"], poses: Float[Tensor, "B P"], wanted: Float[Tensor, "b V"], share: float
     ) -> tuple[Int[Tensor, "B"], Float[Tensor, "B A"]]:
         """Returns how many actions a quick way to the goal has and the first of them, normalised.
 
         Args:
             tokens: Of the frames.
             poses: Of the frames, normalised.
-            goal: Tokens of the goals; one (b = 1) is shared by all frames.
+            wanted: All that is seen in the goals; one (b = 1) is shared by all frames.
             share: How quick, see `quick_count`.
         """
-        logits, compared = self.compare(self.look(tokens), poses, self.look(goal))
+        logits, compared = self.compare(self.sight.thing(tokens), poses, wanted)
         counts = self.quick_count(logits, share)
         return counts, self.action_head(self.pursue(compared, counts))
 

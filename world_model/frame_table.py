@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +17,19 @@ from world_model.vjepa2_ac import VJEPA2AC
 _IDLE = 0.1  # of the std of actions: nothing moves that moves less
 
 
+@dataclass(frozen=True)
+class Label:
+    """What recordings say about frames.
+
+    Attributes:
+        values: For each frame.
+        known: Where they are known.
+    """
+
+    values: Float[Tensor, "F *V"]
+    known: Bool[np.ndarray, " F"]
+
+
 class FrameTable:
     """Every `stride`-th frame of every episode, F of them in a row; an episode's last has an action of no meaning.
 
@@ -26,10 +40,8 @@ class FrameTable:
         poses: Normalised.
         actions: From each frame on, normalised, the gripper's as told and not as measured, see `grips.told_actions`.
         moves: Where an action moves anything.
-        places: Where a thing lies, normalised.
-        lies: Where that is known.
-        held: Whether one is held.
-        held_known: Where that is known.
+        labels: What an image shows, by the names of what `sight.Sight` reads: the place where a thing lies, normalised;
+            whether one is held, 0 or 1; the pose.
 
     Args:
         model: The world model, frozen.
@@ -42,7 +54,6 @@ class FrameTable:
         gripper = self.gripper = names.index("gripper") if "gripper" in names else None
         poses = [poses[::stride] for poses in batches.poses]
         lengths = np.array([len(each) for each in poses])
-        self.pose_std = model.pose_std
         self.episodes = np.repeat(np.arange(len(lengths)), lengths)
         firsts = np.cumsum(lengths) - lengths
         self._steps = np.arange(len(self.episodes)) - np.repeat(firsts, lengths)  # of a frame in its episode
@@ -52,20 +63,23 @@ class FrameTable:
         self.poses = model.normalise_poses(self._physical[0])
         still = ((self._physical[1] / model.action_std).abs() < _IDLE).all(dim=1)
         self.moves = ~still.numpy() & (self.left > 0)
-        size = min(3, len(model.pose_mean))
-        places = np.zeros((len(self.episodes), size), np.float32)
-        self.lies, self.held, self.held_known = (np.zeros(len(self.episodes), np.bool_) for _ in range(3))
+        mean, std = model.pose_mean[:3], model.pose_std[:3]
+        places = np.zeros((len(self.episodes), len(mean)), np.float32)
+        lies, held, held_known = (np.zeros(len(self.episodes), np.bool_) for _ in range(3))
         told = self._physical[1].numpy().copy()
         if gripper is not None:
             highest = taking_height(poses, gripper)
             for first, each in zip(firsts, poses, strict=True):
                 rows = slice(first, first + len(each))
                 told[rows] = told_actions(each, told[rows], gripper)
-                places[rows], self.lies[rows] = lying_places(each, gripper, highest)
-                self.held[rows], self.held_known[rows] = held_frames(each, gripper, highest)
+                places[rows], lies[rows] = lying_places(each, gripper, highest)
+                held[rows], held_known[rows] = held_frames(each, gripper, highest)
         self.actions = model.normalise_actions(torch.from_numpy(told))
-        mean, std = model.pose_mean[:size], model.pose_std[:size]
-        self.places = (torch.from_numpy(places) - mean) / std
+        self.labels = {
+            "place": Label((torch.from_numpy(places) - mean) / std, lies),
+            "held": Label(torch.from_numpy(held).float(), held_known),
+            "pose": Label(self.poses, np.ones_like(lies)),
+        }
 
     def __len__(self) -> int:
         """F."""

@@ -44,6 +44,37 @@ class LatentCache:
         return torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)
 
 
+class JoinedLatents:
+    """The latent caches of several datasets as one, their episodes in a row.
+
+    Args:
+        parts: The caches.
+    """
+
+    def __init__(self, parts: Sequence[LatentCache]) -> None:
+        self._parts = tuple(parts)
+        self._ends = np.cumsum([len(part.store.layout.lengths) for part in parts])
+
+    @property
+    def key(self) -> str:
+        """Hash of encoder, preprocessing and datasets."""
+        return " ".join(part.key for part in self._parts)
+
+    def windows(
+        self, episodes: Int[np.ndarray, " B"], starts: Int[np.ndarray, " B"], frames: int, stride: int = 1
+    ) -> BFloat16[Tensor, "B T N D"]:
+        """See `LatentCache.windows`."""
+        of = np.searchsorted(self._ends, episodes, side="right")
+        shape = (len(episodes), frames, *self._parts[0].store.layout.item_shape)
+        tokens = torch.empty(shape, dtype=torch.bfloat16)
+        for index, part in enumerate(self._parts):
+            rows = np.flatnonzero(of == index)
+            if len(rows):
+                first = self._ends[index - 1] if index else 0
+                tokens[torch.from_numpy(rows)] = part.windows(episodes[rows] - first, starts[rows], frames, stride)
+        return tokens
+
+
 def latent_layout(dataset: EpisodeSource, encoder: Encoder, shard_bytes: int = SHARD_BYTES) -> Layout:
     """Returns what the cache of a dataset and an encoder holds; `Layout.bytes` is the disk that it takes.
 

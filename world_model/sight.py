@@ -44,10 +44,13 @@ class Sight(nn.Module):
         """Returns the arm's pose, normalised."""
         return self.pose_head(self.pose_points(tokens))
 
+    def thing(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B S+1"]:
+        """Returns place and held (a soft sign, -1 .. 1)."""
+        return torch.cat([self.place(tokens), torch.tanh(self.held(tokens) / 3.0)[:, None]], dim=1)
+
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B V"]:
-        """Returns place, held (a soft sign, -1 .. 1) and pose."""
-        held = torch.tanh(self.held(tokens) / 3.0)
-        return torch.cat([self.place(tokens), held[:, None], self.pose(tokens)], dim=1)
+        """Returns all of it: place, held and pose."""
+        return torch.cat([self.thing(tokens), self.pose(tokens)], dim=1)
 
 
 class Keypoints(nn.Module):

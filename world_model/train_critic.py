@@ -31,9 +31,12 @@ logger = logging.getLogger(__name__)
 _FITTED = 30_000
 """Recorded actions whose modes are taken."""
 
+_IMAGINED = 0.25
+"""Share of the frames that are imagined, if any are."""
+
 _STATE = ("critic", "average", "look_optimizer", "judge_optimizer")
 
-SESSION_FIELDS = ("data", "output", "cache", "checkpoint", "save_every")
+SESSION_FIELDS = ("data", "output", "cache", "practice", "checkpoint", "save_every")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class TrainCriticConfig:
         output: Run directory: resolved config, log, state to resume from.
         checkpoint: Where the checkpoint with the critic goes; None for checkpoint/ in the run directory.
         cache: Where latents are kept; None for data + "-cache".
+        practice: Folder of more recordings, such as scripts/collect_practice.py makes with an earlier critic; their
+            latents are kept in practice + "-cache". None for none.
         look_width: See `CriticConfig`, and so on to most_actions.
         width: Of the network that compares frame and goal.
         depth: Number of its blocks before the number of actions is told, and of those after it.
@@ -80,6 +85,7 @@ class TrainCriticConfig:
     output: Path
     checkpoint: Path | None = None
     cache: Path | None = None
+    practice: Path | None = None
     look_width: int = 128
     width: int = 256
     depth: int = 2
@@ -167,8 +173,12 @@ class CriticTrainer:
         self.table = FrameTable(model, batches)
         split = split_episodes(len(batches.lengths), config.held_out, config.seed)
         self.training, self.held_out = self.table.of(split.training), self.table.of(split.held_out)
-        for name, part in (("training", self.training), ("held-out", self.held_out)):
-            if not (part & (self.table.left > 0)).any():
+        self._starts = {
+            name: np.flatnonzero(part & (self.table.left > 0))
+            for name, part in (("training", self.training), ("held-out", self.held_out))
+        }
+        for name, rows in self._starts.items():
+            if not len(rows):
                 raise ValueError(f"no {name} episode has two frames: record longer ones, or more of them")
         moving = np.flatnonzero(self.training & self.table.moves)
         chosen = np.random.default_rng(config.seed).permutation(moving)[:_FITTED]
@@ -177,8 +187,9 @@ class CriticTrainer:
         self.look_optimizer = make_adamw((self.critic.sight,), config.learning_rate, config.weight_decay)
         judging = [part for name, part in self.critic.named_children() if name != "sight"]
         self.judge_optimizer = make_adamw(judging, config.learning_rate, config.weight_decay)
-        self._blur = _make_blur(config, model)
-        self._seen: list[Float[Tensor, "F V"]] = []  # in all frames: recorded, imagined from 1 earlier, from 2, ...
+        self._blur = _make_blur(config, model, self.table.gripper)
+        self._metres = model.pose_std[: shape.place_size]  # of a normalised position
+        self._seen: Float[Tensor, "I F V"] | None = None
 
     def step(self, step: int) -> dict[str, float]:
         """Takes one optimiser step; returns its losses, and when due the held-out errors."""
@@ -205,48 +216,50 @@ class CriticTrainer:
 
     def _look(self, step: int) -> dict[str, Float[Tensor, ""]]:
         """Returns the losses of reading images."""
-        table, sight, generator = self.table, self.critic.sight, np.random.default_rng((self.config.seed, step))
-        losses = {}
-        for name, known in (("place", table.lies), ("held", table.held_known), ("pose", np.ones_like(table.lies))):
-            rows = np.flatnonzero(self.training & known)
-            if len(rows):
-                rows = generator.choice(rows, self.config.look_batch)
-                losses[name] = self._reading_error(sight, name, rows, self._tokens(rows, generator))
+        generator, losses = np.random.default_rng((self.config.seed, step)), {}
+        for name, known in self._labelled(self.training).items():
+            rows = generator.choice(known, self.config.look_batch)
+            told, true = self._read(self.critic.sight, name, rows, self._tokens(rows, generator))
+            wrong = functional.binary_cross_entropy_with_logits if name == "held" else functional.l1_loss
+            losses[name] = wrong(told, true)
         return losses
 
+    def _labelled(self, frames: Bool[np.ndarray, " F"]) -> dict[str, Int[np.ndarray, " B"]]:
+        """Returns of which frames it is known what can be read in them, by name; what is known of none is left out."""
+        known = {name: np.flatnonzero(frames & label.known) for name, label in self.table.labels.items()}
+        return {name: rows for name, rows in known.items() if len(rows)}
+
+    def _read(
+        self, sight: Sight, name: str, rows: Int[np.ndarray, " B"], tokens: Float[Tensor, "B N D"]
+    ) -> tuple[Float[Tensor, "B *V"], Float[Tensor, "B *V"]]:
+        """Returns what is read in frames, and what is so."""
+        reading = {"place": sight.place, "held": sight.held, "pose": sight.pose}[name]
+        return reading(tokens), self.table.labels[name].values[rows]
+
     def _tokens(self, rows: Int[np.ndarray, " B"], generator: np.random.Generator) -> Float[Tensor, "B N D"]:
-        """Returns frames, a quarter of them imagined."""
+        """Returns frames, some of them imagined."""
         tokens = self.table.tokens(rows)
         if self.config.imagined:
-            count = (len(rows) + 3) // 4
+            count = round(_IMAGINED * len(rows))
             tokens[:count] = self.table.imagined(rows[:count], 1 + int(generator.integers(self.config.imagined)))
         return tokens
-
-    def _reading_error(
-        self, sight: Sight, name: str, rows: Int[np.ndarray, " B"], tokens: Float[Tensor, "B N D"]
-    ) -> Float[Tensor, ""]:
-        """Returns how wrongly something is read: a mean absolute error, or the cross-entropy of being held."""
-        table = self.table
-        if name == "place":
-            return (sight.place(tokens) - table.places[rows]).abs().mean()
-        if name == "held":
-            held = torch.from_numpy(table.held[rows]).float()
-            return functional.binary_cross_entropy_with_logits(sight.held(tokens), held)
-        return (sight.pose(tokens) - table.poses[rows]).abs().mean()
 
     def _judge(self, step: int) -> dict[str, Float[Tensor, ""]]:
         """Returns the losses of comparing frames and goals."""
         table, seen = self.table, self.seen()
         generator = np.random.default_rng((self.config.seed, step))
-        now, counts = self._pairs(self.training, self.config.pairs, generator)
-        which = generator.integers(1, len(seen), len(now)) if len(seen) > 1 else np.zeros(len(now), np.int64)
-        which[generator.random(len(now)) < 0.75] = 0
-        frames = torch.stack([each[now] for each in seen])[which, np.arange(len(now))]
+        now, counts = self._pairs(self._starts["training"], self.config.pairs, generator)
+        before = generator.integers(1, max(2, len(seen)), len(now))
+        before[(generator.random(len(now)) >= _IMAGINED) | (len(seen) == 1)] = 0
         noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        blur, pose_blur = self._blur, self._blur[-table.poses.shape[1] :]
+        thing_blur, pose_blur = self._blur
         shaken = [
             each + scale * torch.randn(each.shape, generator=noise)
-            for each, scale in ((frames, blur), (table.poses[now], pose_blur), (seen[0][now + counts], blur))
+            for each, scale in (
+                (seen[before, now, : len(thing_blur)], thing_blur),
+                (table.poses[now], pose_blur),
+                (seen[0, now + counts], torch.cat(self._blur)),
+            )
         ]
         logits, compared = self.critic.compare(*shaken)
         number = torch.from_numpy(counts)
@@ -256,47 +269,46 @@ class CriticTrainer:
         return {"count": functional.cross_entropy(logits, number), "mode": mode, "action": 3.0 * action}
 
     def _pairs(
-        self, frames: Bool[np.ndarray, " F"], count: int, generator: np.random.Generator
+        self, frames: Int[np.ndarray, " n"], count: int, generator: np.random.Generator
     ) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]:
-        """Returns frames, and for each the number of actions to its goal."""
-        now = generator.choice(np.flatnonzero(frames & (self.table.left > 0)), count)
+        """Returns some of the frames, and for each the number of actions to its goal."""
+        now = generator.choice(frames, count)
         most = np.minimum(self.table.left[now], self.critic.config.most_actions)
         return now, (generator.random(count) * (most + 1)).astype(np.int64)
 
-    def seen(self) -> list[Float[Tensor, "F V"]]:
-        """Returns what is seen in all frames, recorded and imagined; read at the first call."""
-        if not self._seen:
+    def seen(self) -> Float[Tensor, "I F V"]:
+        """Returns what is seen in all frames: recorded, imagined from 1 action earlier, from 2, ...; read only once."""
+        if self._seen is None:
             logger.info("reading %d frames, %d times", len(self.table), 1 + self.config.imagined)
             look = self.average.sight.eval()
-            self._seen = [self.table.read(look, before) for before in range(self.config.imagined + 1)]
+            self._seen = torch.stack([self.table.read(look, before) for before in range(self.config.imagined + 1)])
         return self._seen
 
     @torch.no_grad()
     def evaluate_looking(self) -> dict[str, float]:
         """Returns how wrongly the averaged critic reads held-out images: median distances [m], share of mistakes."""
-        table, sight, generator = self.table, self.average.sight, np.random.default_rng(self.config.seed)
-        errors, size, std = {}, sight.place_size, self.table.pose_std
-        for name, known in (("place", table.lies), ("held", table.held_known), ("pose", np.ones_like(table.lies))):
-            rows = np.flatnonzero(self.held_out & known)
-            if not len(rows):
-                continue
-            rows = generator.choice(rows, min(len(rows), self.config.evaluate_pairs), replace=False)
-            parts = np.array_split(rows, max(1, len(rows) // 512))
-            if name == "held":
-                wrong = [(sight.held(table.tokens(part)) > 0).numpy() != table.held[part] for part in parts]
-                errors["held_error"] = float(np.concatenate(wrong).mean())
-                continue
-            read, true = (sight.place, table.places) if name == "place" else (sight.pose, table.poses)
-            off = [((read(table.tokens(part)) - true[part])[:, :size] * std[:size]).norm(dim=1) for part in parts]
-            errors[f"{name}_error"] = float(torch.cat(off).median())
+        errors, generator = {}, np.random.default_rng(self.config.seed)
+        for name, known in self._labelled(self.held_out).items():
+            rows = generator.choice(known, min(len(known), self.config.evaluate_pairs), replace=False)
+            wrong = []
+            for part in np.array_split(rows, max(1, len(rows) // 512)):
+                told, true = self._read(self.average.sight, name, part, self.table.tokens(part))
+                if name == "held":
+                    wrong.append((told > 0) != (true > 0))
+                else:
+                    wrong.append(((told - true)[:, : len(self._metres)] * self._metres).norm(dim=1))
+            all_wrong = torch.cat(wrong).float()
+            errors[f"{name}_error"] = float(all_wrong.mean() if name == "held" else all_wrong.median())
         return errors
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Returns the errors of the averaged critic on held-out pairs, and those of always guessing the mean."""
         critic, table, seen = self.average, self.table, self.seen()[0]
-        now, counts = self._pairs(self.held_out, self.config.evaluate_pairs, np.random.default_rng(self.config.seed))
-        logits, compared = critic.compare(seen[now], table.poses[now], seen[now + counts])
+        generator = np.random.default_rng(self.config.seed)
+        now, counts = self._pairs(self._starts["held-out"], self.config.evaluate_pairs, generator)
+        thing = seen[now, : critic.config.place_size + 1]
+        logits, compared = critic.compare(thing, table.poses[now], seen[now + counts])
         number, moves = torch.from_numpy(counts), torch.from_numpy(table.moves[now] & (counts > 0))
         true, actions = number.float(), table.actions[now][moves]
         told = critic.action_head(critic.pursue(compared[moves], number[moves]))
@@ -316,19 +328,20 @@ class CriticTrainer:
         """Restores what `state_dict` returned."""
         for name in _STATE:
             getattr(self, name).load_state_dict(state[name])
-        self._seen = []
+        self._seen = None
 
 
-def _make_blur(config: TrainCriticConfig, model: VJEPA2AC) -> Float[Tensor, "V"]:
-    """Returns the standard deviation of the noise on each number that is seen, normalised as these are."""
-    position, angle, gripper, held = config.blur
-    names = model.action_spec.names
+def _make_blur(
+    config: TrainCriticConfig, model: VJEPA2AC, gripper: int | None
+) -> tuple[Float[Tensor, "S+1"], Float[Tensor, "P"]]:
+    """Returns the standard deviation of the noise on what is seen of the thing and on a pose, normalised as these."""
+    position, angle, closedness, held = config.blur
     pose = torch.full_like(model.pose_std, position)
     pose[[index for index in model.motion.angles if index < len(pose)]] = angle
-    if "gripper" in names:
-        pose[names.index("gripper")] = gripper
+    if gripper is not None:
+        pose[gripper] = closedness
     pose = pose / model.pose_std
-    return torch.cat([pose[: min(3, len(pose))], pose.new_tensor([held]), pose])
+    return torch.cat([pose[:3], pose.new_tensor([held])]), pose
 
 
 def train_critic(

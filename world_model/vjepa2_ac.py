@@ -170,20 +170,25 @@ class VJEPA2AC(nn.Module):
         critic = self.require_critic()
         frames = state.tokens.shape[1]
         poses = self.normalise_poses(state.poses.to(self.action_mean)).flatten(0, 1)
-        logits, _ = critic.compare(critic.look(state.tokens.flatten(0, 1)), poses, critic.look(goal.tokens[:, 0]))
+        seen = critic.sight.thing(state.tokens.flatten(0, 1))
+        logits, _ = critic.compare(seen, poses, critic.sight(goal.tokens[:, 0]))
         return critic.mean_count(logits, share).unflatten(0, (-1, frames))  # (S*H,) -> (S, H)
 
     def propose(
-        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1
+        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1, posed: bool = False
     ) -> Float[Tensor, "1 H A"]:
         """See `GoalCritic.propose`; raises ValueError without a critic."""
         critic, actions = self.require_critic(), state.poses.new_zeros(1, 0, self.action_spec.size)
         low, high = (state.poses.new_tensor(bound) for bound in (self.action_spec.low, self.action_spec.high))
         with torch.no_grad():
+            wanted = critic.sight(goal.tokens[:, 0])
+            if posed:
+                pose = self.normalise_poses(goal.poses[:, -1].to(self.action_mean))
+                wanted = torch.cat([wanted[:, : -pose.shape[1]], pose], dim=1)
             for step in range(horizon):
                 seen = self.rollout(state, actions) if step else state
                 poses = self.normalise_poses(seen.poses[:, -1].to(self.action_mean))
-                count, action = critic(seen.tokens[:, -1], poses, goal.tokens[:, 0], share)
+                count, action = critic(seen.tokens[:, -1], poses, wanted, share)
                 action = (action * self.action_std + self.action_mean) * (count > 0)[:, None]  # there already: stay
                 action = action.clamp(low, high)
                 actions = torch.cat([actions, action[:, None]], dim=1)

@@ -6,7 +6,7 @@ start is then put back. The objects are held-out instances that no recorded play
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from envs.arm import as_dict
 from envs.mujoco.arm import DOWN, MujocoArm, arm_action_spec
-from envs.mujoco.expert import Sight, Skill, carry, lift, look, perform, place, push
+from envs.mujoco.expert import Action, Sight, Skill, carry, is_done, lift, look, perform, place, push
 from envs.mujoco.objects import HELD_OUT_OBJECTS, ObjectInstance, sample_object
 from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
 from envs.mujoco.tasks import MIN_DISTANCE, SUCCESS_DISTANCE, WORKSPACE_HIGH, WORKSPACE_LOW, TaskEnv
@@ -31,6 +31,8 @@ START_LOW = np.array([*WORKSPACE_LOW[:2], 0.14])
 CARRY_LOW, CARRY_HIGH = 0.08, 0.24
 """Heights that an object's centre is carried at [m]."""
 
+_OVER_GOAL = np.array([0.0, 0.0, 0.07])  # m: where an object is held before it is placed
+_SKILL_STEPS = 30  # after which the expert gives a skill up
 _TRIES = 50  # starts drawn until there is one that the expert can do
 _GOAL_ERROR = 0.02  # m: how well the expert must have done
 
@@ -107,6 +109,19 @@ class ManipulationEnv(TaskEnv):
         perform(self.mujoco_arm, skill, goal)
         return look(self.mujoco_arm)
 
+    def finish(self) -> Iterator[Action]:
+        """Yields what the expert does next, wherever things are by now, until the goal is reached: privileged."""
+        for skill, goal in self._ways():
+            for _ in range(_SKILL_STEPS):
+                sight = look(self.mujoco_arm)
+                if is_done(skill, sight, goal):
+                    break
+                yield skill(sight, goal)
+
+    def _ways(self) -> list[tuple[Skill, Position]]:
+        """Returns the skills that lead to the goal from where things are, each with where it leads to."""
+        return [(lift, self._goal_position)]
+
     def _held_at(self, position: Position, skill: Skill) -> list[Observation]:
         """Returns what is seen when the expert holds the object at a position; nothing if it does not get there."""
         seen = self._do(skill, position)
@@ -142,6 +157,9 @@ class FrankaPushEnv(ManipulationEnv):
         seen = self._do(push, goal)
         return [self.mujoco_arm.observe()] if np.linalg.norm(seen.thing - goal) < _GOAL_ERROR else []
 
+    def _ways(self) -> list[tuple[Skill, Position]]:
+        return [(push, self._goal_position)]
+
     def _stage(self, distance: float, held: bool) -> dict[str, bool]:
         return {"touched": self.mujoco_arm.touching_object(), "near": distance < SUCCESS_DISTANCE}
 
@@ -176,13 +194,19 @@ class FrankaPickPlaceEnv(ManipulationEnv):
     def _make_goals(self) -> list[Observation]:
         start = self.mujoco_arm.object_position()
         goal = np.array([*self.np_random.uniform(OBJECT_LOW, OBJECT_HIGH), start[2]])
-        grasped = self._held_at(start + np.array([0.0, 0.0, 0.07]), lift)
-        near = grasped and self._held_at(goal + np.array([0.0, 0.0, 0.07]), carry)
+        grasped = self._held_at(start + _OVER_GOAL, lift)
+        near = grasped and self._held_at(goal + _OVER_GOAL, carry)
         if not near:
             return []
         seen = self._do(place, goal)
         good = not seen.gripped and np.linalg.norm(seen.thing - goal) < _GOAL_ERROR
         return [*grasped, *near, self.mujoco_arm.observe()] if good else []
+
+    def _ways(self) -> list[tuple[Skill, Position]]:
+        off = float(np.linalg.norm(self.mujoco_arm.object_position() - self._goal_position))
+        if off < _GOAL_ERROR and not self.mujoco_arm.gripping():
+            return []
+        return [(lift, self._goal_position + _OVER_GOAL), (place, self._goal_position)]
 
     def _stage(self, distance: float, held: bool) -> dict[str, bool]:
         over = float(np.linalg.norm(self.mujoco_arm.object_position()[:2] - self._goal_position[:2]))

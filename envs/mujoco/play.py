@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from jaxtyping import Float
@@ -29,6 +28,7 @@ from envs.mujoco.scene import SceneConfig
 from envs.mujoco.tasks import sample_block
 from envs.pose import compose, difference
 from envs.safety import SafeArm
+from envs.spec import Observation
 
 Behaviour = Callable[[MujocoArm, "PlayConfig", np.random.Generator], Iterator[Float[np.ndarray, "7"]]]
 
@@ -113,19 +113,43 @@ def record_episode(arm: MujocoArm, config: PlayConfig, seed: int, watch: Watch |
     if (config.chain or config.fumble) and not arm.config.scene.graspable:
         raise ValueError("chain and fumble need an object: set scene.graspable to true, or their weights to 0")
     generator = np.random.default_rng(seed)
-    name = generator.choice(list(BEHAVIOURS), p=np.array(config.weights) / sum(config.weights))
+    name = str(generator.choice(list(BEHAVIOURS), p=np.array(config.weights) / sum(config.weights)))
     _reset(arm, config, generator)
-    driver, watch = SafeArm(arm), watch or Watch()
+    steps = _steps(name, arm, config, generator)
+
+    def choose(observation: Observation) -> Float[np.ndarray, "7"]:
+        return upright(next(steps), observation.pose)
+
+    observations = drive(arm, choose, config.frames, watch or Watch())
+    return Episode.from_observations(observations, arm.action_spec, name, seed)
+
+
+def drive(
+    arm: MujocoArm, choose: Callable[[Observation], Float[np.ndarray, "7"]], frames: int, watch: Watch
+) -> list[Observation]:
+    """Returns what is seen at the start and after each of the actions that are chosen.
+
+    Args:
+        arm: The simulated arm, where the episode begins.
+        choose: Returns the next action from what was seen last; it is clipped to the arm's bounds.
+        frames: To see, one more than actions.
+        watch: Counts what happens to the object.
+    """
+    driver = SafeArm(arm)
     observations = [driver.observe()]
     watch.start(arm)
-    for action in islice(_steps(str(name), arm, config, generator), config.frames - 1):
-        pose = observations[-1].pose
-        action[3:6] = difference(pose, _UPRIGHT)[3:6]  # what contact has twisted turns back
-        target = compose(pose, np.clip(action, arm.action_spec.low, arm.action_spec.high))
+    for _ in range(frames - 1):
+        action = np.clip(choose(observations[-1]), arm.action_spec.low, arm.action_spec.high)
+        target = compose(observations[-1].pose, action)
         driver.command(target[:6], float(target[6]), arm.action_spec.period)
         observations.append(driver.observe())
         watch.look(arm)
-    return Episode.from_observations(observations, arm.action_spec, str(name), seed)
+    return observations
+
+
+def upright(action: Float[np.ndarray, "7"], pose: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
+    """Returns an action that also turns back what contact has twisted: the gripper points down after it."""
+    return np.concatenate([action[:3], difference(pose, _UPRIGHT)[3:6], action[6:]])
 
 
 def _steps(

@@ -1,0 +1,149 @@
+"""Records practice: a checkpoint's own attempts at manipulation tasks, each shown to its end by the scripted expert.
+
+python scripts/collect_practice.py --config scripts/configs/franka-manipulation/practice.yaml
+
+A policy that has only seen an expert at work does not know what to do where its own mistakes lead. Here it acts, by its
+critic's proposals, towards a goal image with training objects; after some actions the expert takes over from there.
+Source: dataset aggregation (arXiv 1011.0686) by intervention (arXiv 1810.02890). Interrupted, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain, count
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from _collecting import Collection, collect
+from jaxtyping import Float
+
+from envs.config import config_from_command_line
+from envs.episodes import Episode
+from envs.episodes.lerobot import write_shard
+from envs.mujoco.events import Watch
+from envs.mujoco.manipulation import (
+    FrankaGraspEnv,
+    FrankaPickPlaceEnv,
+    FrankaPushEnv,
+    FrankaReachWithObjectEnv,
+    ManipulationEnv,
+)
+from envs.mujoco.objects import TRAINING_OBJECTS
+from envs.mujoco.play import BEHAVIOURS, PlayConfig, drive, upright
+from envs.spec import Observation
+from planner.controller import Controller, ControllerConfig
+from planner.episode import goals_of
+from planner.first_guess import FirstGuess
+from planner.goals import GoalScheduleConfig
+from world_model.checkpoint import load_checkpoint
+from world_model.vjepa2_ac import VJEPA2AC
+
+_TASKS: dict[str, type[ManipulationEnv]] = {
+    "push": FrankaPushEnv,
+    "grasp": FrankaGraspEnv,
+    "carry": FrankaReachWithObjectEnv,
+    "place": FrankaPickPlaceEnv,
+}
+
+
+@dataclass(frozen=True)
+class PracticeConfig(Collection):
+    """A dataset of practice.
+
+    Attributes:
+        output: Folder of the dataset.
+        checkpoint: Whose critic proposes the actions, by name or path.
+        frames: Frames in an episode; one action fewer.
+        attempts: Actions before the expert takes over: at least, and at most.
+        paces: How quick a way the critic is asked for: each episode draws one, see `ControllerConfig.propose`.
+        tasks: How often each task is practised, as weights: push, grasp, carry (reach with the object), place.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    output: Path = Path("data/franka-manipulation-practice")
+    checkpoint: str = "runs/franka-manipulation/first-critic/checkpoint"
+    image_size: int = 168
+    frames: int = 33
+    attempts: tuple[int, int] = (2, 14)
+    paces: tuple[float, ...] = (0.05, 0.2)
+    tasks: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_TASKS, 1.0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.attempts[0] <= self.attempts[1] < self.frames:
+            raise ValueError(f"attempts are two numbers of actions, rising and below frames, got {self.attempts}")
+        if set(self.tasks) - set(_TASKS) or min(self.tasks.values(), default=0.0) < 0 or not sum(self.tasks.values()):
+            raise ValueError(f"tasks are weights >= 0 of {', '.join(_TASKS)}, not all of them 0, got {self.tasks}")
+        if not self.paces:
+            raise ValueError("paces are at least one share in (0, 1], got none")
+
+
+def main() -> None:
+    """Records the missing shards and finalizes the dataset."""
+    config = config_from_command_line(PracticeConfig, "Records attempts, shown to their end by an expert.")
+    load_critic(config.checkpoint)  # what is wrong with it is better said now than by a process
+    collect(config, record_shard, robot_type="panda-mujoco")
+
+
+def record_shard(work: tuple[PracticeConfig, int]) -> int:
+    """Records one shard and returns its number of episodes."""
+    config, shard = work
+    torch.set_num_threads(1)  # a process a core
+    episodes = [record_practice(config, seed) for seed in config.seeds(shard)]
+    write_shard(config.output, shard, episodes)
+    return len(episodes)
+
+
+def record_practice(config: PracticeConfig, seed: int) -> Episode:
+    """Returns one episode: the critic's attempt, then the expert's way to the goal, then what an expert does at random.
+
+    Actions are the differences of the measured poses; the same seed and checkpoint give the same episode.
+    """
+    generator = np.random.default_rng(seed)
+    weights = np.array([config.tasks.get(name, 0.0) for name in _TASKS])
+    name = str(generator.choice(list(_TASKS), p=weights / weights.sum()))
+    env = make_task(name, config.image_size)
+    critic = load_critic(config.checkpoint)
+    pace, attempts = float(generator.choice(config.paces)), int(generator.integers(*config.attempts, endpoint=True))
+    schedule = GoalScheduleConfig(by="steps", steps=(7,))
+    controller = Controller(critic, FirstGuess(), env.action_spec, ControllerConfig(propose=pace, schedule=schedule))
+    _, info = env.reset(seed=seed)
+    controller.reset(goals_of(info), seed)
+    arm, taken = env.mujoco_arm, count()
+    shown = chain(env.finish(), BEHAVIOURS["chain"](arm, PlayConfig(), generator))
+
+    def choose(observation: Observation) -> Float[np.ndarray, "7"]:
+        if next(taken) < attempts:
+            return controller.step(observation)[0]
+        return upright(next(shown), observation.pose)
+
+    observations = drive(arm, choose, config.frames, Watch())
+    return Episode.from_observations(observations, arm.action_spec, f"practice {name}", seed)
+
+
+@cache
+def make_task(name: str, image_size: int) -> ManipulationEnv:
+    """Returns a task with training objects, built once a process."""
+    return _TASKS[name](image_size, objects=TRAINING_OBJECTS)
+
+
+@cache
+def load_critic(checkpoint: str) -> VJEPA2AC:
+    """Returns a checkpoint with a critic, loaded once a process; ends the program without."""
+    try:
+        model = load_checkpoint(checkpoint)
+        model.require_critic()
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+    return model
+
+
+if __name__ == "__main__":
+    main()
