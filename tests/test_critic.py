@@ -330,14 +330,27 @@ def test_things_lie_where_they_were_taken_and_let_go_until_a_closed_hand_comes_n
     poses[17:20, 0] = 20.0
     poses[:20, 6], poses[18:20, 6] = 1.0, 0.0
     poses[20:24, 6] = 0.4  # held
+    poses[24, 0], poses[24:, 2] = poses[23, 0], 0.1
     poses[30:35, 6] = np.linspace(0.25, 0.65, 5)  # closing on nothing
     poses[35:, 6] = 1.0
     places, known = lying_places(poses, gripper=6)
-    # 16 to 17: closed, low and towards it; 24 to 29: open; 35 on: closed, but far from it by then
-    assert list(np.flatnonzero(known)) == [17, 18, 19, *range(24, 30), *range(35, 40)]
-    assert set(places[17:20, 0]) == {20.0} and len(set(places[24:, 0][known[24:]])) == 1
-    poses[10:18, 2] = 0.2
+    # 17: opens beside it; 24 to 29: open and over it; 35 on: closed, but far from it by then
+    assert list(np.flatnonzero(known)) == [18, 19, *range(24, 30), *range(35, 40)]
+    assert set(places[18:20, 0]) == {20.0} and len(set(places[24:, 0][known[24:]])) == 1
+    poses[10:19, 2] = 0.2
     assert lying_places(poses, gripper=6)[1][:20].all()  # over it, it pushes nothing
+
+
+def test_a_thing_lies_where_the_gripper_began_to_close_and_beside_a_closed_hand_that_goes_away() -> None:
+    poses = np.zeros((12, 7))
+    poses[:, 6] = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.4, 0.4, 0.4, 0.4, 0.4]
+    poses[:, 0] = [-0.2, -0.09, -0.04, -0.04, -0.04, 0.0, 0.0, 0.05, 0.1, 0.1, 0.1, 0.1]
+    poses[4:6, 2] = 0.1  # up, then open and over it
+    places, known = lying_places(poses, gripper=6)
+    assert list(np.flatnonzero(known)) == [2, 3, 4, 5, 6]  # 1 to 2: it was pushed
+    assert set(places[known, 0]) == {0.0}  # and not 0.05: the hand moved while it closed
+    poses[4, 2] = 0.0  # the fingers open beside it, and push it
+    assert list(np.flatnonzero(lying_places(poses, gripper=6)[1])) == [5, 6]
 
 
 def test_what_seems_to_be_taken_in_the_air_is_not() -> None:

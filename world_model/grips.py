@@ -15,8 +15,14 @@ STEADY = 0.03
 
 _TAKING = 0.03  # m
 
-_NEAR, _OVER, _STILL = 0.1, 0.07, 0.01
-"""What is so much further away, so much higher than where the gripper takes things, or moves less, pushes none [m]."""
+_CLOSED_PUSHES = (0.08, 0.05, 0.01)
+"""A closed hand pushes nothing that its way does not come so near to, that lies so much lower than it, or if it moves
+less [m]."""
+
+_OPEN_PUSHES = (0.06, 0.02, 0.02)
+"""The same of an open hand, which may be around a thing."""
+
+_OPENS = 0.1  # of the gripper's way: fingers that open so far may push what is beside them
 
 WIDE_OPEN, SHUT = 0.15, 0.9
 """Beyond these it holds nothing for sure."""
@@ -28,7 +34,9 @@ def taking_height(poses: Sequence[Float[np.ndarray, "T P"]], gripper: int) -> fl
     Half of all grips begin lower than 3 cm under it. Much higher ones are of an empty gripper that was told to stay
     half open, or of a thing that is let fall.
     """
-    heights = [each[first, 2] for each in poses for first, _ in _grips(each[:, gripper]) if first > 0]
+    heights = [
+        each[_begin(each[:, gripper], first), 2] for each in poses for first, _ in _grips(each[:, gripper]) if first > 0
+    ]
     return float(np.median(heights)) + _TAKING if heights else np.inf
 
 
@@ -37,11 +45,11 @@ def lying_places(
 ) -> tuple[Float[np.ndarray, "T S"], Bool[np.ndarray, " T"]]:
     """Returns where something lies that the gripper takes next or has let go of, and in which frames that is known.
 
-    It holds something where it is stopped for three frames at least. Before and after, the thing lies where it was
-    taken and where it was let go, until a closed hand moves that is low and near enough to push it. Learning to see the
-    place in an image is learning to see the thing, as in arXiv 2203.00352, where grippers that close in play label
-    images. Frames in which it is held are left out: there the hand's place is the thing's, and what learns from them
-    learns to see the hand.
+    It holds something where it is stopped for three frames at least. Before and after, the thing lies where the gripper
+    began to close on it and where it was let go, until a hand moves so low and near that it may push it. Learning to
+    see the place in an image is learning to see the thing, as in arXiv 2203.00352, where grippers that close in play
+    label images. Frames in which it is held are left out: there the hand's place is the thing's, and what learns from
+    them learns to see the hand.
 
     Args:
         poses: Of one episode, positions first [m].
@@ -50,12 +58,15 @@ def lying_places(
     """
     closedness, frames = poses[:, gripper], len(poses)
     places, known = np.zeros_like(poses[:, :3], np.float32), np.zeros(frames, np.bool_)
-    for (first, last), step in ((grip, step) for step in (-1, 1) for grip in _grips(closedness)):
-        place = poses[first if step < 0 else last, :3]
+    takes = [(_begin(closedness, first), -1) for first, _ in _grips(closedness) if first > 0]
+    for last, step in (*takes, *((last, 1) for _, last in _grips(closedness))):
+        place, before, frame = poses[last, :3], last, last if step < 0 else last + 1
         if place[2] > highest:
             continue
-        before, frame = (first, first - 1) if step < 0 else (last, last + 1)
-        while 0 <= frame < frames and not known[frame] and not _may_push(poses[before], poses[frame], place, gripper):
+        while 0 <= frame < frames and not known[frame]:
+            earlier, later = (frame, before) if step < 0 else (before, frame)
+            if _may_push(poses[earlier], poses[later], place, gripper):
+                break
             if not (OPEN <= closedness[frame] <= CLOSED):  # neither taking nor letting go
                 places[frame], known[frame] = place, True
             before, frame = frame, frame + step
@@ -63,13 +74,19 @@ def lying_places(
 
 
 def _may_push(
-    one: Float[np.ndarray, " P"], other: Float[np.ndarray, " P"], place: Float[np.ndarray, "3"], gripper: int
+    earlier: Float[np.ndarray, " P"], later: Float[np.ndarray, " P"], place: Float[np.ndarray, "3"], gripper: int
 ) -> bool:
-    """Returns whether a hand that was in one pose and then in another may have pushed what lies at a place."""
-    closed = max(one[gripper], other[gripper]) >= CLOSED
-    low = min(one[2], other[2]) < place[2] + _OVER
-    near = min(np.linalg.norm(pose[:2] - place[:2]) for pose in (one, other)) < _NEAR
-    return bool(closed and low and near and np.linalg.norm(one[:2] - other[:2]) > _STILL)
+    """Returns whether a hand that goes from one pose to another may push what lies at a place."""
+    closed = max(earlier[gripper], later[gripper]) >= CLOSED
+    near, low, still = _CLOSED_PUSHES if closed else _OPEN_PUSHES
+    way, there = later[:2] - earlier[:2], place[:2] - earlier[:2]
+    passed = min(1.0, max(0.0, float(way @ there) / max(float(way @ way), 1e-12)))  # of its way, where it is nearest
+    if np.linalg.norm(there - passed * way) > near or min(earlier[2], later[2]) - place[2] > low:
+        return False
+    moves = bool(np.linalg.norm(way) > still)
+    if not closed:
+        return moves
+    return (moves and float(way @ there) > 0) or abs(later[gripper] - earlier[gripper]) > _OPENS
 
 
 def held_frames(
@@ -83,7 +100,7 @@ def held_frames(
     closedness = poses[:, gripper]
     held = np.zeros(len(poses), np.bool_)
     for first, last in _grips(closedness):
-        held[first : last + 1] = first == 0 or poses[first, 2] <= highest
+        held[first : last + 1] = first == 0 or poses[_begin(closedness, first), 2] <= highest
     return held, held | (closedness < WIDE_OPEN) | (closedness > SHUT)
 
 
@@ -102,11 +119,16 @@ def told_actions(
     """
     told, closedness = actions.copy(), poses[:, gripper]
     for first, _ in _grips(closedness):
-        frame = first - 1
-        while frame >= 0 and closedness[frame + 1] - closedness[frame] > STEADY:
+        for frame in range(_begin(closedness, first), first):
             told[frame, gripper] = 1.0 - closedness[frame]
-            frame -= 1
     return told
+
+
+def _begin(closedness: Float[np.ndarray, " T"], first: int) -> int:
+    """Returns the last frame before the gripper closes on what stops it from `first` on; the arm may move as it does."""
+    while first > 0 and closedness[first] - closedness[first - 1] > STEADY:
+        first -= 1
+    return first
 
 
 def _grips(closedness: Float[np.ndarray, " T"]) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ Experts make goal images and data. No planner sees them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,11 +80,17 @@ def is_done(skill: Skill, sight: Sight, goal: Vector) -> bool:
 
 def perform(arm: MujocoArm, skill: Skill, goal: Vector, max_steps: int = 30) -> None:
     """Does a skill in the simulation until it is done, for `max_steps` actions at most."""
+    for action in do(arm, skill, goal, max_steps):
+        act(arm, action)
+
+
+def do(arm: MujocoArm, skill: Skill, goal: Vector, max_steps: int = 30) -> Iterator[Action]:
+    """Yields a skill's actions, each from where things are by then, until it is done or `max_steps` are taken."""
     for _ in range(max_steps):
         sight = look(arm)
         if is_done(skill, sight, goal):
             return
-        act(arm, skill(sight, goal))
+        yield skill(sight, goal)
 
 
 def act(arm: MujocoArm, action: Action) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from envs.arm import as_dict
 from envs.mujoco.arm import DOWN, MujocoArm, arm_action_spec
-from envs.mujoco.expert import Action, Sight, Skill, carry, is_done, lift, look, perform, place, push
+from envs.mujoco.expert import Action, Sight, Skill, carry, do, lift, look, perform, place, push
 from envs.mujoco.objects import HELD_OUT_OBJECTS, ObjectInstance, sample_object
 from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
 from envs.mujoco.tasks import MIN_DISTANCE, SUCCESS_DISTANCE, WORKSPACE_HIGH, WORKSPACE_LOW, TaskEnv
@@ -32,7 +32,6 @@ CARRY_LOW, CARRY_HIGH = 0.08, 0.24
 """Heights that an object's centre is carried at [m]."""
 
 _OVER_GOAL = np.array([0.0, 0.0, 0.07])  # m: where an object is held before it is placed
-_SKILL_STEPS = 30  # after which the expert gives a skill up
 _TRIES = 50  # starts drawn until there is one that the expert can do
 _GOAL_ERROR = 0.02  # m: how well the expert must have done
 
@@ -112,11 +111,7 @@ class ManipulationEnv(TaskEnv):
     def finish(self) -> Iterator[Action]:
         """Yields what the expert does next, wherever things are by now, until the goal is reached: privileged."""
         for skill, goal in self._ways():
-            for _ in range(_SKILL_STEPS):
-                sight = look(self.mujoco_arm)
-                if is_done(skill, sight, goal):
-                    break
-                yield skill(sight, goal)
+            yield from do(self.mujoco_arm, skill, goal)
 
     def _ways(self) -> list[tuple[Skill, Position]]:
         """Returns the skills that lead to the goal from where things are, each with where it leads to."""
