@@ -125,7 +125,7 @@ def told_actions(
 
 
 def _begin(closedness: Float[np.ndarray, " T"], first: int) -> int:
-    """Returns the last frame before the gripper closes on what stops it from `first` on; the arm may move as it does."""
+    """Returns the last frame before the gripper closes on what stops it from `first` on; the arm may move meanwhile."""
     while first > 0 and closedness[first] - closedness[first - 1] > STEADY:
         first -= 1
     return first
