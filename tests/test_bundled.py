@@ -23,9 +23,10 @@ from world_model.train_critic import TrainCriticConfig
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_bundled_checkpoint_is_under_40_megabytes():
-    folder = find_checkpoint("franka-tiny")
-    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6
+def test_the_bundled_checkpoints_are_under_40_megabytes():
+    for name in ("franka-tiny", "franka-manipulation"):
+        folder = find_checkpoint(name)
+        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6
 
 
 def test_the_bundled_checkpoint_gets_near_a_goal_that_an_image_shows():
@@ -48,6 +49,8 @@ def test_every_config_in_the_repository_is_valid(path):
         "manipulation": program("evaluate").EvaluateConfig,
         "suite": program("_suite_config").SuiteConfig,
         "critic": TrainCriticConfig,
+        "first-critic": TrainCriticConfig,
+        "practice": program("collect_practice").PracticeConfig,
         "deploy": program("_deploy_arm").ArmFile,
         "reading": Reading,
     }

@@ -76,6 +76,14 @@ def test_the_expert_pushes(arm: MujocoArm, instance: ObjectInstance) -> None:
     assert look(arm).thing[2] == pytest.approx(instance.height / 2, abs=0.003)
 
 
+def test_the_expert_puts_down_what_it_is_to_push(arm: MujocoArm) -> None:
+    put(arm, BOX)
+    perform(arm, lift, np.array([0.5, 0.0, 0.12]))
+    assert arm.holding()
+    perform(arm, push, np.array([0.55, 0.1, 0.0]))
+    np.testing.assert_allclose(arm.object_position()[:2], [0.55, 0.1], atol=0.01)
+
+
 def test_a_grip_outlasts_actions_of_zero_and_ends_when_told_to(arm: MujocoArm) -> None:
     put(arm, CUP)
     perform(arm, lift, np.array([0.5, 0.0, 0.15]))

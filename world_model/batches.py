@@ -15,7 +15,7 @@ from envs.episodes import EpisodeSource
 from envs.pose import motion_of
 from envs.spec import ActionSpec
 from world_model.clips import Windows
-from world_model.latents import JoinedLatents, LatentCache
+from world_model.latents import JoinedLatents, Latents
 from world_model.vjepa2_ac import Statistics
 
 SMALLEST_STD = 0.01  # 1 cm, 0.6 degrees, 1 % of the gripper's way: what varies less is noise or held fixed
@@ -52,9 +52,8 @@ class WindowBatches:
         stride: Distance of a window's frames.
     """
 
-    def __init__(self, dataset: EpisodeSource, latents: LatentCache, stride: int = 1) -> None:
-        self.latents: LatentCache | JoinedLatents = latents
-        self.stride = stride
+    def __init__(self, dataset: EpisodeSource, latents: Latents, stride: int = 1) -> None:
+        self.latents, self.stride = latents, stride
         self.lengths = tuple(dataset.lengths)
         self.action_spec = strided_spec(dataset.spec, stride)
         recorded = [dataset.poses_actions(episode) for episode in range(len(dataset))]
@@ -97,7 +96,7 @@ def join_batches(parts: Sequence[WindowBatches]) -> WindowBatches:
     first, joined = parts[0], copy.copy(parts[0])
     for other in parts[1:]:
         first.action_spec.check_same_meaning(other.action_spec)
-    joined.latents = JoinedLatents([part.latents for part in parts])
+    joined.latents = JoinedLatents([part.latents for part in parts], [len(part.lengths) for part in parts])
     joined.lengths = tuple(length for part in parts for length in part.lengths)
     joined.poses = [poses for part in parts for poses in part.poses]
     joined.actions = [actions for part in parts for actions in part.actions]

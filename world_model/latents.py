@@ -45,15 +45,15 @@ class LatentCache:
 
 
 class JoinedLatents:
-    """The latent caches of several datasets as one, their episodes in a row.
+    """The latents of several datasets as those of one, their episodes in a row.
 
     Args:
-        parts: The caches.
+        parts: Each dataset's, all of one encoder.
+        episodes: How many each of them has.
     """
 
-    def __init__(self, parts: Sequence[LatentCache]) -> None:
-        self._parts = tuple(parts)
-        self._ends = np.cumsum([len(part.store.layout.lengths) for part in parts])
+    def __init__(self, parts: Sequence[Latents], episodes: Sequence[int]) -> None:
+        self._parts, self._ends = tuple(parts), np.cumsum(episodes)
 
     @property
     def key(self) -> str:
@@ -65,14 +65,14 @@ class JoinedLatents:
     ) -> BFloat16[Tensor, "B T N D"]:
         """See `LatentCache.windows`."""
         of = np.searchsorted(self._ends, episodes, side="right")
-        shape = (len(episodes), frames, *self._parts[0].store.layout.item_shape)
-        tokens = torch.empty(shape, dtype=torch.bfloat16)
-        for index, part in enumerate(self._parts):
-            rows = np.flatnonzero(of == index)
-            if len(rows):
-                first = self._ends[index - 1] if index else 0
-                tokens[torch.from_numpy(rows)] = part.windows(episodes[rows] - first, starts[rows], frames, stride)
-        return tokens
+        order, found = np.argsort(of, kind="stable"), []
+        for index in np.unique(of):
+            rows, first = of == index, self._ends[index - 1] if index else 0
+            found.append(self._parts[index].windows(episodes[rows] - first, starts[rows], frames, stride))
+        return torch.cat(found)[torch.from_numpy(np.argsort(order))]
+
+
+Latents = LatentCache | JoinedLatents
 
 
 def latent_layout(dataset: EpisodeSource, encoder: Encoder, shard_bytes: int = SHARD_BYTES) -> Layout:

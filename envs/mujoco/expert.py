@@ -107,7 +107,12 @@ def reach(sight: Sight, goal: Vector) -> Action:
 
 
 def push(sight: Sight, goal: Vector) -> Action:
-    """Pushes the object to the goal's (x, y): closes the gripper, goes behind the object, down, and forward."""
+    """Pushes the object to the goal's (x, y): closes the gripper, goes behind the object, down, and forward.
+
+    An object in the hand is put down first, where it is.
+    """
+    if sight.gripped:
+        return place(sight, sight.thing)
     way = goal[:2] - sight.thing[:2]
     distance = float(np.linalg.norm(way))
     if distance < 0.008:
