@@ -32,6 +32,7 @@ _GRASP_HEIGHT = 0.028  # of the tool centre point over the table [m]
 _PUSH_HEIGHT = 0.032
 _PUSH_STEP = 0.055  # m, so that the object does not slip off
 _ALIGNED = 0.010  # m
+_SHUT = 0.9  # closedness that no object leaves
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def push(sight: Sight, goal: Vector) -> Action:
 
     An object in the hand is put down first, where it is.
     """
-    if sight.gripped:
+    if sight.gripped and sight.closedness < _SHUT:  # and not pushed with both of the closed fingers
         return place(sight, sight.thing)
     way = goal[:2] - sight.thing[:2]
     distance = float(np.linalg.norm(way))
