@@ -27,7 +27,7 @@ from world_model.grips import held_frames, lying_places, taking_height, told_act
 from world_model.loop import RunLog
 from world_model.sight import Sight
 from world_model.toy import ToyWorldModel
-from world_model.train_critic import CriticTrainer, TrainCriticConfig, train_critic
+from world_model.train_critic import CriticTrainer, TrainCriticConfig, evenly, train_critic
 
 SHAPE = CriticConfig(tokens=4, token_width=12, look_width=16, width=32, depth=1, most_actions=6, modes=3)
 
@@ -105,6 +105,11 @@ def test_imagined_frames_are_the_models_rollouts_from_just_before(trained: tuple
         torch.testing.assert_close(tokens, predicted[0, -1], atol=1e-5, rtol=1e-4)
         first = model.rollout(state, actions[None, start : start + 1]).tokens[0, 0]
         torch.testing.assert_close(first, predicted[0, 0], atol=1e-5, rtol=1e-4)
+
+
+def test_frames_are_drawn_evenly_however_many_are_alike() -> None:
+    likely = evenly(np.array([0.0, 0.001, 0.002, 0.03, 0.5, 0.6]), (0.01, 0.05, 0.1))  # none from 0.05 to 0.1
+    np.testing.assert_allclose(likely, [1 / 9, 1 / 9, 1 / 9, 1 / 3, 1 / 6, 1 / 6])
 
 
 def test_practice_is_learnt_from_as_more_episodes(trained: tuple[Path, WindowBatches]) -> None:

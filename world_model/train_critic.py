@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,11 @@ _FITTED = 30_000
 
 _IMAGINED = 0.25
 """Share of the frames that are imagined, if any are."""
+
+_FROM_HAND = (0.015, 0.04, 0.08, 0.15)
+"""Frames are drawn as often where the thing lies nearer to the hand than the first of these, between the first and the
+second, and so on, and beyond the last [m]. Where its place is known, a hand that is near is nearly always over it: what
+learns from that takes the hand for the thing wherever it does not see it well, in the images of a push above all."""
 
 _STATE = ("critic", "average", "look_optimizer", "judge_optimizer")
 
@@ -190,6 +195,7 @@ class CriticTrainer:
         self._blur = _make_blur(config, model, self.table.gripper)
         self._metres = model.pose_std[: shape.place_size]  # of a normalised position
         self._seen: Float[Tensor, "I F V"] | None = None
+        self._likely: Float[np.ndarray, " B"] | None = None
 
     def step(self, step: int) -> dict[str, float]:
         """Takes one optimiser step; returns its losses, and when due the held-out errors."""
@@ -218,7 +224,7 @@ class CriticTrainer:
         """Returns the losses of reading images."""
         generator, losses = np.random.default_rng((self.config.seed, step)), {}
         for name, known in self._labelled(self.training).items():
-            rows = generator.choice(known, self.config.look_batch)
+            rows = generator.choice(known, self.config.look_batch, p=self._even(known) if name == "place" else None)
             told, true = self._read(self.critic.sight, name, rows, self._tokens(rows, generator))
             wrong = functional.binary_cross_entropy_with_logits if name == "held" else functional.l1_loss
             losses[name] = wrong(told, true)
@@ -228,6 +234,13 @@ class CriticTrainer:
         """Returns of which frames it is known what can be read in them, by name; what is known of none is left out."""
         known = {name: np.flatnonzero(frames & label.known) for name, label in self.table.labels.items()}
         return {name: rows for name, rows in known.items() if len(rows)}
+
+    def _even(self, rows: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """Returns how likely frames with a known place are to be drawn, see `_FROM_HAND`."""
+        if self._likely is None:
+            way = (self.table.labels["place"].values[rows] - self.table.poses[rows, : len(self._metres)]) * self._metres
+            self._likely = evenly(way[:, :2].norm(dim=1).numpy(), _FROM_HAND)
+        return self._likely
 
     def _read(
         self, sight: Sight, name: str, rows: Int[np.ndarray, " B"], tokens: Float[Tensor, "B N D"]
@@ -329,6 +342,13 @@ class CriticTrainer:
         for name in _STATE:
             getattr(self, name).load_state_dict(state[name])
         self._seen = None
+
+
+def evenly(values: Float[np.ndarray, " B"], edges: Sequence[float]) -> Float[np.ndarray, " B"]:
+    """Returns probabilities by which values between any two edges, and beyond them, are drawn as often as others."""
+    parts = np.digitize(values, edges)
+    weights = 1.0 / np.bincount(parts)[parts]
+    return weights / weights.sum()
 
 
 def _make_blur(
