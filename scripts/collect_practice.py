@@ -27,7 +27,7 @@ from envs.config import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.lerobot import write_shard
 from envs.mujoco.events import Watch
-from envs.mujoco.expert import do, lift, reach
+from envs.mujoco.expert import do, lift, reach, upright
 from envs.mujoco.manipulation import (
     FrankaGraspEnv,
     FrankaPickPlaceEnv,
@@ -37,7 +37,7 @@ from envs.mujoco.manipulation import (
     sample_carry,
 )
 from envs.mujoco.objects import TRAINING_OBJECTS
-from envs.mujoco.play import BEHAVIOURS, PlayConfig, drive, upright
+from envs.mujoco.play import BEHAVIOURS, PlayConfig, drive
 from envs.spec import Observation
 from planner.controller import Controller, ControllerConfig
 from planner.episode import goals_of

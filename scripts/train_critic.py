@@ -27,6 +27,7 @@ from world_model.batches import WindowBatches, join_batches
 from world_model.checkpoint import Manifest, load_checkpoint, read_manifest
 from world_model.latents import build_latents, latent_layout
 from world_model.loop import RunLog
+from world_model.store_layout import cache_beside
 from world_model.train_critic import TrainCriticConfig, train_critic
 from world_model.vjepa2_ac import VJEPA2AC
 
@@ -39,7 +40,7 @@ def main() -> int:
         model = load_checkpoint(config.parent)
         batches = open_windows(config.data, config.cache_directory, model)
         if config.practice is not None:
-            more = open_windows(config.practice, config.practice.with_name(f"{config.practice.name}-cache"), model)
+            more = open_windows(config.practice, cache_beside(config.practice), model)
             batches = join_batches([batches, more])
         manifest = run(config, model, batches)
     except (ValueError, FileNotFoundError) as error:

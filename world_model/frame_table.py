@@ -108,21 +108,15 @@ class FrameTable:
         return torch.where(torch.from_numpy(early)[:, None, None], recorded, predicted)
 
     @torch.no_grad()
-    def read(
-        self, look: Callable[[Tensor], Tensor], before: int = 0, report: Callable[[int], object] = int
-    ) -> Float[Tensor, "F V"]:
+    def read(self, look: Callable[[Tensor], Tensor], before: int = 0) -> Float[Tensor, "F V"]:
         """Returns what is seen in all frames, or in what is imagined from `before` actions earlier.
 
         Args:
             look: Returns what is seen in (B, N, D) tokens, as (B, V).
             before: 0 for the recorded frames.
-            report: Called with the number of frames that were read.
         """
-        parts = []
-        for rows in np.array_split(np.arange(len(self)), max(1, len(self) // 512)):
-            parts.append(look(self.imagined(rows, before) if before else self.tokens(rows)))
-            report(len(rows))
-        return torch.cat(parts)
+        parts = np.array_split(np.arange(len(self)), max(1, len(self) // 512))
+        return torch.cat([look(self.imagined(rows, before) if before else self.tokens(rows)) for rows in parts])
 
 
 def _padded(actions: Float[np.ndarray, "U A"], length: int) -> Float[np.ndarray, "T A"]:

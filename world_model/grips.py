@@ -58,8 +58,9 @@ def lying_places(
     """
     closedness, frames = poses[:, gripper], len(poses)
     places, known = np.zeros_like(poses[:, :3], np.float32), np.zeros(frames, np.bool_)
-    takes = [(_begin(closedness, first), -1) for first, _ in _grips(closedness) if first > 0]
-    for last, step in (*takes, *((last, 1) for _, last in _grips(closedness))):
+    grips = _grips(closedness)
+    takes = [(_begin(closedness, first), -1) for first, _ in grips if first > 0]
+    for last, step in (*takes, *((last, 1) for _, last in grips)):
         place, before, frame = poses[last, :3], last, last if step < 0 else last + 1
         if place[2] > highest:
             continue

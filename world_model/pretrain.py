@@ -29,6 +29,7 @@ from world_model.masked import (
     patchify,
 )
 from world_model.store import FrameStore
+from world_model.store_layout import cache_beside
 from world_model.whitening import whiten
 
 SESSION_FIELDS = ("data", "output", "cache", "device", "save_every")  # these may change when a run is resumed
@@ -117,7 +118,7 @@ class PretrainConfig:
     @property
     def cache_directory(self) -> Path:
         """Where decoded frames are kept."""
-        return self.cache or self.data.with_name(f"{self.data.name}-cache")
+        return self.cache or cache_beside(self.data)
 
 
 class Pretrainer:

@@ -17,6 +17,11 @@ INDEX = "index.json"
 MOST_SHARDS = 256  # each is an open file, and one block of each is read at every opening
 
 
+def cache_beside(data: Path) -> Path:
+    """Returns where the caches of recordings lie unless a configuration says otherwise."""
+    return data.with_name(f"{data.name}-cache")
+
+
 @dataclass(frozen=True)
 class Layout:
     """What a store holds; equal layouts are the same store.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from world_model.device import Precision
+from world_model.store_layout import cache_beside
 
 SESSION_FIELDS = (  # these may change when a run is resumed
     "data", "output", "cache", "checkpoint", "encoder", "device", "save_every", "log", "accumulate", "sharding",
@@ -216,7 +217,7 @@ class TrainConfig:
     @property
     def cache_directory(self) -> Path:
         """Where latents are kept."""
-        return self.cache or self.data.with_name(f"{self.data.name}-cache")
+        return self.cache or cache_beside(self.data)
 
     @property
     def checkpoint_directory(self) -> Path:

@@ -23,6 +23,7 @@ from world_model.critic import Critic, CriticConfig
 from world_model.frame_table import FrameTable
 from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
 from world_model.sight import Sight
+from world_model.store_layout import cache_beside
 from world_model.vjepa2_ac import VJEPA2AC
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ class TrainCriticConfig:
     @property
     def cache_directory(self) -> Path:
         """Where latents are kept."""
-        return self.cache or self.data.with_name(f"{self.data.name}-cache")
+        return self.cache or cache_beside(self.data)
 
     @property
     def checkpoint_directory(self) -> Path:
@@ -177,15 +178,13 @@ class CriticTrainer:
             self.critic = Critic(shape)
         self.table = FrameTable(model, batches)
         split = split_episodes(len(batches.lengths), config.held_out, config.seed)
-        self.training, self.held_out = self.table.of(split.training), self.table.of(split.held_out)
-        self._starts = {
-            name: np.flatnonzero(part & (self.table.left > 0))
-            for name, part in (("training", self.training), ("held-out", self.held_out))
-        }
+        parts = {"training": self.table.of(split.training), "held-out": self.table.of(split.held_out)}
+        self._starts = {name: np.flatnonzero(part & (self.table.left > 0)) for name, part in parts.items()}
         for name, rows in self._starts.items():
             if not len(rows):
                 raise ValueError(f"no {name} episode has two frames: record longer ones, or more of them")
-        moving = np.flatnonzero(self.training & self.table.moves)
+        self._labelled = {name: self._find_labelled(part) for name, part in parts.items()}
+        moving = np.flatnonzero(parts["training"] & self.table.moves)
         chosen = np.random.default_rng(config.seed).permutation(moving)[:_FITTED]
         self.critic.action_head.fit(self.table.actions[chosen], config.seed)
         self.average = copy.deepcopy(self.critic)
@@ -195,7 +194,7 @@ class CriticTrainer:
         self._blur = _make_blur(config, model, self.table.gripper)
         self._metres = model.pose_std[: shape.place_size]  # of a normalised position
         self._seen: Float[Tensor, "I F V"] | None = None
-        self._likely: Float[np.ndarray, " B"] | None = None
+        self._likely = {"place": self._even(self._labelled["training"].get("place", np.zeros(0, np.int64)))}
 
     def step(self, step: int) -> dict[str, float]:
         """Takes one optimiser step; returns its losses, and when due the held-out errors."""
@@ -223,24 +222,22 @@ class CriticTrainer:
     def _look(self, step: int) -> dict[str, Float[Tensor, ""]]:
         """Returns the losses of reading images."""
         generator, losses = np.random.default_rng((self.config.seed, step)), {}
-        for name, known in self._labelled(self.training).items():
-            rows = generator.choice(known, self.config.look_batch, p=self._even(known) if name == "place" else None)
+        for name, known in self._labelled["training"].items():
+            rows = generator.choice(known, self.config.look_batch, p=self._likely.get(name))
             told, true = self._read(self.critic.sight, name, rows, self._tokens(rows, generator))
             wrong = functional.binary_cross_entropy_with_logits if name == "held" else functional.l1_loss
             losses[name] = wrong(told, true)
         return losses
 
-    def _labelled(self, frames: Bool[np.ndarray, " F"]) -> dict[str, Int[np.ndarray, " B"]]:
+    def _find_labelled(self, frames: Bool[np.ndarray, " F"]) -> dict[str, Int[np.ndarray, " B"]]:
         """Returns of which frames it is known what can be read in them, by name; what is known of none is left out."""
         known = {name: np.flatnonzero(frames & label.known) for name, label in self.table.labels.items()}
         return {name: rows for name, rows in known.items() if len(rows)}
 
     def _even(self, rows: Int[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """Returns how likely frames with a known place are to be drawn, see `_FROM_HAND`."""
-        if self._likely is None:
-            way = (self.table.labels["place"].values[rows] - self.table.poses[rows, : len(self._metres)]) * self._metres
-            self._likely = evenly(way[:, :2].norm(dim=1).numpy(), _FROM_HAND)
-        return self._likely
+        way = (self.table.labels["place"].values[rows] - self.table.poses[rows, : len(self._metres)]) * self._metres
+        return evenly(way[:, :2].norm(dim=1).numpy(), _FROM_HAND)
 
     def _read(
         self, sight: Sight, name: str, rows: Int[np.ndarray, " B"], tokens: Float[Tensor, "B N D"]
@@ -301,7 +298,7 @@ class CriticTrainer:
     def evaluate_looking(self) -> dict[str, float]:
         """Returns how wrongly the averaged critic reads held-out images: median distances [m], share of mistakes."""
         errors, generator = {}, np.random.default_rng(self.config.seed)
-        for name, known in self._labelled(self.held_out).items():
+        for name, known in self._labelled["held-out"].items():
             rows = generator.choice(known, min(len(known), self.config.evaluate_pairs), replace=False)
             wrong = []
             for part in np.array_split(rows, max(1, len(rows) // 512)):

@@ -32,6 +32,7 @@ _GRASP_HEIGHT = 0.028  # of the tool centre point over the table [m]
 _PUSH_HEIGHT = 0.032
 _PUSH_STEP = 0.055  # m, so that the object does not slip off
 _ALIGNED = 0.010  # m
+_UPRIGHT = np.array([0.0, 0.0, 0.0, *DOWN, 0.0])
 _SHUT = 0.9  # closedness that no object leaves
 
 
@@ -97,9 +98,13 @@ def do(arm: MujocoArm, skill: Skill, goal: Vector, max_steps: int = 30) -> Itera
 def act(arm: MujocoArm, action: Action) -> None:
     """Executes one action, the gripper kept pointing down."""
     pose = arm.pose()
-    upright = difference(pose, np.array([*pose[:3], *DOWN, pose[6]]))
-    target = compose(pose, action + upright)
+    target = compose(pose, upright(action, pose))
     arm.command(target[:6], float(target[6]), arm.action_spec.period)
+
+
+def upright(action: Action, pose: Float[np.ndarray, "7"]) -> Action:
+    """Returns an action that also turns back what contact has twisted: the gripper points down after it."""
+    return np.concatenate([action[:3], difference(pose, _UPRIGHT)[3:6], action[6:]])
 
 
 def reach(sight: Sight, goal: Vector) -> Action:

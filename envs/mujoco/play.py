@@ -21,12 +21,12 @@ from jaxtyping import Float
 from envs.episodes import Episode
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
 from envs.mujoco.events import Watch
-from envs.mujoco.expert import SKILLS, is_done, lift, look, perform
+from envs.mujoco.expert import SKILLS, do, lift, perform, upright
 from envs.mujoco.manipulation import place_at_random, sample_carry
 from envs.mujoco.objects import TRAINING_OBJECTS, sample_object
 from envs.mujoco.scene import SceneConfig
 from envs.mujoco.tasks import sample_block
-from envs.pose import compose, difference
+from envs.pose import compose
 from envs.safety import SafeArm
 from envs.spec import Observation
 
@@ -36,7 +36,6 @@ Behaviour = Callable[[MujocoArm, "PlayConfig", np.random.Generator], Iterator[Fl
 _ON_TABLE, _ON_TABLE_ODDS = ("push", "lift", "reach"), (0.40, 0.45, 0.15)
 _IN_HAND, _IN_HAND_ODDS = ("carry", "place", "drop"), (0.45, 0.45, 0.10)
 _SKILL_STEPS = 22  # after which a skill is given up
-_UPRIGHT = np.array([0.0, 0.0, 0.0, *DOWN, 0.0])
 
 
 @dataclass(frozen=True)
@@ -147,11 +146,6 @@ def drive(
     return observations
 
 
-def upright(action: Float[np.ndarray, "7"], pose: Float[np.ndarray, "7"]) -> Float[np.ndarray, "7"]:
-    """Returns an action that also turns back what contact has twisted: the gripper points down after it."""
-    return np.concatenate([action[:3], difference(pose, _UPRIGHT)[3:6], action[6:]])
-
-
 def _steps(
     name: str, arm: MujocoArm, config: PlayConfig, generator: np.random.Generator
 ) -> Iterator[Float[np.ndarray, "7"]]:
@@ -243,11 +237,7 @@ def _chain(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -
             yield np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
             continue
         skill, goal = SKILLS[name], _skill_goal(name, arm, config, generator)
-        for _ in range(_SKILL_STEPS):
-            sight = look(arm)
-            if is_done(skill, sight, goal):
-                break
-            action = skill(sight, goal)
+        for action in do(arm, skill, goal, _SKILL_STEPS):
             slipped = config.slips > 0 and generator.random() < config.slips
             astray = 0.5 * config.max_translation if slipped else noise
             action[:3] += generator.normal(0.0, astray, 3) if astray else 0.0
