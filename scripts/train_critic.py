@@ -39,9 +39,9 @@ def main() -> int:
     try:
         model = load_checkpoint(config.parent)
         batches = open_windows(config.data, config.cache_directory, model)
-        if config.practice is not None:
-            more = open_windows(config.practice, cache_beside(config.practice), model)
-            batches = join_batches([batches, more])
+        if config.more:
+            others = [open_windows(data, cache_beside(data), model) for data in config.more]
+            batches = join_batches([batches, *others])
         manifest = run(config, model, batches)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)

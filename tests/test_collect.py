@@ -61,7 +61,9 @@ def test_practice_is_the_critics_attempt_and_then_the_experts_way(
 ) -> None:
     model = small_model()
     torch.manual_seed(0)
-    model.critic = Critic(CriticConfig(tokens=4, token_width=12, look_width=8, width=16, depth=1, modes=3))
+    model.critic = Critic(
+        CriticConfig(grid_height=2, grid_width=2, token_width=12, look_width=8, width=16, depth=1, modes=3)
+    )
     with torch.no_grad():
         model.critic.count_head[1].bias[1] = 50.0  # always on its way
         model.critic.action_head.centres[:] = -1.0

@@ -25,11 +25,13 @@ from world_model.critic import Critic, CriticConfig
 from world_model.frame_table import FrameTable
 from world_model.grips import held_frames, lying_places, taking_height, told_actions
 from world_model.loop import RunLog
-from world_model.sight import Sight
+from world_model.sight import Keypoints, Sight
 from world_model.toy import ToyWorldModel
 from world_model.train_critic import CriticTrainer, TrainCriticConfig, evenly, train_critic
 
-SHAPE = CriticConfig(tokens=4, token_width=12, look_width=16, width=32, depth=1, most_actions=6, modes=3)
+SHAPE = CriticConfig(
+    grid_height=2, grid_width=2, token_width=12, look_width=16, width=32, depth=1, most_actions=6, modes=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,7 @@ def test_frames_are_drawn_evenly_however_many_are_alike() -> None:
     np.testing.assert_allclose(likely, [1 / 9, 1 / 9, 1 / 9, 1 / 3, 1 / 6, 1 / 6])
 
 
-def test_practice_is_learnt_from_as_more_episodes(trained: tuple[Path, WindowBatches]) -> None:
+def test_more_recordings_are_learnt_from_as_more_episodes(trained: tuple[Path, WindowBatches]) -> None:
     checkpoint, batches = trained
     model, more = load_checkpoint(checkpoint), copy.copy(batches)
     more.poses = [poses + 1.0 for poses in batches.poses]
@@ -136,7 +138,7 @@ def test_episodes_of_one_frame_are_an_error(trained: tuple[Path, WindowBatches],
 def test_sight_learns_what_lies_where_and_whether_it_is_held() -> None:
     """Of four patches one says that the thing is there, another that it is held."""
     torch.manual_seed(0)
-    sight, corners = Sight(4, 12, 2, 3, 16), torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    sight, corners = Sight((2, 2), 12, 2, 3, 16), torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     optimizer, (thing, mark) = torch.optim.Adam(sight.parameters(), 1e-2), torch.randn(2, 12)
 
     def errors() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -157,6 +159,24 @@ def test_sight_learns_what_lies_where_and_whether_it_is_held() -> None:
         optimizer.step()
     missed, wrong, _ = errors()
     assert missed.item() < 0.05 and wrong.item() < 0.05
+
+
+@pytest.mark.parametrize(("depth", "learns"), [(0, False), (1, True)])
+def test_what_lies_on_the_border_of_two_patches_is_seen_with_neighbours(depth: int, learns: bool) -> None:
+    """Two halves that lie side by side are one thing, those that do not are none."""
+    torch.manual_seed(0)
+    points = Keypoints((1, 4), 6, 16, points=1, values=1, depth=depth)
+    optimizer, (left, right) = torch.optim.Adam(points.parameters(), 1e-2), torch.randn(2, 6)
+    layouts = torch.tensor([[0, 1, 1.0], [1, 2, 1.0], [2, 3, 1.0], [0, 2, 0.0], [0, 3, 0.0], [1, 3, 0.0]])
+    tokens = torch.zeros(6, 4, 6)
+    for row, (one, other, _) in enumerate(layouts.long().tolist()):
+        tokens[row, one], tokens[row, other] = left, right
+    for _ in range(300):
+        missed = (points(tokens)[:, 0, 0] - layouts[:, 2]).abs().mean()
+        optimizer.zero_grad()
+        missed.backward()
+        optimizer.step()
+    assert (missed.item() < 0.05) == learns
 
 
 def test_a_critic_learns_how_far_a_goal_is_and_the_way_there() -> None:
@@ -298,11 +318,9 @@ def test_a_model_without_a_critic_is_refused_with_what_to_do() -> None:
 
 
 def test_a_critic_of_another_shape_is_refused() -> None:
-    model = small_model()
+    model, other = small_model(), Critic(replace(SHAPE, grid_height=3, grid_width=3))
     with pytest.raises(ValueError, match="tokens a frame of encoder and critic differ: 4 and 9"):
-        type(model)(
-            model.encoder, model.predictor, model.action_spec, model.statistics, 1, Critic(replace(SHAPE, tokens=9))
-        )
+        type(model)(model.encoder, model.predictor, model.action_spec, model.statistics, 1, other)
     with pytest.raises(ValueError, match="a critic's depth must be positive, got 0"):
         replace(SHAPE, depth=0)
 

@@ -21,7 +21,7 @@ from envs.mujoco.play import PlayConfig, record_episode
 from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
 
 TASKS = ("FrankaPush-v0", "FrankaGrasp-v0", "FrankaReachWithObject-v0", "FrankaPickPlace-v0")
-BOX, CUP = TRAINING_OBJECTS[0], TRAINING_OBJECTS[-1]
+BOX, CUP = TRAINING_OBJECTS[0], TRAINING_OBJECTS[-512]
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +169,9 @@ def test_objects_that_are_held_out_are_no_training_objects() -> None:
     seen = {(one.kind, one.width, one.height) for one in TRAINING_OBJECTS}
     assert not seen & {(one.kind, one.width, one.height) for one in HELD_OUT_OBJECTS}
     assert {one.kind for one in HELD_OUT_OBJECTS} == {"box", "cup"}
+    known = np.array(sorted({one.colour for one in TRAINING_OBJECTS}))
+    nearest = [np.linalg.norm(known - colour, axis=1).min() for colour in {one.colour for one in HELD_OUT_OBJECTS}]
+    assert len(known) == 512 and sorted(np.greater(nearest, 0.15)) == [False, False, True, True]
     with pytest.raises(ValueError, match="fit into the gripper"):
         ObjectInstance("box", 0.06, 0.05, BOX.colour)
 

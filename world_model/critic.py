@@ -25,11 +25,12 @@ class CriticConfig:
     """The shape of a `Critic`.
 
     Attributes:
-        tokens: Tokens a frame, N.
+        grid_height: Rows of patches.
+        grid_width: Columns of patches.
         token_width: Width of the encoder's tokens, D.
         pose_size: Pose dimensions, P.
         action_size: Action dimensions, A.
-        look_width: Of the networks that every token goes through.
+        look_width: Of the networks that read images.
         width: Of the network that compares frame and goal, W.
         depth: Number of its blocks before the number of actions is told, and of those after it.
         most_actions: What is further counts as this many actions.
@@ -39,11 +40,12 @@ class CriticConfig:
         ValueError: If a number is not positive.
     """
 
-    tokens: int
+    grid_height: int
+    grid_width: int
     token_width: int
     pose_size: int = 7
     action_size: int = 7
-    look_width: int = 128
+    look_width: int = 96
     width: int = 256
     depth: int = 2
     most_actions: int = 24
@@ -53,6 +55,11 @@ class CriticConfig:
         for field in fields(self):
             if getattr(self, field.name) < 1:
                 raise ValueError(f"a critic's {field.name} must be positive, got {getattr(self, field.name)}")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens a frame, N."""
+        return self.grid_height * self.grid_width
 
     @property
     def place_size(self) -> int:
@@ -83,7 +90,8 @@ class Critic(nn.Module):
         super().__init__()
         self.config = config
         place, pose = config.place_size, config.pose_size
-        self.sight = Sight(config.tokens, config.token_width, place, pose, config.look_width)
+        grid = (config.grid_height, config.grid_width)
+        self.sight = Sight(grid, config.token_width, place, pose, config.look_width)
         differences = len(_MAGNIFIED) * (2 * place + pose)
         self.meet = nn.Linear((place + 1) + pose + self.sight.size + differences, config.width)
         self.before, self.after = (

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from world_model.batches import WindowBatches
 from world_model.checkpoint import Manifest, find_checkpoint, read_manifest, save_checkpoint
 from world_model.clips import split_episodes
 from world_model.critic import Critic, CriticConfig
+from world_model.device import Precision, autocast, resolve_precision
 from world_model.frame_table import FrameTable
 from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
 from world_model.sight import Sight
@@ -42,7 +43,7 @@ learns from that takes the hand for the thing wherever it does not see it well, 
 
 _STATE = ("critic", "average", "look_optimizer", "judge_optimizer")
 
-SESSION_FIELDS = ("data", "output", "cache", "practice", "checkpoint", "save_every")
+SESSION_FIELDS = ("data", "output", "cache", "more", "checkpoint", "save_every")
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class TrainCriticConfig:
         output: Run directory: resolved config, log, state to resume from.
         checkpoint: Where the checkpoint with the critic goes; None for checkpoint/ in the run directory.
         cache: Where latents are kept; None for data + "-cache".
-        practice: Folder of more recordings, such as scripts/collect_practice.py makes with an earlier critic; their
-            latents are kept in practice + "-cache". None for none.
+        more: Folders of more recordings, such as scripts/collect_practice.py makes with an earlier critic; the latents
+            of each are kept beside it, in its name + "-cache".
         look_width: See `CriticConfig`, and so on to most_actions.
         width: Of the network that compares frame and goal.
         depth: Number of its blocks before the number of actions is told, and of those after it.
@@ -80,6 +81,7 @@ class TrainCriticConfig:
         evaluate_every: Steps between evaluations.
         evaluate_pairs: Held-out frames and goals an evaluation takes.
         save_every: Steps between saved states.
+        precision: In which it learns to read images: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
         seed: Of everything random; the same as the predictor's gives the same held-out episodes.
 
     Raises:
@@ -91,8 +93,8 @@ class TrainCriticConfig:
     output: Path
     checkpoint: Path | None = None
     cache: Path | None = None
-    practice: Path | None = None
-    look_width: int = 128
+    more: tuple[Path, ...] = ()
+    look_width: int = 96
     width: int = 256
     depth: int = 2
     most_actions: int = 24
@@ -112,6 +114,7 @@ class TrainCriticConfig:
     evaluate_every: int = 500
     evaluate_pairs: int = 8192
     save_every: int = 200
+    precision: Precision = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -168,12 +171,12 @@ class CriticTrainer:
 
     def __init__(self, config: TrainCriticConfig, model: VJEPA2AC, batches: WindowBatches) -> None:
         self.config = config
-        encoder, spec = model.encoder, model.action_spec
+        grid, spec = model.predictor.config, model.action_spec
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             shape = CriticConfig(
-                encoder.tokens, encoder.width, len(model.statistics.pose_mean), spec.size, config.look_width,
-                config.width, config.depth, config.most_actions, config.modes,
+                grid.grid_height, grid.grid_width, model.encoder.width, len(model.statistics.pose_mean), spec.size,
+                config.look_width, config.width, config.depth, config.most_actions, config.modes,
             )  # fmt: skip
             self.critic = Critic(shape)
         self.table = FrameTable(model, batches)
@@ -191,6 +194,7 @@ class CriticTrainer:
         self.look_optimizer = make_adamw((self.critic.sight,), config.learning_rate, config.weight_decay)
         judging = [part for name, part in self.critic.named_children() if name != "sight"]
         self.judge_optimizer = make_adamw(judging, config.learning_rate, config.weight_decay)
+        self._precision: Literal["bf16", "fp32"] = resolve_precision(config.precision, torch.device("cpu"))
         self._blur = _make_blur(config, model, self.table.gripper)
         self._metres = model.pose_std[: shape.place_size]  # of a normalised position
         self._seen: Float[Tensor, "I F V"] | None = None
@@ -224,9 +228,11 @@ class CriticTrainer:
         generator, losses = np.random.default_rng((self.config.seed, step)), {}
         for name, known in self._labelled["training"].items():
             rows = generator.choice(known, self.config.look_batch, p=self._likely.get(name))
-            told, true = self._read(self.critic.sight, name, rows, self._tokens(rows, generator))
+            tokens = self._tokens(rows, generator)
+            with autocast(self._precision, tokens.device):
+                told, true = self._read(self.critic.sight, name, rows, tokens)
             wrong = functional.binary_cross_entropy_with_logits if name == "held" else functional.l1_loss
-            losses[name] = wrong(told, true)
+            losses[name] = wrong(told.float(), true)
         return losses
 
     def _find_labelled(self, frames: Bool[np.ndarray, " F"]) -> dict[str, Int[np.ndarray, " B"]]:

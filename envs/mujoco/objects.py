@@ -47,7 +47,8 @@ class ObjectInstance:
     @property
     def name(self) -> str:
         """What people call it, such as "red box 45 x 50 mm"."""
-        return f"{_COLOUR_NAMES[self.colour]} {self.kind} {1000 * self.width:.0f} x {1000 * self.height:.0f} mm"
+        colour = _COLOUR_NAMES.get(self.colour) or "#" + "".join(f"{round(255 * part):02x}" for part in self.colour)
+        return f"{colour} {self.kind} {1000 * self.width:.0f} x {1000 * self.height:.0f} mm"
 
 
 _COLOURS = {
@@ -58,6 +59,8 @@ _COLOURS = {
 }  # fmt: skip
 _NEW_COLOURS = {"turquoise": (0.10, 0.65, 0.65), "brown": (0.45, 0.25, 0.12)}
 _COLOUR_NAMES = {colour: name for name, colour in (_COLOURS | _NEW_COLOURS).items()}
+_MORE_COLOURS = 500
+_OTHER = 0.2  # colours nearer to one another than this, in RGB, are alike
 
 Sizes = dict[Kind, tuple[tuple[float, float], ...]]  # width and height [m]
 _SIZES: Sizes = {
@@ -77,8 +80,17 @@ def _make_objects(sizes: Sizes, colours: Sequence[tuple[float, float, float]]) -
     )
 
 
-TRAINING_OBJECTS = _make_objects(_SIZES, tuple(_COLOURS.values()))
-"""What play is recorded with: 2 kinds x 3 sizes x 12 colours."""
+def _draw_colours() -> tuple[tuple[float, float, float], ...]:
+    """Returns the same random colours every time, none like one that is held out or like the table's."""
+    generator, table = np.random.default_rng(0), (0.56, 0.50, 0.42)
+    drawn = generator.random((4 * _MORE_COLOURS, 3)).round(3)
+    apart = [np.linalg.norm(drawn - other, axis=1) > _OTHER for other in (*_NEW_COLOURS.values(), table)]
+    red, green, blue = drawn[np.all(apart, axis=0)][:_MORE_COLOURS].T.tolist()
+    return tuple(zip(red, green, blue, strict=True))
+
+
+TRAINING_OBJECTS = _make_objects(_SIZES, (*_COLOURS.values(), *_draw_colours()))
+"""What play is recorded with: 2 kinds x 3 sizes x 512 colours, 500 of them drawn at random."""
 
 HELD_OUT_OBJECTS = _make_objects(_NEW_SIZES, (*_NEW_COLOURS.values(), _COLOURS["red"], _COLOURS["blue"]))
 """What is only met in evaluation: sizes between those of the training objects, half of them in new colours."""

@@ -35,6 +35,7 @@ Behaviour = Callable[[MujocoArm, "PlayConfig", np.random.Generator], Iterator[Fl
 
 _ON_TABLE, _ON_TABLE_ODDS = ("push", "lift", "reach"), (0.40, 0.45, 0.15)
 _IN_HAND, _IN_HAND_ODDS = ("carry", "place", "drop"), (0.45, 0.45, 0.10)
+_BESIDE = 0.04  # m: standard deviation of where half of all lifts end, around where they began
 _SKILL_STEPS = 22  # after which a skill is given up
 
 
@@ -253,8 +254,8 @@ def _skill_goal(
     if name == "reach":
         return generator.uniform(config.low, config.high)
     goal = sample_carry(generator)
-    if name == "lift":
-        return np.array([*arm.object_position()[:2], goal[2]]) if generator.random() < 0.5 else goal
+    if name == "lift" and generator.random() < 0.5:  # hardly ever exactly above: where it ends must not tell where from
+        goal[:2] = arm.object_position()[:2] + generator.normal(0.0, _BESIDE, 2)
     return goal
 
 
