@@ -90,11 +90,10 @@ class Keypoints(nn.Module):
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B K V"]:
         """Returns what is told of each thing."""
         x = self.embed(tokens.to(self.places.dtype)) + self.where
-        if self.around:
-            x = x.transpose(1, 2).unflatten(2, self.grid)
-            for layer in self.around:
-                x = layer(x)
-            x = x.flatten(2).transpose(1, 2)
+        x = x.transpose(1, 2).unflatten(2, self.grid)
+        for layer in self.around:
+            x = layer(x)
+        x = x.flatten(2).transpose(1, 2)
         read = self.read(x).to(self.places.dtype).unflatten(-1, (self.points, -1))  # (B, N, K, 1 + V)
         weights = (3.0 * read[..., 0] + self.salience).softmax(dim=1)
         return (weights[..., None] * (read[..., 1:] + self.places)).sum(dim=1)

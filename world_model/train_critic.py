@@ -82,7 +82,8 @@ class TrainCriticConfig:
         evaluate_pairs: Held-out frames and goals an evaluation takes.
         save_every: Steps between saved states.
         precision: In which it learns to read images: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
-        seed: Of everything random; the same as the predictor's gives the same held-out episodes.
+        seed: Of everything random; the same as the predictor's gives the same held-out episodes, if there are no more
+            recordings than it had.
 
     Raises:
         ValueError: If a number is out of its range.
