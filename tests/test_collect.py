@@ -43,13 +43,15 @@ def test_a_collection_goes_on_where_it_stopped_and_says_what_happened_to_the_obj
     assert first.returncode == 0, first.stderr
     assert "3 episodes, 15 frames at 4 Hz" in first.stdout
     assert "object touched in" in first.stdout and "grasps" in first.stdout
-    images = read_dataset(tmp_path / "data")[2].images
+    before = read_dataset(tmp_path / "data")[2]
     for path in (tmp_path / "data").rglob("*file-001*"):
         path.unlink()
     again = collect(tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stdout == first.stdout
-    assert (read_dataset(tmp_path / "data")[2].images == images).all()
+    after = read_dataset(tmp_path / "data")[2]
+    np.testing.assert_array_equal(after.poses, before.poses)
+    assert np.abs(after.images - before.images.astype(float)).mean() < 1  # x264 is not quite the same every time
     other = collect(tmp_path, seed="7")
     assert other.returncode != 0
     assert "was begun with other settings" in other.stderr
