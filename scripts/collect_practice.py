@@ -10,7 +10,6 @@ Source: dataset aggregation (arXiv 1011.0686) by intervention (arXiv 1810.02890)
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, count
@@ -27,17 +26,16 @@ from envs.config import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.lerobot import write_shard
 from envs.mujoco.events import Watch
-from envs.mujoco.expert import do, lift, reach, upright
+from envs.mujoco.expert import upright
 from envs.mujoco.manipulation import (
     FrankaGraspEnv,
     FrankaPickPlaceEnv,
     FrankaPushEnv,
     FrankaReachWithObjectEnv,
     ManipulationEnv,
-    sample_carry,
 )
 from envs.mujoco.objects import TRAINING_OBJECTS
-from envs.mujoco.play import BEHAVIOURS, PlayConfig, drive
+from envs.mujoco.play import BEHAVIOURS, PlayConfig, drive, show
 from envs.spec import Observation
 from planner.controller import Controller, ControllerConfig
 from planner.episode import goals_of
@@ -120,7 +118,7 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
     _, info = env.reset(seed=seed)
     controller.reset(goals_of(info), seed)
     arm, taken = env.mujoco_arm, count()
-    shown = chain(env.finish(), _take(env, generator), BEHAVIOURS["chain"](arm, PlayConfig(), generator))
+    shown = chain(env.finish(), show(arm, generator), BEHAVIOURS["chain"](arm, PlayConfig(), generator))
 
     def choose(observation: Observation) -> Float[np.ndarray, "7"]:
         if next(taken) < attempts:
@@ -129,17 +127,6 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
 
     observations = drive(arm, choose, config.frames, Watch())
     return Episode.from_observations(observations, arm.action_spec, f"practice {name}", seed)
-
-
-def _take(env: ManipulationEnv, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
-    """Yields an expert's way straight up, and from there to the object and up with it.
-
-    That the gripper takes it in the end tells where it lay before, see `world_model.grips`; fingers that open beside it
-    would push it first.
-    """
-    arm = env.mujoco_arm
-    yield from do(arm, reach, arm.pose()[:3] + np.array([0.0, 0.0, 0.09]))
-    yield from do(arm, lift, sample_carry(generator))
 
 
 @cache

@@ -9,10 +9,12 @@ tensorboard/, state.pt and, at the end, encoder/ in transformers' format.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin while others work
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm

@@ -19,6 +19,7 @@ from envs.mujoco.manipulation import place_at_random
 from envs.mujoco.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS, ObjectInstance
 from envs.mujoco.play import PlayConfig, record_episode
 from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
+from world_model.grips import lying_places
 
 TASKS = ("FrankaPush-v0", "FrankaGrasp-v0", "FrankaReachWithObject-v0", "FrankaPickPlace-v0")
 BOX, CUP = TRAINING_OBJECTS[0], TRAINING_OBJECTS[-512]
@@ -210,6 +211,29 @@ def test_an_episode_of_play_is_the_same_for_the_same_seed(arm: MujocoArm) -> Non
     first, again = (record_episode(arm, config, seed=5) for _ in range(2))
     np.testing.assert_array_equal(first.images, again.images)
     np.testing.assert_array_equal(first.poses, again.poses)
+
+
+def test_where_a_push_has_left_the_object_is_told_by_its_being_taken(arm: MujocoArm) -> None:
+    class Places(Watch):
+        def start(self, arm: MujocoArm) -> None:
+            self.places = [arm.object_position()]
+
+        def look(self, arm: MujocoArm) -> None:
+            self.places.append(arm.object_position())
+
+    odds, beside = {"push": 1.0, "place": 1.0}, 0
+    config = PlayConfig(frames=33, wander=0, visit=0, push=0, chain=1.0, odds=odds, shown=1.0, held=0.0)
+    for seed in range(4):
+        watch = Places()
+        poses = record_episode(arm, config, seed, watch).poses
+        places, known = lying_places(poses, gripper=6)
+        wrong = np.linalg.norm(places - np.array(watch.places), axis=1)[known]
+        assert np.median(wrong) < 0.01
+        near = np.linalg.norm(places[:, :2] - poses[:, :2], axis=1) < 0.09
+        beside += np.count_nonzero(known & near & (poses[:, 2] < 0.08) & (poses[:, 6] > 0.8))
+    assert beside >= 3
+    with pytest.raises(ValueError, match="odds are weights >= 0 of push, lift, reach, not all of them 0"):
+        PlayConfig(odds={"push": 1.0})
 
 
 def test_an_expert_that_slips_goes_astray_and_does_it_all_the_same(arm: MujocoArm) -> None:

@@ -13,7 +13,7 @@ A behaviour is a generator of 7-D actions for one episode, looking at the simula
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +21,7 @@ from jaxtyping import Float
 from envs.episodes import Episode
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
 from envs.mujoco.events import Watch
-from envs.mujoco.expert import SKILLS, do, lift, perform, upright
+from envs.mujoco.expert import SKILLS, do, lift, perform, reach, upright
 from envs.mujoco.manipulation import place_at_random, sample_carry
 from envs.mujoco.objects import TRAINING_OBJECTS, sample_object
 from envs.mujoco.scene import SceneConfig
@@ -33,10 +33,12 @@ from envs.spec import Observation
 Behaviour = Callable[[MujocoArm, "PlayConfig", np.random.Generator], Iterator[Float[np.ndarray, "7"]]]
 
 
-_ON_TABLE, _ON_TABLE_ODDS = ("push", "lift", "reach"), (0.40, 0.45, 0.15)
-_IN_HAND, _IN_HAND_ODDS = ("carry", "place", "drop"), (0.45, 0.45, 0.10)
+_ON_TABLE, _IN_HAND = ("push", "lift", "reach"), ("carry", "place", "drop")
+_ODDS = {"push": 0.40, "lift": 0.45, "reach": 0.15, "carry": 0.45, "place": 0.45, "drop": 0.10}
 _BESIDE = 0.04  # m: standard deviation of where half of all lifts end, around where they began
 _SKILL_STEPS = 22  # after which a skill is given up
+_SHOWN_STEPS = (4, 12)  # after which a push is given up and what became of it is shown
+_RISE = np.array([0.0, 0.0, 0.09])  # m
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class PlayConfig:
         push: Weight of pushing a block.
         chain: Weight of an expert's skills, one after another.
         fumble: Weight of random motion at the object.
+        odds: Weights of an expert's skills: of push, lift and reach while the object lies on the table, and of carry,
+            place and drop while it is held.
+        shown: Share of an expert's pushes that are given up after 4 to 12 actions to take the object, see `show`.
         held: Share of the episodes with an object that start with it in the hand.
         shaky: Noise on an expert's steps, as a share of max_translation: each skill draws one of these.
         slips: Share of an expert's steps that go astray, by half of max_translation along each axis (standard
@@ -70,6 +75,8 @@ class PlayConfig:
     push: float = 0.2
     chain: float = 0.0
     fumble: float = 0.0
+    odds: dict[str, float] = field(default_factory=lambda: dict(_ODDS))
+    shown: float = 0.0
     held: float = 0.15
     shaky: tuple[float, ...] = (0.0, 0.05, 0.15)
     slips: float = 0.0
@@ -86,7 +93,13 @@ class PlayConfig:
             raise ValueError(f"the behaviours need weights >= 0 with a positive sum, got {self.weights}")
         if not (0 < self.min_speed <= 1 and self.max_translation > 0):
             raise ValueError("min_speed must be in (0, 1] and max_translation positive")
-        for name in ("held", "slips", "gripper_episodes"):
+        either = [[self.odds.get(name, 0.0) for name in names] for names in (_ON_TABLE, _IN_HAND)]
+        if set(self.odds) - set(_ODDS) or min(map(min, either)) < 0 or not all(map(sum, either)):
+            raise ValueError(
+                f"odds are weights >= 0 of {', '.join(_ON_TABLE)}, not all of them 0, and likewise of "
+                f"{', '.join(_IN_HAND)}, got {self.odds}"
+            )
+        for name in ("shown", "held", "slips", "gripper_episodes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share, in [0, 1], got {getattr(self, name)}")
 
@@ -230,21 +243,35 @@ def _push(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) ->
 
 def _chain(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
     while True:
-        holding = arm.holding()
-        names, odds = (_IN_HAND, _IN_HAND_ODDS) if holding else (_ON_TABLE, _ON_TABLE_ODDS)
-        name = str(generator.choice(names, p=odds))
+        names = _IN_HAND if arm.holding() else _ON_TABLE
+        odds = np.array([config.odds.get(name, 0.0) for name in names])
+        name = str(generator.choice(names, p=odds / odds.sum()))
         noise = float(generator.choice(config.shaky)) * config.max_translation
         if name == "drop":
             yield np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
             continue
         skill, goal = SKILLS[name], _skill_goal(name, arm, config, generator)
-        for action in do(arm, skill, goal, _SKILL_STEPS):
+        shown = name == "push" and config.shown > 0 and generator.random() < config.shown
+        steps = int(generator.integers(*_SHOWN_STEPS, endpoint=True)) if shown else _SKILL_STEPS
+        for action in do(arm, skill, goal, steps):
             slipped = config.slips > 0 and generator.random() < config.slips
             astray = 0.5 * config.max_translation if slipped else noise
             action[:3] += generator.normal(0.0, astray, 3) if astray else 0.0
             yield action
+        if shown:
+            yield from show(arm, generator)
         for _ in range(int(generator.integers(3))):
             yield np.zeros(7)
+
+
+def show(arm: MujocoArm, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
+    """Yields an expert's way straight up, and from there to the object and to a random place with it.
+
+    That the gripper takes the object in the end tells where it lay before, hidden by the hand or not, see
+    `world_model.grips`; fingers that open beside it would push it first.
+    """
+    yield from do(arm, reach, arm.pose()[:3] + _RISE)
+    yield from do(arm, lift, sample_carry(generator))
 
 
 def _skill_goal(
