@@ -43,6 +43,7 @@ def test_the_bundled_checkpoint_gets_near_a_goal_that_an_image_shows():
 def test_every_config_in_the_repository_is_valid(path):
     kinds = {
         "collect": program("collect").CollectConfig,
+        "pushes": program("collect").CollectConfig,
         "pretrain": PretrainConfig,
         "train": TrainConfig,
         "plan": program("evaluate").EvaluateConfig,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,9 +71,14 @@ def files_of(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
+def build_interruptibly(*arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    build_store(*arguments)
+
+
 def start_builder(directory: Path, source: Numbers, processes: int = 1) -> SpawnProcess:
     context = multiprocessing.get_context("spawn")
-    builder = context.Process(target=build_store, args=(directory, LAYOUT, source, int, processes))
+    builder = context.Process(target=build_interruptibly, args=(directory, LAYOUT, source, int, processes))
     builder.start()
     return builder
 
