@@ -23,7 +23,7 @@ class VideoCodec:
     A model trains on images that went through this codec and runs on images that did not, so it is nearly lossless:
     yuv444p keeps the colours of small objects that yuv420p smears (49 dB against 39 dB on 128 px renders, at the same
     size). Short groups of pictures and no B-frames make a random frame cheap. With one encoder thread the same
-    frames give the same bytes but for one time in about a thousand, when a block comes out a few levels different.
+    frames nearly always give the same bytes: once in ten to a thousand times a block is a few levels different.
 
     Attributes:
         name: FFmpeg encoder, such as "libx264".
