@@ -9,6 +9,9 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn import functional
 
+STILL = 0.1
+"""Of the std of actions: an action moves nothing that moves less in every dimension."""
+
 
 class ActionModes(nn.Module):
     """Tells which of M typical actions comes next, and by how much the action differs from it.
@@ -45,8 +48,13 @@ class ActionModes(nn.Module):
         self.centres.copy_(torch.from_numpy(found.astype(np.float32)))
 
     def forward(self, x: Float[Tensor, "B W"]) -> Float[Tensor, "B A"]:
-        """Returns the likeliest mode's action, normalised."""
-        return self._at(x, self.logits(x).argmax(dim=-1)).float()
+        """Returns the action of the likeliest mode that moves anything, normalised.
+
+        A mode that hardly moves gathers what recordings hesitate in. Where many ways are as good it is the likeliest
+        single one, and an arm that follows it stays for ever.
+        """
+        still = (self.centres.abs() < STILL).all(dim=-1)
+        return self._at(x, self.logits(x).masked_fill(still, -torch.inf).argmax(dim=-1)).float()
 
     def errors(
         self, x: Float[Tensor, "B W"], actions: Float[Tensor, "B A"]

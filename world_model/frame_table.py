@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from world_model.action_modes import STILL
 from world_model.batches import WindowBatches
 from world_model.grips import held_frames, lying_places, taking_height, told_actions
 from world_model.vjepa2_ac import VJEPA2AC
-
-_IDLE = 0.1  # of the std of actions: nothing moves that moves less
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class FrameTable:
         actions = [_padded(each[::stride], length) for each, length in zip(batches.actions, lengths, strict=True)]
         self._physical = torch.from_numpy(np.concatenate(poses)), torch.from_numpy(np.concatenate(actions))
         self.poses = model.normalise_poses(self._physical[0])
-        still = ((self._physical[1] / model.action_std).abs() < _IDLE).all(dim=1)
+        still = ((self._physical[1] / model.action_std).abs() < STILL).all(dim=1)
         self.moves = ~still.numpy() & (self.left > 0)
         mean, std = model.pose_mean[:3], model.pose_std[:3]
         places = np.zeros((len(self.episodes), len(mean)), np.float32)

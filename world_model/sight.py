@@ -24,7 +24,7 @@ class Sight(nn.Module):
         self.place_points = Keypoints(grid, token_width, inner, points=1, values=place_size, depth=2)
         self.held_points = Keypoints(grid, token_width, inner, points=4, values=16, depth=1)
         self.held_head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 16, 64), nn.GELU(), nn.Linear(64, 1))
-        self.pose_points = Keypoints(grid, token_width, inner, points=16, values=8, depth=0)
+        self.pose_points = Keypoints(grid, token_width, inner, points=16, values=8, depth=1)
         self.pose_head = nn.Sequential(nn.Flatten(), nn.Linear(16 * 8, inner), nn.GELU(), nn.Linear(inner, pose_size))
 
     @property
