@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import gymnasium
 import torch
+import yaml
 from _report import EpisodeRecord, record_episode
 from tqdm import tqdm
 
@@ -179,13 +181,25 @@ def load_model(config: EvaluateConfig) -> WorldModel:
     return load_checkpoint(config.checkpoint, config.device, config.precision)
 
 
-def checkpoint_hash(checkpoint: str) -> str | None:
-    """Returns the SHA-256 of a checkpoint's manifest, which holds its files' hashes; None for the toy model."""
+def checkpoint_hash(checkpoint: str, critic: bool = True) -> str | None:
+    """Returns the SHA-256 of a checkpoint's manifest, which holds its files' hashes; None for the toy model.
+
+    Args:
+        checkpoint: Its name or path.
+        critic: Without, it is of what plans that ask no critic depend on: the same where another critic was trained.
+    """
     if checkpoint == "toy":
         return None
-    from world_model.checkpoint import MANIFEST, find_checkpoint
+    from world_model.checkpoint import CRITIC_WEIGHTS, MANIFEST, find_checkpoint
 
-    return hashlib.sha256((find_checkpoint(checkpoint) / MANIFEST).read_bytes()).hexdigest()
+    manifest = (find_checkpoint(checkpoint) / MANIFEST).read_bytes()
+    if not critic:
+        kept = yaml.safe_load(manifest)
+        for name in ("name", "critic", "parent", "training", "licence"):
+            kept.pop(name, None)
+        kept["files"].pop(CRITIC_WEIGHTS, None)
+        manifest = json.dumps(kept, sort_keys=True).encode()
+    return hashlib.sha256(manifest).hexdigest()
 
 
 def task_name(task: str) -> str:

@@ -163,7 +163,8 @@ class Block:
         if self.actor != "planner":
             return {name: settings[name] for name in ("task", "scene", "max_steps")}
         device = self.config.device.split(":")[0]
-        return {**settings, "device": device, "checkpoint_sha256": checkpoint_hash(self.config.checkpoint)}
+        critic = self.config.controller.propose is not None or self.config.objective.critic_weight > 0
+        return {**settings, "device": device, "checkpoint_sha256": checkpoint_hash(self.config.checkpoint, critic)}
 
 
 def make_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes) -> Iterator[Block]:

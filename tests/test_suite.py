@@ -166,9 +166,31 @@ def test_episodes_of_other_settings_are_refused_before_anything_runs(program, co
 def test_episodes_of_another_checkpoint_are_refused(program, tmp_path: Path, monkeypatch) -> None:
     suite = write_suite(tmp_path)
     run(program, suite, tmp_path / "out")
-    monkeypatch.setattr(program("_suite_config"), "checkpoint_hash", lambda checkpoint: "another")
+    monkeypatch.setattr(program("_suite_config"), "checkpoint_hash", lambda checkpoint, critic: "another")
     with pytest.raises(SystemExit, match=r"able.jsonl has .* checkpoint_sha256: None then, 'another' now"):
         run(program, suite, tmp_path / "out")
+
+
+def test_episodes_that_asked_no_critic_stay_where_only_the_critic_is_another(program, tmp_path: Path) -> None:
+    manifest = yaml.safe_load((ROOT / "checkpoints/franka-manipulation/manifest.yaml").read_text())
+    folders = [tmp_path / name for name in ("trained", "again", "other")]
+    for folder, changed in zip(folders, (None, "critic.safetensors", "predictor.safetensors"), strict=True):
+        folder.mkdir()
+        changes = {} if changed is None else {changed: "0" * 64}
+        now = {**manifest, "files": {**manifest["files"], **changes}, "training": {"by": folder.name}}
+        (folder / "manifest.yaml").write_text(yaml.safe_dump(now))
+
+    def identities(**settings: dict[str, Any]) -> list[str]:
+        config, block = program("_evaluation").EvaluateConfig, program("_suite_config").Block
+        plan = tmp_path / "plan.yaml"
+        plan.write_text(yaml.safe_dump({"task": "envs/FrankaReachObject-v0", "max_steps": 3, **settings}))
+        made = [load_config(config, plan, {"checkpoint": str(folder)}) for folder in folders]
+        return [block("reach", "able", "planner", each).identity()["checkpoint_sha256"] for each in made]
+
+    first, again, other = identities()
+    assert first == again != other
+    assert len(set(identities(controller={"propose": 0.2}))) == 3
+    assert len(set(identities(objective={"critic_weight": 1.0}))) == 3
 
 
 def test_two_processes_of_accelerate_have_the_episodes_of_one(program, tmp_path: Path) -> None:
