@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Any
 
 import gymnasium
 import torch
-import yaml
 from _report import EpisodeRecord, record_episode
 from tqdm import tqdm
 
+from envs.config import dump_config
 from envs.mujoco.scene import SceneConfig
 from planner.cem import CEMConfig
 from planner.choice import PlannerConfig, make_planner
@@ -190,16 +190,16 @@ def checkpoint_hash(checkpoint: str, critic: bool = True) -> str | None:
     """
     if checkpoint == "toy":
         return None
-    from world_model.checkpoint import CRITIC_WEIGHTS, MANIFEST, find_checkpoint
+    from world_model.checkpoint import CRITIC_WEIGHTS, MANIFEST, find_checkpoint, read_manifest
 
-    manifest = (find_checkpoint(checkpoint) / MANIFEST).read_bytes()
-    if not critic:
-        kept = yaml.safe_load(manifest)
-        for name in ("name", "critic", "parent", "training", "licence"):
-            kept.pop(name, None)
-        kept["files"].pop(CRITIC_WEIGHTS, None)
-        manifest = json.dumps(kept, sort_keys=True).encode()
-    return hashlib.sha256(manifest).hexdigest()
+    if critic:
+        described = (find_checkpoint(checkpoint) / MANIFEST).read_bytes()
+    else:
+        manifest = read_manifest(checkpoint)
+        files = {name: sha for name, sha in manifest.files.items() if name != CRITIC_WEIGHTS}
+        kept = replace(manifest, name="", licence="", parent=None, training={}, critic=None, files=files)
+        described = json.dumps(dump_config(kept), sort_keys=True).encode()
+    return hashlib.sha256(described).hexdigest()
 
 
 def task_name(task: str) -> str:
