@@ -19,7 +19,7 @@ from planner.base import Objective, Plan, Planner
 from planner.chunks import Chunks
 from planner.goals import GoalProgress, GoalScheduleConfig, advance
 from planner.objective import GoalDistance
-from world_model.base import GoalCritic, LatentState, WorldModel
+from world_model.base import GoalCritic, GoalPose, LatentState, WorldModel
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class ControllerConfig:
         warm_start: Whether the last plan and its runners-up, shifted by a step, are the planner's first guesses.
         propose: How quick the first guess is that the model's critic makes, as `GoalCritic.propose` takes it: 0.1 goes
             as fast as the fastest tenth of such ways in the recordings. None for no guess of the critic's.
-        propose_posed: Whether it is told the goal's pose, which it otherwise reads from the image.
+        propose_pose: Where the critic takes the arm to be in the end: "seen" in the goal image, "told" by the goal, or
+            "open", wherever it likes, where only the thing matters.
         follow: What the search leaves as the first guess has it, by the spec's names, such as ["gripper"]: where the
             model does not see that opening it lets go of something, a search opens it for nothing.
         hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
@@ -50,7 +51,7 @@ class ControllerConfig:
     chunk: int | None = None
     warm_start: bool = True
     propose: float | None = None
-    propose_posed: bool = False
+    propose_pose: GoalPose = "seen"
     follow: tuple[str, ...] = ()
     hold_if_no_better: bool = False
     min_improvement: float = 0.0
@@ -266,8 +267,8 @@ class Controller:
             return known
         assert isinstance(self.model, GoalCritic)
         goal = self._goals[self.goal_index]
-        share, posed = self.config.propose, self.config.propose_posed
-        proposed = self.model.propose(state, goal, self.planner.horizon, share, posed)
+        share, pose = self.config.propose, self.config.propose_pose
+        proposed = self.model.propose(state, goal, self.planner.horizon, share, pose)
         low, high = (known.new_tensor(bound) for bound in (self.spec.low, self.spec.high))
         return torch.cat([proposed.to(known).clamp(low, high), known])
 

@@ -299,9 +299,9 @@ def test_the_goals_pose_does_not_matter_to_the_critic() -> None:
 def test_the_goals_pose_matters_to_proposals_that_are_told_it() -> None:
     model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
     elsewhere = LatentState(goal.tokens, goal.poses + 1.0)
-    read, told = (model.propose(state, goal, 1, posed=posed) for posed in (False, True))
+    read, told = (model.propose(state, goal, 1, pose=pose) for pose in ("seen", "told"))
     assert bool((model.propose(state, elsewhere, 1) == read).all())
-    assert bool((model.propose(state, elsewhere, 1, posed=True) != told).any())
+    assert bool((model.propose(state, elsewhere, 1, pose="told") != told).any())
 
 
 def test_proposals_are_within_the_bounds_and_the_first_guess() -> None:

@@ -253,7 +253,7 @@ def test_the_manipulation_suites_planners_fit_the_plan_of_a_reach(program) -> No
         for variant in suite.variants
     ]
     assert [config.objective.pose_weight for config in configs] == [0.0, 1.0, 0.0]
-    assert [config.controller.propose_posed for config in configs] == [False, True, False]
+    assert [config.controller.propose_pose for config in configs] == ["seen", "told", "seen"]
     assert configs[-1].controller.propose is None
     official = load_config(program("_evaluation").EvaluateConfig, ROOT / "scripts/configs/plan/official.yaml")
     assert configs[-1].planner == official.planner and configs[-1].objective == official.objective

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from envs.spec import ActionSpec, Observation
+
+GoalPose = Literal["seen", "told", "open"]
+"""Where the arm is to be in the end: as is seen in the goal image, as the goal says, or wherever it likes."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class GoalCritic(Protocol):
         ...
 
     def propose(
-        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1, posed: bool = False
+        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1, pose: GoalPose = "seen"
     ) -> Float[Tensor, "1 H A"]:
         """Returns actions towards a goal [physical units], each after looking at what those before it lead to.
 
@@ -77,6 +80,9 @@ class GoalCritic(Protocol):
             goal: One frame, (1, 1, N, D).
             horizon: How many actions, H.
             share: How quick: the quantile of the predicted number of actions that they are to take, in (0, 1].
-            posed: Whether the goal's pose is known; otherwise it does not matter.
+            pose: Where the arm is to be in the end, see `GoalPose`.
+
+        Raises:
+            ValueError: If the goal's pose is to be open and the critic has not learnt that.
         """
         ...

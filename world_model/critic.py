@@ -19,6 +19,9 @@ from world_model.sight import Sight
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)
 """Scales that differences are told in, in the std of poses; beyond each they saturate."""
 
+OPEN = 8.0
+"""In a goal's normalised pose: whichever. No arm is that far from the mean."""
+
 
 @dataclass(frozen=True)
 class CriticConfig:
@@ -35,6 +38,7 @@ class CriticConfig:
         depth: Number of its blocks before the number of actions is told, and of those after it.
         most_actions: What is further counts as this many actions.
         modes: Typical actions that the first one is told by, see `ActionModes`.
+        open_goals: Whether it has learnt goals whose pose is `OPEN`.
 
     Raises:
         ValueError: If a number is not positive.
@@ -50,10 +54,11 @@ class CriticConfig:
     depth: int = 2
     most_actions: int = 24
     modes: int = 96
+    open_goals: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if getattr(self, field.name) < 1:
+            if field.name != "open_goals" and getattr(self, field.name) < 1:
                 raise ValueError(f"a critic's {field.name} must be positive, got {getattr(self, field.name)}")
 
     @property

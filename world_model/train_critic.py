@@ -19,7 +19,7 @@ from envs.config import dump_config
 from world_model.batches import WindowBatches
 from world_model.checkpoint import Manifest, find_checkpoint, read_manifest, save_checkpoint
 from world_model.clips import split_episodes
-from world_model.critic import Critic, CriticConfig
+from world_model.critic import OPEN, Critic, CriticConfig
 from world_model.device import Precision, autocast, resolve_precision
 from world_model.frame_table import FrameTable
 from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
@@ -40,6 +40,9 @@ _FROM_HAND = (0.015, 0.04, 0.08, 0.15)
 """Frames are drawn as often where the thing lies nearer to the hand than the first of these, between the first and the
 second, and so on, and beyond the last [m]. Where its place is known, a hand that is near is nearly always over it: what
 learns from that takes the hand for the thing wherever it does not see it well, in the images of a push above all."""
+
+_THERE = 0.015
+"""A thing is where a goal whose pose is open has it, if it is seen so near to there [m]."""
 
 _STATE = ("critic", "average", "look_optimizer", "judge_optimizer")
 
@@ -69,6 +72,8 @@ class TrainCriticConfig:
         look_batch: Frames each of them learns from, for each thing that is read.
         judge_steps: Steps after them in which it learns how frames and goals compare, from what it has read.
         pairs: Frames and goals each of those learns from.
+        open_goals: Share of the pairs whose goal's pose is left open: there is nothing left to do in them as soon as
+            the thing lies as in the goal, wherever the arm is. Of no use where nothing is taken in the recordings.
         blur: Noise (standard deviation) on what it compares, by which nobody should act: of places [m], angles [rad],
             the gripper's closedness and whether something is held, -1 .. 1. Without, it tells from half a degree of the
             hand's yaw whether recordings went on to close the gripper or up, and where there is none such it is lost.
@@ -105,6 +110,7 @@ class TrainCriticConfig:
     look_batch: int = 192
     judge_steps: int = 6000
     pairs: int = 1024
+    open_goals: float = 0.0
     blur: tuple[float, float, float, float] = (0.005, 0.03, 0.05, 0.3)
     learning_rate: float = 2e-3
     warmup: int = 100
@@ -123,6 +129,8 @@ class TrainCriticConfig:
         for name in (*positive, "evaluate_every", "evaluate_pairs", "save_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.open_goals <= 1:
+            raise ValueError(f"open_goals must be a share in [0, 1], got {self.open_goals}")
         if min(self.imagined, *self.blur) < 0 or not 0 <= self.average < 1:
             raise ValueError(
                 "imagined and blur must not be negative and average in [0, 1), got "
@@ -158,7 +166,8 @@ class CriticTrainer:
         loss = - log p(k | t, g)  -  log p(mode of a_t | t, g, k)  +  3 |a(t, g, k, mode) - a_t|
 
     the last two of actions that move anything. No image is read twice for the second part, which makes it four times
-    as quick as learning both at once. Source: hindsight relabelling (arXiv 1707.01495) with the number of steps as the
+    as quick as learning both at once. Where the goal's pose is left open, k is the number of actions until the thing is
+    where it is at t + k. Source: hindsight relabelling (arXiv 1707.01495) with the number of steps as the
     label and given to the policy, as in arXiv 1912.06088.
 
     Args:
@@ -178,6 +187,7 @@ class CriticTrainer:
             shape = CriticConfig(
                 grid.grid_height, grid.grid_width, model.encoder.width, len(model.statistics.pose_mean), spec.size,
                 config.look_width, config.width, config.depth, config.most_actions, config.modes,
+                config.open_goals > 0,
             )  # fmt: skip
             self.critic = Critic(shape)
         self.table = FrameTable(model, batches)
@@ -268,6 +278,9 @@ class CriticTrainer:
         now, counts = self._pairs(self._starts["training"], self.config.pairs, generator)
         before = generator.integers(1, max(2, len(seen)), len(now))
         before[(generator.random(len(now)) >= _IMAGINED) | (len(seen) == 1)] = 0
+        left_open = generator.random(len(now)) < self.config.open_goals
+        wanted = seen[0, now + counts]
+        counts = np.where(left_open, self._until_there(now, counts), counts)
         noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
         thing_blur, pose_blur = self._blur
         shaken = [
@@ -275,9 +288,10 @@ class CriticTrainer:
             for each, scale in (
                 (seen[before, now, : len(thing_blur)], thing_blur),
                 (table.poses[now], pose_blur),
-                (seen[0, now + counts], torch.cat(self._blur)),
+                (wanted, torch.cat(self._blur)),
             )
         ]
+        shaken[2][torch.from_numpy(left_open), -self.critic.config.pose_size :] = OPEN
         logits, compared = self.critic.compare(*shaken)
         number = torch.from_numpy(counts)
         moves = torch.from_numpy(table.moves[now] & (counts > 0))
@@ -292,6 +306,14 @@ class CriticTrainer:
         now = generator.choice(frames, count)
         most = np.minimum(self.table.left[now], self.critic.config.most_actions)
         return now, (generator.random(count) * (most + 1)).astype(np.int64)
+
+    def _until_there(self, now: Int[np.ndarray, " B"], counts: Int[np.ndarray, " B"]) -> Int[np.ndarray, " B"]:
+        """Returns how many actions after each frame the thing first lies, or is held, as it is `counts` after it."""
+        things = self.seen()[0, :, : self.critic.config.place_size + 1]
+        ways = np.minimum(np.arange(self.critic.config.most_actions + 1), counts[:, None])
+        away = (things[now[:, None] + ways] - things[now + counts][:, None]).abs()  # (B, K, S+1)
+        near = (away[..., :-1] * self._metres).norm(dim=-1) < _THERE
+        return (near & (away[..., -1] < 1.0)).numpy().argmax(axis=1)
 
     def seen(self) -> Float[Tensor, "I F V"]:
         """Returns what is seen in all frames: recorded, imagined from 1 action earlier, from 2, ...; read only once."""

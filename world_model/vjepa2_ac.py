@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from envs.pose import motion_of
 from envs.spec import ActionSpec, Observation
-from world_model.base import LatentState
-from world_model.critic import Critic
+from world_model.base import GoalPose, LatentState
+from world_model.critic import OPEN, Critic
 from world_model.encoder import Encoder
 from world_model.predictor import Cache, Predictor
 
@@ -175,16 +175,22 @@ class VJEPA2AC(nn.Module):
         return critic.mean_count(logits, share).unflatten(0, (-1, frames))  # (S*H,) -> (S, H)
 
     def propose(
-        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1, posed: bool = False
+        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1, pose: GoalPose = "seen"
     ) -> Float[Tensor, "1 H A"]:
         """See `GoalCritic.propose`; raises ValueError without a critic."""
         critic, actions = self.require_critic(), state.poses.new_zeros(1, 0, self.action_spec.size)
+        if pose == "open" and not critic.config.open_goals:
+            raise ValueError(
+                "this checkpoint's critic has not learnt goals whose pose is open: train it with open_goals above 0, "
+                "or set controller.propose_pose to seen"
+            )
         low, high = (state.poses.new_tensor(bound) for bound in (self.action_spec.low, self.action_spec.high))
         with torch.no_grad():
             wanted = critic.sight(goal.tokens[:, 0])
-            if posed:
-                pose = self.normalise_poses(goal.poses[:, -1].to(self.action_mean))
-                wanted = torch.cat([wanted[:, : -pose.shape[1]], pose], dim=1)
+            if pose != "seen":
+                told = self.normalise_poses(goal.poses[:, -1].to(self.action_mean))
+                told = torch.full_like(told, OPEN) if pose == "open" else told
+                wanted = torch.cat([wanted[:, : -told.shape[1]], told], dim=1)
             for step in range(horizon):
                 seen = self.rollout(state, actions) if step else state
                 poses = self.normalise_poses(seen.poses[:, -1].to(self.action_mean))
