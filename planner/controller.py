@@ -106,7 +106,8 @@ class Controller:
 
         Raises:
             SpecError: If the model was made for other actions than the arm's.
-            ValueError: If more context is asked for than the model makes use of, or proposals of one without a critic.
+            ValueError: If more context is asked for than the model makes use of, or proposals of one without a critic
+                or, towards an open pose, with a critic that has not learnt that.
         """
         model.action_spec.check_same_meaning(spec)
         self.model = model
@@ -117,7 +118,7 @@ class Controller:
         if self.config.propose is not None:
             if not isinstance(model, GoalCritic):
                 raise ValueError(f"a {type(model).__name__} has no critic to propose actions: set propose to null")
-            model.require_critic()
+            model.require_critic(self.config.propose_pose)
         context = model.context if self.config.context is None else self.config.context
         if context > model.context:
             raise ValueError(f"the model makes use of {model.context} past frames, {context} were asked for")

@@ -21,7 +21,7 @@ from world_model.action_modes import ActionModes
 from world_model.base import LatentState
 from world_model.batches import WindowBatches, join_batches
 from world_model.checkpoint import CheckpointError, load_checkpoint, read_manifest
-from world_model.critic import Critic, CriticConfig
+from world_model.critic import OPEN, Critic, CriticConfig
 from world_model.frame_table import FrameTable
 from world_model.grips import held_frames, lying_places, taking_height, told_actions
 from world_model.loop import RunLog
@@ -302,6 +302,41 @@ def test_the_goals_pose_matters_to_proposals_that_are_told_it() -> None:
     read, told = (model.propose(state, goal, 1, pose=pose) for pose in ("seen", "told"))
     assert bool((model.propose(state, elsewhere, 1) == read).all())
     assert bool((model.propose(state, elsewhere, 1, pose="told") != told).any())
+
+
+def test_where_the_goals_pose_is_open_it_does_not_matter_what_is_seen_of_it() -> None:
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
+    with pytest.raises(ValueError, match="has not learnt goals whose pose is open: train one with open_goals above 0"):
+        Controller(model, CEM(), ACTIONS, ControllerConfig(propose=0.1, propose_pose="open"))
+    model.critic.config = replace(SHAPE, open_goals=True)
+    first, seen = model.propose(state, goal, 1, pose="open"), model.propose(state, goal, 1)
+    model.critic.sight.pose_head[-1].bias += 1.0
+    torch.testing.assert_close(model.propose(state, goal, 1, pose="open"), first, rtol=0, atol=0)
+    assert bool((model.propose(state, goal, 1) != seen).any())
+
+
+def test_where_the_goals_pose_is_open_nothing_is_left_to_do_once_the_thing_is_there(
+    trained: tuple[Path, WindowBatches], tmp_path: Path
+) -> None:
+    """In every episode the thing comes to its place with the second action, and the arm goes on."""
+    checkpoint, batches = trained
+    model, table = load_checkpoint(checkpoint), FrameTable(load_checkpoint(checkpoint), batches)
+    nth = np.concatenate([np.arange(length) for length in batches.lengths])
+    config = make_critic_config(checkpoint, tmp_path, imagined=0, blur=(0.001,) * 4, open_goals=0.5, pairs=256)
+    trainer = CriticTrainer(replace(config, learning_rate=1e-2, judge_steps=150, warmup=1), model, batches)
+    things = trainer.critic.config.place_size + 1
+    trainer._seen = torch.cat([torch.zeros(len(table), things), table.poses], dim=1)[None]
+    trainer._seen[0, :, 0] = torch.from_numpy(nth >= 2)
+    for step in range(150):
+        trainer.step(config.look_steps + step)
+    rows = np.flatnonzero((nth == 2) & (table.left >= 3))
+    thing, goals = trainer._seen[0, rows, :things], trainer._seen[0, rows + 2]
+    open_goals = goals.clone()
+    open_goals[:, things:] = OPEN
+    with torch.no_grad():
+        compared = [trainer.critic.compare(thing, table.poses[rows], wanted)[0] for wanted in (goals, open_goals)]
+        left = [trainer.critic.mean_count(logits) for logits in compared]
+    assert left[0].mean() > 1.0 > 0.2 > left[1].mean()
 
 
 def test_proposals_are_within_the_bounds_and_the_first_guess() -> None:

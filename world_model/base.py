@@ -56,8 +56,8 @@ class WorldModel(Protocol):
 class GoalCritic(Protocol):
     """A world model that may also have learnt how far a goal is and what to do first."""
 
-    def require_critic(self) -> object:
-        """Returns if it has; otherwise raises ValueError, saying how to train a critic."""
+    def require_critic(self, pose: GoalPose = "seen") -> object:
+        """Returns if it has, also for such goals; otherwise raises ValueError, saying how to train a critic."""
         ...
 
     def count_actions(self, state: LatentState, goal: LatentState, share: float = 1.0) -> Float[Tensor, "S H"]:

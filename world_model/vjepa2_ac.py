@@ -178,12 +178,7 @@ class VJEPA2AC(nn.Module):
         self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1, pose: GoalPose = "seen"
     ) -> Float[Tensor, "1 H A"]:
         """See `GoalCritic.propose`; raises ValueError without a critic."""
-        critic, actions = self.require_critic(), state.poses.new_zeros(1, 0, self.action_spec.size)
-        if pose == "open" and not critic.config.open_goals:
-            raise ValueError(
-                "this checkpoint's critic has not learnt goals whose pose is open: train it with open_goals above 0, "
-                "or set controller.propose_pose to seen"
-            )
+        critic, actions = self.require_critic(pose), state.poses.new_zeros(1, 0, self.action_spec.size)
         low, high = (state.poses.new_tensor(bound) for bound in (self.action_spec.low, self.action_spec.high))
         with torch.no_grad():
             wanted = critic.sight(goal.tokens[:, 0])
@@ -200,16 +195,24 @@ class VJEPA2AC(nn.Module):
                 actions = torch.cat([actions, action[:, None]], dim=1)
         return actions
 
-    def require_critic(self) -> Critic:
+    def require_critic(self, pose: GoalPose = "seen") -> Critic:
         """Returns the critic.
 
+        Args:
+            pose: Where it is asked to take the arm.
+
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is none, or the pose is to be open and it has not learnt that.
         """
         if self.critic is None:
             raise ValueError(
                 "this checkpoint has no critic: train one with scripts/train_critic.py --parent NAME, or plan without "
                 "(objective.critic_weight 0, controller.propose null)"
+            )
+        if pose == "open" and not self.critic.config.open_goals:
+            raise ValueError(
+                "this checkpoint's critic has not learnt goals whose pose is open: train one with open_goals above 0, "
+                "or set controller.propose_pose to seen"
             )
         return self.critic
 
