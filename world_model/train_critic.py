@@ -280,7 +280,7 @@ class CriticTrainer:
         before[(generator.random(len(now)) >= _IMAGINED) | (len(seen) == 1)] = 0
         left_open = generator.random(len(now)) < self.config.open_goals
         wanted = seen[0, now + counts]
-        counts = np.where(left_open, self._until_there(now, counts), counts)
+        counts[left_open] = self._until_there(now[left_open], counts[left_open])
         noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
         thing_blur, pose_blur = self._blur
         shaken = [
