@@ -19,7 +19,7 @@ from planner.base import Objective, Plan, Planner
 from planner.chunks import Chunks
 from planner.goals import GoalProgress, GoalScheduleConfig, advance
 from planner.objective import GoalDistance
-from world_model.base import GoalCritic, GoalPose, LatentState, WorldModel
+from world_model.base import GoalCritic, GoalPose, GoalThing, LatentState, WorldModel
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class ControllerConfig:
             as fast as the fastest tenth of such ways in the recordings. None for no guess of the critic's.
         propose_pose: Where the critic takes the arm to be in the end: "seen" in the goal image, "told" by the goal, or
             "open", wherever it likes, where only the thing matters.
+        propose_thing: Where it takes the thing: "seen" in the goal image, or "kept" where it is, where only the arm
+            matters.
         follow: What the search leaves as the first guess has it, by the spec's names, such as ["gripper"]: where the
             model does not see that opening it lets go of something, a search opens it for nothing.
         hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
@@ -52,6 +54,7 @@ class ControllerConfig:
     warm_start: bool = True
     propose: float | None = None
     propose_pose: GoalPose = "seen"
+    propose_thing: GoalThing = "seen"
     follow: tuple[str, ...] = ()
     hold_if_no_better: bool = False
     min_improvement: float = 0.0
@@ -268,8 +271,8 @@ class Controller:
             return known
         assert isinstance(self.model, GoalCritic)
         goal = self._goals[self.goal_index]
-        share, pose = self.config.propose, self.config.propose_pose
-        proposed = self.model.propose(state, goal, self.planner.horizon, share, pose)
+        config, horizon = self.config, self.planner.horizon
+        proposed = self.model.propose(state, goal, horizon, config.propose, config.propose_pose, config.propose_thing)
         low, high = (known.new_tensor(bound) for bound in (self.spec.low, self.spec.high))
         return torch.cat([proposed.to(known).clamp(low, high), known])
 

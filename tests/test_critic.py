@@ -110,8 +110,9 @@ def test_imagined_frames_are_the_models_rollouts_from_just_before(trained: tuple
 
 
 def test_frames_are_drawn_evenly_however_many_are_alike() -> None:
-    likely = evenly(np.array([0.0, 0.001, 0.002, 0.03, 0.5, 0.6]), (0.01, 0.05, 0.1))  # none from 0.05 to 0.1
-    np.testing.assert_allclose(likely, [1 / 9, 1 / 9, 1 / 9, 1 / 3, 1 / 6, 1 / 6])
+    parts = np.array([0, 0, 0, 1, 3, 3])  # none in the third
+    np.testing.assert_allclose(evenly(parts), [1 / 9, 1 / 9, 1 / 9, 1 / 3, 1 / 6, 1 / 6])
+    np.testing.assert_allclose(evenly(parts, few=2), [2 / 15, 2 / 15, 2 / 15, 1 / 5, 1 / 5, 1 / 5])
 
 
 def test_more_recordings_are_learnt_from_as_more_episodes(trained: tuple[Path, WindowBatches]) -> None:
@@ -313,6 +314,17 @@ def test_where_the_goals_pose_is_open_it_does_not_matter_what_is_seen_of_it() ->
     model.critic.sight.pose_head[-1].bias += 1.0
     torch.testing.assert_close(model.propose(state, goal, 1, pose="open"), first, rtol=0, atol=0)
     assert bool((model.propose(state, goal, 1) != seen).any())
+
+
+def test_where_the_thing_is_kept_it_does_not_matter_where_the_goal_image_has_it() -> None:
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
+    other = LatentState(random_state(1, seed=4).tokens, goal.poses)
+    kept, seen = (
+        [model.propose(state, image, 2, pose="told", thing=thing) for image in (goal, other)]
+        for thing in ("kept", "seen")
+    )
+    torch.testing.assert_close(kept[0], kept[1], rtol=0, atol=0)
+    assert bool((seen[0] != seen[1]).any())
 
 
 def test_where_the_goals_pose_is_open_nothing_is_left_to_do_once_the_thing_is_there(

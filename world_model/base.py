@@ -14,6 +14,9 @@ from envs.spec import ActionSpec, Observation
 GoalPose = Literal["seen", "told", "open"]
 """Where the arm is to be in the end: as is seen in the goal image, as the goal says, or wherever it likes."""
 
+GoalThing = Literal["seen", "kept"]
+"""Where the thing is to be in the end: as is seen in the goal image, or where it is now."""
+
 
 @dataclass(frozen=True)
 class LatentState:
@@ -71,7 +74,13 @@ class GoalCritic(Protocol):
         ...
 
     def propose(
-        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1, pose: GoalPose = "seen"
+        self,
+        state: LatentState,
+        goal: LatentState,
+        horizon: int,
+        share: float = 0.1,
+        pose: GoalPose = "seen",
+        thing: GoalThing = "seen",
     ) -> Float[Tensor, "1 H A"]:
         """Returns actions towards a goal [physical units], each after looking at what those before it lead to.
 
@@ -81,6 +90,7 @@ class GoalCritic(Protocol):
             horizon: How many actions, H.
             share: How quick: the quantile of the predicted number of actions that they are to take, in (0, 1].
             pose: Where the arm is to be in the end, see `GoalPose`.
+            thing: Where the thing is to be, see `GoalThing`.
 
         Raises:
             ValueError: If the goal's pose is to be open and the critic has not learnt that.

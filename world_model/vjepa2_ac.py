@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from envs.pose import motion_of
 from envs.spec import ActionSpec, Observation
-from world_model.base import GoalPose, LatentState
+from world_model.base import GoalPose, GoalThing, LatentState
 from world_model.critic import OPEN, Critic
 from world_model.encoder import Encoder
 from world_model.predictor import Cache, Predictor
@@ -175,7 +175,13 @@ class VJEPA2AC(nn.Module):
         return critic.mean_count(logits, share).unflatten(0, (-1, frames))  # (S*H,) -> (S, H)
 
     def propose(
-        self, state: LatentState, goal: LatentState, horizon: int, share: float = 0.1, pose: GoalPose = "seen"
+        self,
+        state: LatentState,
+        goal: LatentState,
+        horizon: int,
+        share: float = 0.1,
+        pose: GoalPose = "seen",
+        thing: GoalThing = "seen",
     ) -> Float[Tensor, "1 H A"]:
         """See `GoalCritic.propose`; raises ValueError without a critic."""
         critic, actions = self.require_critic(pose), state.poses.new_zeros(1, 0, self.action_spec.size)
@@ -186,6 +192,9 @@ class VJEPA2AC(nn.Module):
                 told = self.normalise_poses(goal.poses[:, -1].to(self.action_mean))
                 told = torch.full_like(told, OPEN) if pose == "open" else told
                 wanted = torch.cat([wanted[:, : -told.shape[1]], told], dim=1)
+            if thing == "kept":
+                now = critic.sight.thing(state.tokens[:, -1])
+                wanted = torch.cat([now, wanted[:, now.shape[1] :]], dim=1)
             for step in range(horizon):
                 seen = self.rollout(state, actions) if step else state
                 poses = self.normalise_poses(seen.poses[:, -1].to(self.action_mean))
