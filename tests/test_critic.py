@@ -18,7 +18,7 @@ from planner.objective import ObjectiveConfig, make_objective
 from tests.small_models import ACTIONS, random_actions, random_state, small_model
 from tests.small_training import DATA, make_batches, make_config, make_encoder, run
 from world_model.action_modes import ActionModes
-from world_model.base import LatentState
+from world_model.base import GoalPose, LatentState
 from world_model.batches import WindowBatches, join_batches
 from world_model.checkpoint import CheckpointError, load_checkpoint, read_manifest
 from world_model.critic import OPEN, Critic, CriticConfig
@@ -325,6 +325,15 @@ def test_where_the_thing_is_kept_it_does_not_matter_where_the_goal_image_has_it(
     )
     torch.testing.assert_close(kept[0], kept[1], rtol=0, atol=0)
     assert bool((seen[0] != seen[1]).any())
+
+
+@pytest.mark.parametrize("pose", ["seen", "told", "open"])
+def test_in_bfloat16_proposals_are_nearly_the_same(pose: GoalPose) -> None:
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
+    model.critic = Critic(replace(SHAPE, open_goals=True)).eval()
+    exact = model.propose(state, goal, 1, pose=pose)
+    model.critic.to(torch.bfloat16)
+    torch.testing.assert_close(model.propose(state, goal, 1, pose=pose), exact, atol=0.02, rtol=0.1)
 
 
 def test_where_the_goals_pose_is_open_nothing_is_left_to_do_once_the_thing_is_there(

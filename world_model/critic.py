@@ -119,7 +119,7 @@ class Critic(nn.Module):
             wanted: All that is seen in the goals; one (b = 1) is shared by all frames.
         """
         place, pose = self.config.place_size, self.config.pose_size
-        poses, wanted = poses.to(seen.dtype), wanted.expand(len(seen), -1)
+        poses, wanted = poses.to(seen), wanted.to(seen).expand(len(seen), -1)
         differences = torch.cat(
             [
                 seen[:, :place] - poses[:, :place],  # from the hand to the thing
