@@ -266,13 +266,14 @@ class Controller:
 
     def _guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
         """Returns the model's proposal, where it makes one, the last plan and its runners-up, and staying, the last."""
-        known = self._known_guesses(state)
-        if self.config.propose is None:
+        known, config = self._known_guesses(state), self.config
+        if config.propose is None:
             return known
         assert isinstance(self.model, GoalCritic)
-        goal = self._goals[self.goal_index]
-        config, horizon = self.config, self.planner.horizon
-        proposed = self.model.propose(state, goal, horizon, config.propose, config.propose_pose, config.propose_thing)
+        proposed = self.model.propose(
+            state, self._goals[self.goal_index], self.planner.horizon, config.propose, config.propose_pose,
+            config.propose_thing,
+        )  # fmt: skip
         low, high = (known.new_tensor(bound) for bound in (self.spec.low, self.spec.high))
         return torch.cat([proposed.to(known).clamp(low, high), known])
 

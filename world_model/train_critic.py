@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,8 +43,9 @@ learns from that takes the hand for the thing wherever it does not see it well, 
 
 _CELL, _FEW = 0.05, 30
 """Frames to read the pose in are drawn as often from each cube of such edges [m] that the hand has been in; of a cube
-with fewer than the few, each as often as if there were so many. As they come, 1.4 % are of a hand 20 cm or higher and less
-than 39 cm before the base, where tasks go as often as elsewhere, and one in seven of these was read over 35 mm off."""
+with fewer than the few, each as often as if there were so many. As they come, 1.4 % are of a hand 20 cm or higher and
+less than 39 cm before the base, where tasks go as often as elsewhere, and one in seven of these was read over 35 mm
+off."""
 
 _THERE = 0.015
 """A thing is where a goal whose pose is open has it, if it is seen so near to there [m]."""
