@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 from _collecting import Collection, collect
+from _practice import check_practice, load_critic
 from jaxtyping import Float
 
 from envs.config import config_from_command_line
@@ -41,8 +42,6 @@ from planner.controller import Controller, ControllerConfig
 from planner.episode import goals_of
 from planner.first_guess import FirstGuess
 from planner.goals import GoalScheduleConfig
-from world_model.checkpoint import load_checkpoint
-from world_model.vjepa2_ac import VJEPA2AC
 
 _TASKS: dict[str, type[ManipulationEnv]] = {
     "push": FrankaPushEnv,
@@ -78,12 +77,9 @@ class PracticeConfig(Collection):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.attempts[0] <= self.attempts[1] < self.frames:
-            raise ValueError(f"attempts are two numbers of actions, rising and below frames, got {self.attempts}")
+        check_practice(self.attempts, self.paces, self.frames)
         if set(self.tasks) - set(_TASKS) or min(self.tasks.values(), default=0.0) < 0 or not sum(self.tasks.values()):
             raise ValueError(f"tasks are weights >= 0 of {', '.join(_TASKS)}, not all of them 0, got {self.tasks}")
-        if not self.paces:
-            raise ValueError("paces are at least one share in (0, 1], got none")
 
 
 def main() -> None:
@@ -133,17 +129,6 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
 def make_task(name: str, image_size: int) -> ManipulationEnv:
     """Returns a task with training objects, built once a process."""
     return _TASKS[name](image_size, objects=TRAINING_OBJECTS)
-
-
-@cache
-def load_critic(checkpoint: str) -> VJEPA2AC:
-    """Returns a checkpoint with a critic, loaded once a process; ends the program without."""
-    try:
-        model = load_checkpoint(checkpoint)
-        model.require_critic()
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
-    return model
 
 
 if __name__ == "__main__":

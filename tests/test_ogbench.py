@@ -12,7 +12,7 @@ import pytest
 from envs.episodes.lerobot import read_dataset
 from envs.mujoco import ogbench, ogbench_tasks
 from envs.mujoco.ogbench import OgbenchArm, OgbenchError
-from envs.mujoco.ogbench_play import CubePlayConfig, record_cube_play
+from envs.mujoco.ogbench_play import CubePlayConfig, CubeScript, record_cube_play
 from envs.pose import compose, difference
 
 ROOT = Path(__file__).parent.parent
@@ -160,6 +160,41 @@ def test_play_is_the_same_for_the_same_seed_and_leaves_numpys_generator_alone(ar
     np.testing.assert_array_equal(np.random.random(3), expected)
     np.testing.assert_array_equal(again.poses, episode.poses)
     np.testing.assert_array_equal(again.images, episode.images)
+
+
+def test_a_look_ahead_puts_the_simulation_back(arm):
+    script = CubeScript(arm, CubePlayConfig(driven=0.0), seed=0)
+    before, seen = arm.state(), arm.observe()
+    goal, cubes = script.ahead()
+    assert np.array_equal(arm.state(), before) and np.array_equal(arm.observe().image, seen.image)
+    assert not np.array_equal(goal.image, seen.image) and cubes.shape == (1, 3)
+
+
+def test_led_in_episodes_begin_where_the_20_hz_script_is(arm):
+    starts = []
+    for seed in range(4):
+        led = record_cube_play(arm, CubePlayConfig(frames=2, lead_in=60), seed)
+        script = CubeScript(arm, CubePlayConfig(lead_in=60), seed)
+        assert script.driven and np.allclose(arm.pose(), led.poses[0])
+        starts.append(np.linalg.norm(led.poses[0] - record_cube_play(arm, CubePlayConfig(frames=2), seed).poses[0]))
+    assert np.median(starts) > 0.05
+
+
+def test_an_attempt_acts_first_and_the_script_goes_on(arm):
+    goals, up = [], np.array([0, 0, 0.06, 0, 0, 0, 0])
+
+    def attempt(goal):
+        goals.append(goal)
+        actions = iter([up, up])
+        return lambda seen: next(actions, None)
+
+    episode = record_cube_play(arm, CubePlayConfig(frames=11, noise=0.0), 0, attempt)
+    alone = record_cube_play(arm, CubePlayConfig(frames=11, noise=0.0), 0)
+    assert len(goals) == 1 and not np.array_equal(goals[0].image, episode.images[0])
+    assert np.array_equal(episode.images[0], alone.images[0])
+    assert (episode.actions[:2, 2] > 0.03).all()
+    assert np.abs(episode.actions[2:] - alone.actions[2:]).max() > 0.01
+    assert np.linalg.norm(episode.actions[2:, :3], axis=1).max() > 0.03
 
 
 def test_replaying_recorded_actions_reaches_the_goal(make):

@@ -10,7 +10,7 @@ of 93.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,13 @@ from envs.episodes import Episode
 from envs.mujoco.ogbench import STEPS, OgbenchArm, Variant, cube_limits
 from envs.pose import compose
 from envs.safety import SafeArm
+from envs.spec import Observation
+
+GOAL_STEPS = 25
+"""Control steps from a start to its goal in the protocol of stable-worldmodel; the budget is twice that, 10 actions."""
+
+Attempt = Callable[[Observation], Callable[[Observation], Float[np.ndarray, "7"] | None]]
+"""Takes a goal and returns what chooses an action by what is seen, or None to leave it to the script from there."""
 
 _STACKING: dict[Variant, float] = {"single": 0.0, "double": 0.25}  # OGBench's largest shares of targets on a cube
 _NOISE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # OGBench's, of its five action dimensions' ranges, at 20 Hz
@@ -37,6 +44,8 @@ class CubePlayConfig:
         variant: How many cubes there are.
         frames: Frames in an episode; one action fewer. 41 are OGBench's 200 control steps, the peers' episodes.
         driven: Share of episodes in which the script decides once an action.
+        lead_in: Most control steps (0.05 s) that it decides 20 times a second before a driven episode begins. Without,
+            no recording shows what to do in the middle of what the 20 Hz script does, where the protocol's starts are.
         noise: Largest noise, as a share of the actions' range; each episode draws its own up to this.
         random_actions: Share of decisions that are drawn from the actions' range instead.
 
@@ -47,6 +56,7 @@ class CubePlayConfig:
     variant: Variant = "single"
     frames: int = 41
     driven: float = 1.0
+    lead_in: int = 0
     noise: float = 0.1
     random_actions: float = 0.0
 
@@ -55,10 +65,10 @@ class CubePlayConfig:
             raise ValueError(f"variant must be one of {sorted(_STACKING)}, got {self.variant!r}")
         if self.frames < 2:
             raise ValueError(f"an episode needs at least 2 frames, got {self.frames}")
-        if self.noise < 0 or not (0 <= self.driven <= 1 and 0 <= self.random_actions <= 1):
+        if min(self.noise, self.lead_in) < 0 or not (0 <= self.driven <= 1 and 0 <= self.random_actions <= 1):
             raise ValueError(
-                "noise must be >= 0, driven and random_actions in [0, 1], got "
-                f"{self.noise}, {self.driven} and {self.random_actions}"
+                "noise and lead_in must be >= 0, driven and random_actions in [0, 1], got "
+                f"{self.noise}, {self.lead_in}, {self.driven} and {self.random_actions}"
             )
 
 
@@ -86,9 +96,13 @@ class CubeScript:
         self.driven = bool(self._generator.random() < config.driven)
         self._noise = self._generator.uniform(0.0, config.noise)
         self._stacking = self._generator.uniform(0.0, _STACKING[config.variant])
-        self._oracle = CubeMarkovOracle(env=self._env, min_norm=0.0 if self.driven else _LEAST)
+        self._oracle = CubeMarkovOracle(env=self._env, min_norm=_LEAST)
         _, self._info = self._env.reset(seed=int(self._generator.integers(2**31)))
         self._begin()
+        if self.driven:
+            for _ in range(self._generator.integers(config.lead_in + 1) if config.lead_in else 0):
+                self.step()
+            self._oracle._min_norm = 0.0
 
     def step(self) -> None:
         """Decides and executes one control step of OGBench (0.05 s)."""
@@ -110,6 +124,16 @@ class CubeScript:
             action = self._generator.uniform(low, high)
         return np.clip(action, low, high)
 
+    def ahead(self) -> tuple[Observation, Float[np.ndarray, "cubes 3"]]:
+        """Returns what the 20 Hz script would see `GOAL_STEPS` later, and its cubes; puts the simulation back."""
+        start, least, self._oracle._min_norm = self._arm.state(), self._oracle._min_norm, _LEAST
+        for _ in range(GOAL_STEPS):
+            self.step()
+        seen, cubes = self._arm.observe(), self._arm.cubes()
+        self._arm.restore(start)
+        self._info, self._oracle._min_norm = self._env.compute_ob_info(), least
+        return seen, cubes
+
     def look(self) -> None:
         """Sees what has become of a decision; a cube that is where it should be gets another target."""
         self._info = self._env.compute_ob_info()
@@ -122,7 +146,7 @@ class CubeScript:
             self._oracle.reset(None, self._info)
 
 
-def record_cube_play(arm: OgbenchArm, config: CubePlayConfig, seed: int) -> Episode:
+def record_cube_play(arm: OgbenchArm, config: CubePlayConfig, seed: int, attempt: Attempt | None = None) -> Episode:
     """Returns one episode of play; the same seed gives the same episode.
 
     Actions are the differences of the *measured* poses, not the commands. ``extra`` counts how often a cube was lifted.
@@ -131,12 +155,15 @@ def record_cube_play(arm: OgbenchArm, config: CubePlayConfig, seed: int) -> Epis
         arm: Of the config's variant, not for tasks; it is reset.
         config: What play is like.
         seed: Seed of everything random in the episode; from `tasks.HELD_OUT` on it is for evaluation.
+        attempt: Acts first in driven episodes, towards a goal such as the protocol's tasks have.
     """
     script, driver = CubeScript(arm, config, seed), SafeArm(arm, cube_limits())
+    choose = attempt(script.ahead()[0]) if attempt is not None and script.driven else lambda observation: None
     observations, heights = [driver.observe()], [arm.cubes()[:, 2]]
     while len(observations) < config.frames:
         if script.driven:
-            target = compose(observations[-1].pose, script.action())
+            action = choose(observations[-1])
+            target = compose(observations[-1].pose, script.action() if action is None else action)
             driver.command(target[:6], float(target[6]), arm.action_spec.period)
             script.look()
         else:

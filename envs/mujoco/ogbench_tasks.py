@@ -17,16 +17,13 @@ from jaxtyping import UInt8
 
 from envs.arm import ArmEnv, as_dict
 from envs.mujoco.ogbench import OgbenchArm, Variant, cube_limits
-from envs.mujoco.ogbench_play import CubePlayConfig, CubeScript
+from envs.mujoco.ogbench_play import GOAL_STEPS, CubePlayConfig, CubeScript
 from envs.mujoco.tasks import HELD_OUT
 from envs.safety import SafeArm
 from envs.spec import Observation
 
 EPISODE_STEPS = 200
 """Control steps of OGBench in a scripted episode that starts and goals come from, the peers' number."""
-
-GOAL_STEPS = 25
-"""Control steps from a start to its goal in the protocol of stable-worldmodel; the budget is twice that, 10 actions."""
 
 
 class OgbenchCubeEnv(ArmEnv):
@@ -75,11 +72,7 @@ class OgbenchCubeEnv(ArmEnv):
         script = CubeScript(arm, self._play, int(self.np_random.integers(HELD_OUT, 2**31)))
         for _ in range(self.np_random.integers(EPISODE_STEPS - GOAL_STEPS)):
             script.step()
-        start = arm.state()
-        for _ in range(GOAL_STEPS):
-            script.step()
-        goal, cubes = arm.observe(), arm.cubes()
-        arm.restore(start)
+        goal, cubes = script.ahead()
         arm.set_targets(cubes)
         return goal
 
