@@ -10,6 +10,7 @@ from torch import Tensor
 
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
 from world_model.base import LatentState
+from world_model.critic import Critic, CriticConfig
 from world_model.encoder import Encoder, EncoderConfig, layer_norm
 from world_model.official import load_official
 from world_model.predictor import Predictor, PredictorConfig
@@ -61,6 +62,19 @@ def small_model(context: int = 2, **changes: object) -> VJEPA2AC:
     randomise(encoder)
     predictor = small_predictor(grid_height=2, grid_width=2, **changes)
     return VJEPA2AC(encoder, predictor, ACTIONS, STATISTICS, context)
+
+
+def eager_model() -> VJEPA2AC:
+    """A small model with a critic that always has something to do, much the same."""
+    model = small_model()
+    torch.manual_seed(0)
+    model.critic = Critic(
+        CriticConfig(grid_height=2, grid_width=2, token_width=12, look_width=8, width=16, depth=1, modes=3)
+    )
+    with torch.no_grad():
+        model.critic.count_head[1].bias[1] = 50.0
+        model.critic.action_head.centres[:] = -1.0
+    return model
 
 
 def random_state(frames: int, tokens: int = 4, width: int = 12, seed: int = 0) -> LatentState:

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from envs.episodes.lerobot import read_dataset
 from envs.spec import Observation
-from tests.small_models import small_model
+from tests.small_models import eager_model
 from world_model.checkpoint import save_checkpoint
-from world_model.critic import Critic, CriticConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAY = "{frames: 5, wander: 0.0, visit: 0.0, push: 0.0, chain: 1.0}"
@@ -61,15 +59,7 @@ def test_a_collection_goes_on_where_it_stopped_and_says_what_happened_to_the_obj
 def test_practice_is_the_critics_attempt_and_then_the_experts_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = small_model()
-    torch.manual_seed(0)
-    model.critic = Critic(
-        CriticConfig(grid_height=2, grid_width=2, token_width=12, look_width=8, width=16, depth=1, modes=3)
-    )
-    with torch.no_grad():
-        model.critic.count_head[1].bias[1] = 50.0  # always on its way
-        model.critic.action_head.centres[:] = -1.0
-    save_checkpoint(tmp_path / "checkpoint", model, training={}, fps=4.0, licence="MIT")
+    save_checkpoint(tmp_path / "checkpoint", eager_model(), training={}, fps=4.0, licence="MIT")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     program = importlib.import_module("collect_practice")
     config = program.PracticeConfig(

@@ -14,6 +14,8 @@ from envs.mujoco import ogbench, ogbench_tasks
 from envs.mujoco.ogbench import OgbenchArm, OgbenchError
 from envs.mujoco.ogbench_play import CubePlayConfig, CubeScript, record_cube_play
 from envs.pose import compose, difference
+from tests.small_models import eager_model
+from world_model.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parent.parent
 SIZE = 32
@@ -220,6 +222,22 @@ def test_seeds_for_evaluation_are_refused_for_training(monkeypatch):
         collect.CollectConfig(episodes=11, seed=9_990)
 
 
+def test_practice_is_the_critics_attempt_and_then_the_scripts_way(arm, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    program = importlib.import_module("collect_ogbench")
+    save_checkpoint(tmp_path / "checkpoint", eager_model(), training={}, fps=4.0, licence="MIT")
+    play = CubePlayConfig(frames=12, noise=0.0, lead_in=20)
+    config = program.CollectConfig(tmp_path, play=play, practice=str(tmp_path / "checkpoint"), attempts=(3, 3))
+    episode, again = (program.record(arm, config, 1) for _ in range(2))
+    np.testing.assert_array_equal(episode.images, again.images)
+    alone = record_cube_play(arm, play, 1)
+    np.testing.assert_allclose(episode.poses[0], alone.poses[0], atol=5e-3)
+    np.testing.assert_allclose(episode.actions[1:3, 6], episode.actions[1, 6], atol=0.1)  # the critic's, the same
+    assert np.abs(episode.actions[:3] - alone.actions[:3]).max() > 0.05
+    with pytest.raises(ValueError, match=r"attempts are two numbers of actions.*got \(3, 30\)"):
+        program.CollectConfig(tmp_path, play=play, practice="somewhere", attempts=(3, 30))
+
+
 @pytest.mark.slow
 def test_a_collection_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
     pytest.importorskip("ogbench")
@@ -228,8 +246,7 @@ def test_a_collection_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
     flags = ["--episodes", "2", "--episodes-per-shard", "1", "--image-size", "16", "--play.frames", "3"]
     monkeypatch.setattr(sys, "argv", ["collect_ogbench.py", *flags, "--output", str(tmp_path / "data")])
     config = collect.CollectConfig(tmp_path / "data", 2, 1, 16, play=CubePlayConfig(frames=3))
-    collect._remember(config)
-    assert collect._record_shard((config, 0)) == 1
+    assert collect.record_shard((config, 0)) == 1
     written = next((tmp_path / "data").rglob("*.mp4")).stat().st_mtime_ns
     collect.main()
     dataset = read_dataset(tmp_path / "data")
