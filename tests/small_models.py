@@ -68,12 +68,11 @@ def eager_model() -> VJEPA2AC:
     """A small model with a critic that always has something to do, much the same."""
     model = small_model()
     torch.manual_seed(0)
-    model.critic = Critic(
-        CriticConfig(grid_height=2, grid_width=2, token_width=12, look_width=8, width=16, depth=1, modes=3)
-    )
+    critic = Critic(CriticConfig(grid_height=2, grid_width=2, token_width=12, look_width=8, width=16, depth=1, modes=3))
     with torch.no_grad():
-        model.critic.count_head[1].bias[1] = 50.0
-        model.critic.action_head.centres[:] = -1.0
+        critic.count_head.get_parameter("1.bias")[1] = 50.0
+        critic.action_head.centres[:] = -1.0
+    model.critic = critic
     return model
 
 
