@@ -61,6 +61,26 @@ class Collection:
         return range(self.seed + first, self.seed + min(first + self.episodes_per_shard, self.episodes))
 
 
+@dataclass(frozen=True)
+class Practice(Collection):
+    """A dataset in which a critic may act first; `_practice.begin_attempt` does that.
+
+    Attributes:
+        attempts: Actions before an expert takes over: at least, and at most.
+        paces: How quick a way the critic is asked for: each episode draws one, see `ControllerConfig.propose`.
+    """
+
+    attempts: tuple[int, int] = (2, 14)
+    paces: tuple[float, ...] = (0.05, 0.2)
+
+    def check_attempts(self, frames: int) -> None:
+        """Raises ValueError for attempts or paces that no episode of so many frames can have."""
+        if not 0 <= self.attempts[0] <= self.attempts[1] < frames:
+            raise ValueError(f"attempts are two numbers of actions, rising and below frames, got {self.attempts}")
+        if not self.paces:
+            raise ValueError("paces are at least one share in (0, 1], got none")
+
+
 C = TypeVar("C", bound=Collection)
 
 

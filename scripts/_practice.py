@@ -1,12 +1,49 @@
-"""Checkpoints that practise: what the programs share that record their attempts."""
+"""A critic's own attempts at the beginning of recorded episodes."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import count
 
+import numpy as np
+from _collecting import Practice
+from jaxtyping import Float
+
+from envs.spec import ActionSpec, Observation
+from planner.controller import Controller, ControllerConfig
+from planner.first_guess import FirstGuess
+from planner.goals import GoalScheduleConfig
 from world_model.checkpoint import load_checkpoint
 from world_model.vjepa2_ac import VJEPA2AC
+
+_ONE_GOAL = GoalScheduleConfig()
+
+
+def begin_attempt(
+    config: Practice,
+    checkpoint: str,
+    spec: ActionSpec,
+    goals: Sequence[Observation],
+    generator: np.random.Generator,
+    schedule: GoalScheduleConfig = _ONE_GOAL,
+) -> Callable[[Observation], Float[np.ndarray, "A"] | None]:
+    """Returns what gives the critic's proposal for what is seen, and None once an expert is to take over.
+
+    Args:
+        config: How many actions are the critic's, and how quick a way it is asked for.
+        checkpoint: Whose critic it is, by name or path.
+        spec: The arm's actions.
+        goals: Goal images, in order.
+        generator: Draws the pace, and then the number of actions.
+        schedule: When a goal is left for the next.
+    """
+    pace, attempts = float(generator.choice(config.paces)), int(generator.integers(*config.attempts, endpoint=True))
+    settings = ControllerConfig(propose=pace, schedule=schedule)
+    controller, taken = Controller(load_critic(checkpoint), FirstGuess(), spec, settings), count()
+    controller.reset(goals, seed=0)  # a first guess draws nothing
+    return lambda seen: controller.step(seen)[0] if next(taken) < attempts else None
 
 
 @cache
@@ -18,11 +55,3 @@ def load_critic(checkpoint: str) -> VJEPA2AC:
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     return model
-
-
-def check_practice(attempts: tuple[int, int], paces: tuple[float, ...], frames: int) -> None:
-    """Raises ValueError for numbers of own actions or paces (shares) that no episode of so many frames can have."""
-    if not 0 <= attempts[0] <= attempts[1] < frames:
-        raise ValueError(f"attempts are two numbers of actions, rising and below frames, got {attempts}")
-    if not paces:
-        raise ValueError("paces are at least one share in (0, 1], got none")

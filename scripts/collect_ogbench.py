@@ -10,31 +10,23 @@ stopped. Episode i has seed ``seed + i``, whatever the processes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import torch
-from _collecting import Collection, collect
-from _practice import check_practice, load_critic
-from jaxtyping import Float
+from _collecting import Practice, collect
 
 from envs.config import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.lerobot import write_shard
 from envs.mujoco.ogbench import OgbenchArm
 from envs.mujoco.ogbench_play import CubePlayConfig, record_cube_play
-from envs.spec import Observation
-from planner.controller import Controller, ControllerConfig
-from planner.first_guess import FirstGuess
 
 
 @dataclass(frozen=True)
-class CollectConfig(Collection):
+class CollectConfig(Practice):
     """A dataset of OGBench's scripted play.
 
     Attributes:
@@ -43,8 +35,6 @@ class CollectConfig(Collection):
         episodes_per_shard: Episodes in one file, the unit of work of a process.
         play: What an episode is like.
         practice: A checkpoint whose critic acts first in driven episodes, by name or path; None for the script alone.
-        attempts: Actions before the script takes over: at least, and at most.
-        paces: How quick a way the critic is asked for: each episode draws one, see `ControllerConfig.propose`.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -56,18 +46,19 @@ class CollectConfig(Collection):
     play: CubePlayConfig = field(default_factory=CubePlayConfig)
     practice: str | None = None
     attempts: tuple[int, int] = (2, 10)
-    paces: tuple[float, ...] = (0.05, 0.2)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.practice is not None:
-            check_practice(self.attempts, self.paces, self.play.frames)
+            self.check_attempts(self.play.frames)
 
 
 def main() -> None:
     """Records the missing shards and finalizes the dataset."""
     config = config_from_command_line(CollectConfig, "Records OGBench's scripted play as a LeRobot v3.0 dataset.")
     if config.practice is not None:
+        from _practice import load_critic  # play alone begins ten times sooner without torch
+
         load_critic(config.practice)  # what is wrong with it is better said now than by a process
     collect(config, record_shard, robot_type="ur5e-ogbench")
 
@@ -75,7 +66,10 @@ def main() -> None:
 def record_shard(work: tuple[CollectConfig, int]) -> int:
     """Records one shard and returns its number of episodes."""
     config, shard = work
-    torch.set_num_threads(1)  # a process a core
+    if config.practice is not None:
+        import torch
+
+        torch.set_num_threads(1)  # a process a core
     arm = OgbenchArm(config.play.variant, image_size=config.image_size)
     try:
         episodes = [record(arm, config, seed) for seed in config.seeds(shard)]
@@ -89,16 +83,12 @@ def record(arm: OgbenchArm, config: CollectConfig, seed: int) -> Episode:
     """Returns one episode of play or practice; the same seed and checkpoint give the same episode."""
     if config.practice is None:
         return record_cube_play(arm, config.play, seed)
-    critic, generator = load_critic(config.practice), np.random.default_rng((seed, 1))
-    pace, attempts = float(generator.choice(config.paces)), int(generator.integers(*config.attempts, endpoint=True))
-    controller = Controller(critic, FirstGuess(), arm.action_spec, ControllerConfig(propose=pace))
+    from _practice import begin_attempt
 
-    def attempt(goal: Observation) -> Callable[[Observation], Float[np.ndarray, "7"] | None]:
-        controller.reset([goal], seed)
-        taken = count()
-        return lambda seen: controller.step(seen)[0] if next(taken) < attempts else None
-
-    return record_cube_play(arm, config.play, seed, attempt)
+    checkpoint, generator = config.practice, np.random.default_rng((seed, 1))
+    return record_cube_play(
+        arm, config.play, seed, lambda goal: begin_attempt(config, checkpoint, arm.action_spec, [goal], generator)
+    )
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
-from _collecting import Collection, collect
-from _practice import check_practice, load_critic
+from _collecting import Practice, collect
+from _practice import begin_attempt, load_critic
 from jaxtyping import Float
 
 from envs.config import config_from_command_line
@@ -38,9 +38,7 @@ from envs.mujoco.manipulation import (
 from envs.mujoco.objects import TRAINING_OBJECTS
 from envs.mujoco.play import BEHAVIOURS, PlayConfig, drive, show
 from envs.spec import Observation
-from planner.controller import Controller, ControllerConfig
 from planner.episode import goals_of
-from planner.first_guess import FirstGuess
 from planner.goals import GoalScheduleConfig
 
 _TASKS: dict[str, type[ManipulationEnv]] = {
@@ -52,15 +50,13 @@ _TASKS: dict[str, type[ManipulationEnv]] = {
 
 
 @dataclass(frozen=True)
-class PracticeConfig(Collection):
+class PracticeConfig(Practice):
     """A dataset of practice.
 
     Attributes:
         output: Folder of the dataset.
         checkpoint: Whose critic proposes the actions, by name or path.
         frames: Frames in an episode; one action fewer.
-        attempts: Actions before the expert takes over: at least, and at most.
-        paces: How quick a way the critic is asked for: each episode draws one, see `ControllerConfig.propose`.
         tasks: How often each task is practised, as weights: push, grasp, carry (reach with the object), place.
 
     Raises:
@@ -71,13 +67,11 @@ class PracticeConfig(Collection):
     checkpoint: str = "runs/franka-manipulation/first-critic/checkpoint"
     image_size: int = 168
     frames: int = 33
-    attempts: tuple[int, int] = (2, 14)
-    paces: tuple[float, ...] = (0.05, 0.2)
     tasks: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_TASKS, 1.0))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_practice(self.attempts, self.paces, self.frames)
+        self.check_attempts(self.frames)
         if set(self.tasks) - set(_TASKS) or min(self.tasks.values(), default=0.0) < 0 or not sum(self.tasks.values()):
             raise ValueError(f"tasks are weights >= 0 of {', '.join(_TASKS)}, not all of them 0, got {self.tasks}")
 
@@ -107,19 +101,15 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
     weights = np.array([config.tasks.get(name, 0.0) for name in _TASKS])
     name = str(generator.choice(list(_TASKS), p=weights / weights.sum()))
     env = make_task(name, config.image_size)
-    critic = load_critic(config.checkpoint)
-    pace, attempts = float(generator.choice(config.paces)), int(generator.integers(*config.attempts, endpoint=True))
-    schedule = GoalScheduleConfig(by="steps", steps=(7,))
-    controller = Controller(critic, FirstGuess(), env.action_spec, ControllerConfig(propose=pace, schedule=schedule))
     _, info = env.reset(seed=seed)
-    controller.reset(goals_of(info), seed)
-    arm, taken = env.mujoco_arm, count()
+    schedule = GoalScheduleConfig(by="steps", steps=(7,))
+    attempt = begin_attempt(config, config.checkpoint, env.action_spec, goals_of(info), generator, schedule)
+    arm = env.mujoco_arm
     shown = chain(env.finish(), show(arm, generator), BEHAVIOURS["chain"](arm, PlayConfig(), generator))
 
     def choose(observation: Observation) -> Float[np.ndarray, "7"]:
-        if next(taken) < attempts:
-            return controller.step(observation)[0]
-        return upright(next(shown), observation.pose)
+        action = attempt(observation)
+        return upright(next(shown), observation.pose) if action is None else action
 
     observations = drive(arm, choose, config.frames, Watch())
     return Episode.from_observations(observations, arm.action_spec, f"practice {name}", seed)

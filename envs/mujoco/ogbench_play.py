@@ -96,17 +96,16 @@ class CubeScript:
         self.driven = bool(self._generator.random() < config.driven)
         self._noise = self._generator.uniform(0.0, config.noise)
         self._stacking = self._generator.uniform(0.0, _STACKING[config.variant])
-        self._oracle = CubeMarkovOracle(env=self._env, min_norm=_LEAST)
+        self._oracle = CubeMarkovOracle(env=self._env)
         _, self._info = self._env.reset(seed=int(self._generator.integers(2**31)))
         self._begin()
         if self.driven:
-            for _ in range(self._generator.integers(config.lead_in + 1) if config.lead_in else 0):
+            for _ in range(self._generator.integers(config.lead_in + 1)):
                 self.step()
-            self._oracle._min_norm = 0.0
 
     def step(self) -> None:
         """Decides and executes one control step of OGBench (0.05 s)."""
-        action = np.asarray(self._oracle.select_action(None, self._info))
+        action = self._decide(_LEAST)
         action = np.clip(action + self._generator.normal(0.0, 1.0, 5) * self._noise * _NOISE, -1.0, 1.0)
         if self._generator.random() < self._config.random_actions:
             action = self._generator.uniform(-1.0, 1.0, 5)
@@ -115,7 +114,7 @@ class CubeScript:
 
     def action(self) -> Float[np.ndarray, "7"]:
         """Returns a whole action that makes good what the script misses: for a driven episode, `look` after it."""
-        spec, decision = self._arm.action_spec, np.asarray(self._oracle.select_action(None, self._info)) / _GAINS
+        spec, decision = self._arm.action_spec, self._decide(0.0) / _GAINS
         low, high = np.array(spec.low), np.array(spec.high)
         action = np.zeros(7)
         action[[0, 1, 2, 5]], action[6] = decision[:4], np.sign(decision[4]) * high[6]
@@ -126,12 +125,12 @@ class CubeScript:
 
     def ahead(self) -> tuple[Observation, Float[np.ndarray, "cubes 3"]]:
         """Returns what the 20 Hz script would see `GOAL_STEPS` later, and its cubes; puts the simulation back."""
-        start, least, self._oracle._min_norm = self._arm.state(), self._oracle._min_norm, _LEAST
+        start = self._arm.state()
         for _ in range(GOAL_STEPS):
             self.step()
         seen, cubes = self._arm.observe(), self._arm.cubes()
         self._arm.restore(start)
-        self._info, self._oracle._min_norm = self._env.compute_ob_info(), least
+        self._info = self._env.compute_ob_info()
         return seen, cubes
 
     def look(self) -> None:
@@ -140,6 +139,11 @@ class CubeScript:
         if self._oracle.done:
             _, self._info = self._env.set_new_target(p_stack=self._stacking)
             self._begin()
+
+    def _decide(self, least: float) -> Float[np.ndarray, "5"]:
+        """Returns OGBench's action; what is missing counts as this much at least, see `_LEAST`."""
+        self._oracle._min_norm = least
+        return np.asarray(self._oracle.select_action(None, self._info))
 
     def _begin(self) -> None:
         with _seeded_numpy(int(self._generator.integers(2**32))):
