@@ -59,7 +59,7 @@ def dump_config(config: Any, path: str | Path | None = None) -> dict[str, Any]:
     plain = _to_plain(config)
     if path is not None:
         temporary = Path(f"{path}.{os.getpid()}.tmp")
-        temporary.write_text(yaml.safe_dump(plain, sort_keys=False, width=120))
+        temporary.write_text(yaml.safe_dump(plain, sort_keys=False, width=120), encoding="utf-8")
         temporary.replace(path)
     return plain
 
@@ -138,7 +138,7 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any]
         there = sorted(str(other) for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise ConfigError(f"there is no configuration file {path}; YAML files beside it: {there or 'none'}")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if values is not None and not isinstance(values, dict):

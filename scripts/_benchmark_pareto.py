@@ -65,7 +65,7 @@ def success_and_seconds(config: ParetoBenchmark, path: Path) -> dict[str, Any]:
     """
     base = load_config(EvaluateConfig, config.config)
     identity = {"task": base.task, "checkpoint": base.checkpoint, "settings": dump_config(_settings(base, config))}
-    before = json.loads(path.read_text()) if path.is_file() else {}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     same = all(before.get(name) == value for name, value in identity.items())
     done = {row["planner"]: row for row in before["rows"]} if same else {}
     results: dict[str, Any] = {**identity, "rows": []}
@@ -78,7 +78,7 @@ def success_and_seconds(config: ParetoBenchmark, path: Path) -> dict[str, Any]:
             workplace.cache_clear()
         results["rows"].append(json.loads(json.dumps(row)))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1) + "\n")
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return results
 
 

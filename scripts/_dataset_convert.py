@@ -99,7 +99,7 @@ def _remember(output: Path, settings: dict[str, Any]) -> None:
         write_bytes(path, yaml.safe_dump(settings, sort_keys=False).encode())
         return
     try:
-        before = yaml.safe_load(path.read_text())
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise DatasetError(f"{path} is not valid YAML ({error}); delete {output} and convert again") from error
     if before != settings:

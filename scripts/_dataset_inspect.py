@@ -74,7 +74,7 @@ def inspect(config: Inspect) -> None:
     else:
         print(f"\n{proposal}")
     if config.propose is not None and proposal is not None:
-        config.propose.write_text(proposal)
+        config.propose.write_text(proposal, encoding="utf-8")
         print(f"wrote {config.propose}")
     if config.reading is not None:
         show(config, load_config(Reading, config.reading), str(config.reading))

@@ -84,7 +84,7 @@ class Results:
         if judged:
             results |= self._sum_up(judged)
         results["runs"] = [_to_dict(done) for done in self._runs]
-        (self._output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        (self._output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         for done in self._runs:
             if done.drive.recording is not None:
                 _add_to_dataset(done.drive.recording, robot_type)

@@ -68,7 +68,7 @@ def _wait_for_url(server: subprocess.Popen[bytes], log: Path) -> str:
         if select.select([server.stdout], [], [], 1.0)[0]:
             piece = os.read(server.stdout.fileno(), 4096)
             if not piece:
-                lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+                lines = log.read_text(errors="replace", encoding="utf-8").strip().splitlines() or ["it said nothing"]
                 raise ValueError(f"the plan server did not start, {log}: {lines[-1].removeprefix('error: ')}")
             told += piece
         _show(f"starting the plan server: {time.monotonic() - began:.0f} s", over=False)

@@ -97,8 +97,10 @@ def show(block: Block, seeds: Sequence[int], visible: bool) -> Iterator[EpisodeR
 def write_results(suite: SuiteConfig, options: SuiteOptions, cells: Sequence[Cell], output: Path) -> None:
     """Writes results.md and results.json, and prints the table."""
     text = suite_text(suite, options, cells)
-    (output / "results.md").write_text(text + "\n")
-    (output / "results.json").write_text(json.dumps(suite_results(suite, options, cells), indent=1) + "\n")
+    (output / "results.md").write_text(text + "\n", encoding="utf-8")
+    (output / "results.json").write_text(
+        json.dumps(suite_results(suite, options, cells), indent=1) + "\n", encoding="utf-8"
+    )
     print(f"{text}\nwrote results.json, results.md and episodes/ to {output}")
 
 

@@ -61,7 +61,7 @@ class BlockStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         lines = read_log(self._part) or [self._identity]
         write_bytes(self._part, _to_lines(lines))  # without the line that a kill cut short
-        with self._part.open("a", buffering=1) as file:
+        with self._part.open("a", buffering=1, encoding="utf-8") as file:
             yield lambda record: file.write(json.dumps(record.to_dict()) + "\n")
 
     def finish(self, episodes: Episodes) -> None:

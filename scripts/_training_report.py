@@ -45,8 +45,8 @@ def write_report(run: Path, config: ReportConfig | None = None) -> Path:
     ]
     title = f"# Was it worth it? {opened.folder.resolve().name}\n\n**{headline(found.changes)}**"
     remarks = "\n".join(f"- {remark}" for remark in opened.remarks)
-    (output / "report.md").write_text("\n\n".join([title, remarks, *sections]) + "\n")
-    (output / "report.json").write_text(json.dumps(numbers(opened, found, config), indent=1) + "\n")
+    (output / "report.md").write_text("\n\n".join([title, remarks, *sections]) + "\n", encoding="utf-8")
+    (output / "report.json").write_text(json.dumps(numbers(opened, found, config), indent=1) + "\n", encoding="utf-8")
     return output / "report.md"
 
 

@@ -70,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = output_folder(config, name)
     output.mkdir(parents=True, exist_ok=True)
     found = {"config": dump_config(config.part), "machine": machine(config.part.device), **results}
-    (output / "results.json").write_text(json.dumps(found, indent=1) + "\n")
-    (output / "results.md").write_text(text + "\n")
+    (output / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (output / "results.md").write_text(text + "\n", encoding="utf-8")
     draw(results, output / "benchmark.png")
     print(text)
     print(f"{json.dumps(found['machine'])}\nwrote results.json, results.md and benchmark.png to {output}")

@@ -56,7 +56,7 @@ def record_shard(work: tuple[CollectConfig, int]) -> int:
         arm.close()
     path = _events_file(config, shard)
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(asdict(watch.events)))  # counts as there only with its shard, which comes last
+    path.write_text(json.dumps(asdict(watch.events)), encoding="utf-8")  # counts only with its shard, which comes last
     write_shard(config.output, shard, episodes)
     return len(episodes)
 
@@ -68,7 +68,7 @@ def _events_file(config: CollectConfig, shard: int) -> Path:
 def _tell_events(config: CollectConfig) -> str:
     """Returns what happened to the object, in words."""
     files = [_events_file(config, shard) for shard in range(config.shards)]
-    events = sum((Events(**json.loads(file.read_text())) for file in files), Events())
+    events = sum((Events(**json.loads(file.read_text(encoding="utf-8"))) for file in files), Events())
     return (
         f"  object touched in {events.touched / events.frames:.0%} of the frames and held in "
         f"{events.held / events.frames:.0%}; {events.grasps} grasps, {events.releases} releases, pushed in "

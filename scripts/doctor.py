@@ -146,11 +146,11 @@ def draw(recording: Recording, path: Path) -> None:
 
 def store(path: Path, view: View) -> None:
     """Adds the camera correction to a planning configuration, keeping what else is in it."""
-    values = (yaml.safe_load(path.read_text()) if path.is_file() else None) or {}
+    values = (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
     vector = Rotation.from_matrix(view.rotation).as_rotvec()
     values.setdefault("controller", {})["camera_rotation"] = [round(float(number), 5) for number in vector]
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(yaml.safe_dump(values, sort_keys=False))
+    temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     temporary.replace(path)
 
 

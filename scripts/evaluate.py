@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output.mkdir(parents=True, exist_ok=True)
     records = evaluate(config)
     text, results = report(config, records)
-    (output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (output / "results.md").write_text(text + "\n")
+    (output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (output / "results.md").write_text(text + "\n", encoding="utf-8")
     print(text)
     if config.video_episodes:
         drawn = [record for record in records["planner"] if record.images is not None]

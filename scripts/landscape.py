@@ -119,8 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config.output.mkdir(parents=True, exist_ok=True)
     text = summary_text([diagnosis for _, diagnosis in found])
     steps = [{"step": pair.name, "action": pair.action.tolist(), **asdict(step)} for pair, step in found]
-    (config.output / "results.json").write_text(json.dumps({"config": dump_config(config), "steps": steps}, indent=1))
-    (config.output / "results.md").write_text(text + "\n")
+    (config.output / "results.json").write_text(
+        json.dumps({"config": dump_config(config), "steps": steps}, indent=1), encoding="utf-8"
+    )
+    (config.output / "results.md").write_text(text + "\n", encoding="utf-8")
     draw(model, config, found, config.output / "landscape.png")
     print(text)
     print(f"wrote results.json, results.md and landscape.png to {config.output}")

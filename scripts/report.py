@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path = write_report(command.run, command)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(path.read_text())
+    print(path.read_text(encoding="utf-8"))
     print(f"wrote {path}, report.json and the pictures beside it")
 
 

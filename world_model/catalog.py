@@ -56,4 +56,4 @@ def read_catalog(path: Path = CATALOG) -> dict[str, CatalogEntry]:
     Raises:
         ConfigError: If an entry lacks a field or has one that is unknown.
     """
-    return load_config(_Catalog, {"entries": yaml.safe_load(path.read_text())}).entries
+    return load_config(_Catalog, {"entries": yaml.safe_load(path.read_text(encoding="utf-8"))}).entries

@@ -219,7 +219,7 @@ def read_manifest(name_or_path: str | Path) -> Manifest:
     """
     path = find_checkpoint(name_or_path) / MANIFEST
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
@@ -302,7 +302,7 @@ def _check_encoder_config(folder: Path, config: EncoderConfig) -> None:
     """Raises CheckpointError if transformers' config.json describes another encoder than the manifest."""
     path = folder / ENCODER_CONFIG
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     expected = config.to_transformers()

@@ -258,9 +258,9 @@ class RunLog:
         path = self.directory / LOG_FILE
         kept = [line for line in read_log(path) if line["step"] < first_step]
         temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(f"{json.dumps(line)}\n" for line in kept))
+        temporary.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
         temporary.replace(path)
-        return path.open("a", buffering=1)
+        return path.open("a", buffering=1, encoding="utf-8")
 
     def __enter__(self) -> RunLog:
         """Returns itself."""
@@ -278,6 +278,6 @@ def read_log(path: Path) -> list[dict[str, float]]:
     """Returns the lines of a losses.jsonl; a last line that a kill cut off is left out."""
     if not path.is_file():
         return []
-    lines = path.read_text().split("\n")
+    lines = path.read_text(encoding="utf-8").split("\n")
     complete = [line for line in lines[:-1] if line]
     return [json.loads(line) for line in complete]

@@ -52,8 +52,8 @@ def free_memory(device: torch.device) -> int | None:
         return None
     free = [_kilobytes(_MEMORY, "MemAvailable:") * 1024]
     for limit, use in _GROUPS:
-        if limit.is_file() and use.is_file() and limit.read_text().strip().isdigit():
-            free.append(int(limit.read_text()) - int(use.read_text()))
+        if limit.is_file() and use.is_file() and limit.read_text(encoding="utf-8").strip().isdigit():
+            free.append(int(limit.read_text(encoding="utf-8")) - int(use.read_text(encoding="utf-8")))
     return max(0, min(free))
 
 
@@ -67,11 +67,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 def _reset_resident() -> int | None:
     """Forgets the process' peak of resident memory and returns what is resident now; None where that can't be done."""
     try:
-        _CLEAR.write_text("5")
+        _CLEAR.write_text("5", encoding="utf-8")
     except OSError:
         return None
     return _kilobytes(_STATUS, "VmRSS:") * 1024
 
 
 def _kilobytes(path: Path, key: str) -> int:
-    return next(int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith(key))
+    return next(int(line.split()[1]) for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(key))

@@ -145,7 +145,7 @@ def write_array(path: Path, file: FileIO, shape: tuple[int, ...], dtype: np.dtyp
         raise CacheError(f"{path} is to hold {shape[0]} frames, but {rows} came")
     checksums = checksums_path(path)
     with disk_errors(checksums):
-        part_path(checksums).write_text(json.dumps(asdict(Checksums.of(part_path(path)))))
+        part_path(checksums).write_text(json.dumps(asdict(Checksums.of(part_path(path)))), encoding="utf-8")
         part_path(checksums).replace(checksums)
     publish(file, path)
 

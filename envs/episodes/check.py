@@ -252,7 +252,7 @@ def _recorded(source: EpisodeSource, record: Path | None) -> list[Problem] | Non
     if record is None or not record.is_file():
         return None
     try:
-        found = json.loads(record.read_text())
+        found = json.loads(record.read_text(encoding="utf-8"))
         same = found["fingerprint"] == source.fingerprint
         return [Problem(**values) for values in found["problems"]] if same else None
     except (ValueError, TypeError, KeyError):

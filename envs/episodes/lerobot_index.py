@@ -167,7 +167,7 @@ def _read_old_rows(root: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise DatasetError(f"{path} is missing; copy the dataset again")
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         return sorted(rows, key=lambda row: (row["episode_index"], row["length"]))
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(

@@ -184,7 +184,7 @@ def add_to_dataset(path: Path | str, root: Path | str, robot_type: str) -> None:
     episode = recording.episode()
     info = root / lerobot_layout.INFO_FILE
     if info.is_file():
-        there = json.loads(info.read_text())
+        there = json.loads(info.read_text(encoding="utf-8"))
         shape = tuple(there["features"][lerobot.CAMERA]["shape"])
         spec = there[lerobot_layout.PROJECT_KEY]["action_spec"]
         if shape != episode.images.shape[1:] or spec != json.loads(json.dumps(episode.spec.to_dict())):

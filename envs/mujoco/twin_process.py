@@ -135,7 +135,7 @@ class TwinProcess:
 
 def main() -> None:
     """Simulates, and serves the arm, until the input ends."""
-    requests, answers = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
+    requests, answers = os.fdopen(os.dup(0), "r", encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what a library prints must not come among the answers
     threading.excepthook = _end_with_error

@@ -23,7 +23,7 @@ def main() -> None:
     """Connects the robot that the first line names, then answers until the input ends."""
     here = Path(__file__).resolve().parent
     sys.path[:] = [path for path in sys.path if Path(path).resolve() != here]  # its lerobot.py is not LeRobot
-    requests, answers = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
+    requests, answers = os.fdopen(os.dup(0), "r", encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a question to the user, such as to calibrate, is an error
     os.dup2(2, 1)  # what LeRobot prints must not come among the answers
     robot = _make(json.loads(requests.readline()))
