@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _collecting import Collection, collect
 
 from envs.config import config_from_command_line
+from envs.episodes import Episode
 from envs.episodes.lerobot import write_shard
 from envs.mujoco.events import Events, Watch
 from envs.mujoco.play import PlayConfig, make_play_arm, record_episode
 from envs.mujoco.scene import SceneConfig
+from envs.mujoco.variation import Variation, vary
+
+_SCENE_STREAM = 1  # of a seed's randomness: its play is the same in any scene
 
 
 @dataclass(frozen=True)
@@ -31,29 +38,28 @@ class CollectConfig(Collection):
         output: Folder of the dataset.
         play: What an episode is like.
         scene: What the camera sees; the tasks' own scene by default.
+        variation: How scenes differ from it from one episode to the next.
     """
 
     output: Path = Path("data/franka-tiny")
     play: PlayConfig = field(default_factory=PlayConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
+    variation: Variation = field(default_factory=Variation)
 
 
 def main() -> None:
     """Records the missing shards, finalizes the dataset and says what it holds."""
     config = config_from_command_line(CollectConfig, "Records scripted play as a LeRobot v3.0 dataset.")
     collect(config, record_shard, robot_type="panda-mujoco")
-    if config.scene.graspable:
+    if config.scene.objects:
         print(_tell_events(config))
 
 
 def record_shard(work: tuple[CollectConfig, int]) -> int:
     """Records one shard and returns its number of episodes."""
     config, shard = work
-    arm, watch = make_play_arm(config.image_size, config.scene), Watch()
-    try:
-        episodes = [record_episode(arm, config.play, seed, watch) for seed in config.seeds(shard)]
-    finally:
-        arm.close()
+    watch = Watch()
+    episodes = [_record(config, seed, watch) for seed in config.seeds(shard)]
     path = _events_file(config, shard)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(asdict(watch.events)), encoding="utf-8")  # counts only with its shard, which comes last
@@ -61,12 +67,19 @@ def record_shard(work: tuple[CollectConfig, int]) -> int:
     return len(episodes)
 
 
+def _record(config: CollectConfig, seed: int, watch: Watch) -> Episode:
+    """Returns one episode, in the scene of its seed."""
+    scene = vary(config.scene, config.variation, np.random.default_rng((seed, _SCENE_STREAM)))
+    with closing(make_play_arm(config.image_size, scene)) as arm:
+        return record_episode(arm, config.play, seed, watch)
+
+
 def _events_file(config: CollectConfig, shard: int) -> Path:
     return config.output / "events" / f"{shard:05d}.json"
 
 
 def _tell_events(config: CollectConfig) -> str:
-    """Returns what happened to the object, in words."""
+    """Returns what happened to the objects, in words."""
     files = [_events_file(config, shard) for shard in range(config.shards)]
     events = sum((Events(**json.loads(file.read_text(encoding="utf-8"))) for file in files), Events())
     return (

@@ -105,7 +105,7 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
     schedule = GoalScheduleConfig(by="steps", steps=(7,))
     attempt = begin_attempt(config, config.checkpoint, env.action_spec, goals_of(info), generator, schedule)
     arm = env.mujoco_arm
-    shown = chain(env.finish(), show(arm, generator), BEHAVIOURS["chain"](arm, PlayConfig(), generator))
+    shown = chain(env.finish(), show(arm, arm.objects[0], generator), BEHAVIOURS["chain"](arm, PlayConfig(), generator))
 
     def choose(observation: Observation) -> Float[np.ndarray, "7"]:
         action = attempt(observation)

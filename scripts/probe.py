@@ -113,7 +113,8 @@ def draw_scenes(count: int, seed: int) -> tuple[UInt8[np.ndarray, "B h w 3"], Fl
             hand = np.array([*near, generator.uniform(0.07, 0.2)])
         instance = sample_object(TRAINING_OBJECTS, generator)
         arm.set_pose(np.array([*hand, *DOWN, generator.random()]))
-        arm.place_object(instance, np.array([*place, instance.height / 2]), float(generator.uniform(-np.pi, np.pi)))
+        on_table = np.array([*place, instance.height / 2])
+        arm.objects[0].place(instance, on_table, float(generator.uniform(-np.pi, np.pi)))
         images[index], positions[index] = arm.render(IMAGE_SIZE), (*place, *arm.pose()[:3])
     arm.close()
     return images, positions

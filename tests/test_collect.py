@@ -23,7 +23,7 @@ episodes: 3
 episodes_per_shard: 2
 image_size: 32
 processes: 1
-scene: {{blocks: 0, graspable: true}}
+scene: {{blocks: 0, objects: 1}}
 play: {play}
 """
 

@@ -13,12 +13,13 @@ import pytest
 import envs.mujoco.tasks  # noqa: F401 (registers them)
 from envs.arm import ArmEnv
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
-from envs.mujoco.events import Watch
+from envs.mujoco.events import Watch, positions_of
 from envs.mujoco.expert import act, carry, lift, look, perform, place, push
 from envs.mujoco.manipulation import place_at_random
 from envs.mujoco.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS, ObjectInstance
 from envs.mujoco.play import PlayConfig, record_episode
 from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
+from envs.mujoco.variation import Variation, turned_camera, vary
 from world_model.grips import lying_places
 
 TASKS = ("FrankaPush-v0", "FrankaGrasp-v0", "FrankaReachWithObject-v0", "FrankaPickPlace-v0")
@@ -43,16 +44,16 @@ def tasks() -> Iterator[dict[str, Any]]:
 def put(arm: MujocoArm, instance: ObjectInstance, x: float = 0.5, y: float = 0.0) -> None:
     arm.reset()
     arm.set_pose(np.array([0.45, 0.1, 0.25, *DOWN, 0.0]))
-    arm.place_object(instance, np.array([x, y, instance.height / 2]))
+    arm.objects[0].place(instance, np.array([x, y, instance.height / 2]))
 
 
 @pytest.mark.parametrize("instance", [BOX, CUP, HELD_OUT_OBJECTS[0], HELD_OUT_OBJECTS[-1]], ids=lambda i: i.name)
 def test_an_object_lies_where_it_was_put(arm: MujocoArm, instance: ObjectInstance) -> None:
     put(arm, instance)
-    before = arm.object_position()
+    before = arm.objects[0].position
     for _ in range(4):
         act(arm, np.zeros(7))
-    np.testing.assert_allclose(arm.object_position(), before, atol=1e-3)
+    np.testing.assert_allclose(arm.objects[0].position, before, atol=1e-3)
 
 
 @pytest.mark.parametrize("instance", [BOX, CUP], ids=lambda i: i.name)
@@ -60,29 +61,29 @@ def test_the_expert_lifts_carries_and_places(arm: MujocoArm, instance: ObjectIns
     put(arm, instance)
     up, over, down = np.array([0.5, 0.0, 0.15]), np.array([0.58, 0.1, 0.12]), np.array([0.58, 0.1, 0.0])
     perform(arm, lift, up)
-    assert arm.holding()
-    np.testing.assert_allclose(arm.object_position(), up, atol=0.015)
+    assert arm.held()
+    np.testing.assert_allclose(arm.objects[0].position, up, atol=0.015)
     perform(arm, carry, over)
-    assert arm.holding()
+    assert arm.held()
     perform(arm, place, down)
     assert not arm.gripping()
-    np.testing.assert_allclose(arm.object_position()[:2], down[:2], atol=0.015)
+    np.testing.assert_allclose(arm.objects[0].position[:2], down[:2], atol=0.015)
 
 
 @pytest.mark.parametrize("instance", [BOX, CUP], ids=lambda i: i.name)
 def test_the_expert_pushes(arm: MujocoArm, instance: ObjectInstance) -> None:
     put(arm, instance)
     perform(arm, push, np.array([0.58, -0.12, 0.0]))
-    np.testing.assert_allclose(arm.object_position()[:2], (0.58, -0.12), atol=0.015)
+    np.testing.assert_allclose(arm.objects[0].position[:2], (0.58, -0.12), atol=0.015)
     assert look(arm).thing[2] == pytest.approx(instance.height / 2, abs=0.003)
 
 
 def test_the_expert_puts_down_what_it_is_to_push(arm: MujocoArm) -> None:
     put(arm, BOX)
     perform(arm, lift, np.array([0.5, 0.0, 0.12]))
-    assert arm.holding()
+    assert arm.held()
     perform(arm, push, np.array([0.55, 0.1, 0.0]))
-    np.testing.assert_allclose(arm.object_position()[:2], [0.55, 0.1], atol=0.01)
+    np.testing.assert_allclose(arm.objects[0].position[:2], [0.55, 0.1], atol=0.01)
 
 
 def test_a_grip_outlasts_actions_of_zero_and_ends_when_told_to(arm: MujocoArm) -> None:
@@ -91,12 +92,12 @@ def test_a_grip_outlasts_actions_of_zero_and_ends_when_told_to(arm: MujocoArm) -
     closedness = arm.pose()[6]
     for _ in range(8):
         act(arm, np.array([0.0, 0.02, 0.0, 0.0, 0.0, 0.0, 0.0]))
-    assert arm.holding()
+    assert arm.held()
     assert arm.pose()[6] == pytest.approx(closedness, abs=0.05)
     act(arm, np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -0.5]))
     act(arm, np.zeros(7))
     assert not arm.gripping()
-    assert arm.object_position()[2] < 0.05
+    assert arm.objects[0].position[2] < 0.05
 
 
 def test_an_action_of_what_was_measured_grips_as_the_full_command_did(arm: MujocoArm) -> None:
@@ -111,7 +112,7 @@ def test_an_action_of_what_was_measured_grips_as_the_full_command_did(arm: Mujoc
     act(arm, np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, measured]))
     for _ in range(3):
         act(arm, np.array([0.0, 0.0, 0.05, 0.0, 0.0, 0.0, 0.0]))
-    assert arm.holding()
+    assert arm.held()
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -127,7 +128,7 @@ def test_goals_are_brought_about_by_the_expert_and_the_start_is_put_back(tasks: 
         goals = info.get("goals", [info.get("goal")])
         assert len(goals) == (3 if "PickPlace" in task else 1)
         assert all(np.any(goal["image"] != seen["image"]) for goal in goals)
-        assert env.unwrapped.mujoco_arm.instance in HELD_OUT_OBJECTS
+        assert env.unwrapped.mujoco_arm.objects[0].instance in HELD_OUT_OBJECTS
 
 
 @pytest.mark.parametrize("attempts", [0, 5])
@@ -151,7 +152,7 @@ def test_success_of_a_grasp_needs_the_object_in_the_hand(tasks: dict[str, Any]) 
     env = tasks["FrankaGrasp-v0"]
     env.reset(seed=3)
     arm = env.unwrapped.mujoco_arm
-    arm.place_object(arm.instance, env.unwrapped.goal_position)
+    arm.objects[0].place(arm.objects[0].instance, env.unwrapped.goal_position)
     arm.data.qvel[:] = 0
     assert env.unwrapped._report(None)["distance"] < 1e-3
     assert not env.unwrapped._report(None)["success"]
@@ -178,7 +179,7 @@ def test_objects_that_are_held_out_are_no_training_objects() -> None:
 
 
 def test_a_scene_without_an_object_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"needs an object to grasp: set scene.graspable"):
+    with pytest.raises(ValueError, match=r"needs 1 object\(s\) to grasp, the scene has 0: set scene.objects to 1"):
         gymnasium.make("envs/FrankaPush-v0", disable_env_checker=True, scene=SceneConfig())
     with pytest.raises(ValueError, match="chain and fumble need an object"):
         record_episode(MujocoArm(MujocoArmConfig(SceneConfig(), 32)), PlayConfig(chain=1.0), seed=0)
@@ -189,8 +190,8 @@ def test_a_wall_stands_in_the_way(arm: MujocoArm) -> None:
     for each in (arm, walled):
         put(each, BOX, 0.5, -0.1)
         perform(each, push, np.array([0.5, 0.12, 0.0]), max_steps=15)
-    assert arm.object_position()[1] > 0.1
-    assert walled.object_position()[1] < 0.0
+    assert arm.objects[0].position[1] > 0.1
+    assert walled.objects[0].position[1] < 0.0
     walled.close()
 
 
@@ -216,10 +217,10 @@ def test_an_episode_of_play_is_the_same_for_the_same_seed(arm: MujocoArm) -> Non
 def test_where_a_push_has_left_the_object_is_told_by_its_being_taken(arm: MujocoArm) -> None:
     class Places(Watch):
         def start(self, arm: MujocoArm) -> None:
-            self.places = [arm.object_position()]
+            self.places = [arm.objects[0].position]
 
         def look(self, arm: MujocoArm) -> None:
-            self.places.append(arm.object_position())
+            self.places.append(arm.objects[0].position)
 
     odds, beside = {"push": 1.0, "place": 1.0}, 0
     config = PlayConfig(frames=33, wander=0, visit=0, push=0, chain=1.0, odds=odds, shown=1.0, held=0.0)
@@ -253,9 +254,9 @@ def test_an_expert_that_slips_goes_astray_and_does_it_all_the_same(arm: MujocoAr
 def test_a_start_is_over_the_table_with_the_gripper_above_the_object(arm: MujocoArm) -> None:
     generator = np.random.default_rng(0)
     for _ in range(5):
-        place_at_random(arm, CUP, generator)
+        place_at_random(arm, [CUP], generator)
         assert arm.pose()[2] > CUP.height + 0.05
-        assert arm.object_position()[2] == pytest.approx(CUP.height / 2)
+        assert arm.objects[0].position[2] == pytest.approx(CUP.height / 2)
 
 
 def test_the_tasks_are_arm_environments(tasks: dict[str, Any]) -> None:
@@ -263,3 +264,87 @@ def test_the_tasks_are_arm_environments(tasks: dict[str, Any]) -> None:
         assert isinstance(env.unwrapped, ArmEnv)
         assert env.unwrapped.action_spec.low[3:6] == (0.0, 0.0, 0.0)
         assert env.unwrapped.action_spec.high[6] == 1.0
+
+
+def test_two_objects_are_brought_to_their_places_and_further_ones_stay(tasks: dict[str, Any]) -> None:
+    scene = replace(MANIPULATION_SCENE, objects=3, blocks=1)
+    env: Any = gymnasium.make("envs/FrankaTwoObjects-v0", disable_env_checker=True, image_size=48, scene=scene)
+    _, info = env.reset(seed=4)
+    arm = env.unwrapped.mujoco_arm
+    goals, third = env.unwrapped._goal_positions.copy(), arm.objects[2].position
+    assert np.linalg.norm(goals[2] - third) < 0.01
+    assert min(np.linalg.norm(goals[:2] - positions_of(arm)[:2], axis=1)) >= 0.08
+    seen = []
+    for action in env.unwrapped.finish():
+        *_, info = env.step(action)
+        seen.append(info["success"])
+    assert info["success"] and info["stages"] == {"grasped": True, "one placed": True, "both placed": True}
+    assert not any(seen[: len(seen) // 2])  # one in its place is not both
+    np.testing.assert_allclose(arm.objects[2].position, third, atol=0.01)
+    env.close()
+    with pytest.raises(ValueError, match=r"needs 2 object\(s\) to grasp, the scene has 1: set scene.objects to 2"):
+        gymnasium.make("envs/FrankaTwoObjects-v0", disable_env_checker=True, scene=MANIPULATION_SCENE)
+
+
+def test_the_object_that_a_goal_moves_is_the_first_whatever_else_lies_about() -> None:
+    scene = replace(MANIPULATION_SCENE, objects=2, blocks=1)
+    env: Any = gymnasium.make("envs/FrankaPush-v0", disable_env_checker=True, image_size=48, scene=scene)
+    for seed in range(3):
+        env.reset(seed=seed)
+        arm = env.unwrapped.mujoco_arm
+        places = [*positions_of(arm), arm.block_position(0)]
+        apart = [np.linalg.norm((a - b)[:2]) for i, a in enumerate(places) for b in places[:i]]
+        assert min(apart) >= 0.1
+        moved = np.linalg.norm(env.unwrapped._goal_positions - positions_of(arm), axis=1)
+        assert moved[0] >= 0.08 and moved[1] < 0.01
+    env.close()
+
+
+def test_play_takes_each_of_several_objects() -> None:
+    arm = MujocoArm(MujocoArmConfig(replace(MANIPULATION_SCENE, objects=3), 48))
+    taken = set()
+
+    class Hands(Watch):
+        def look(self, arm: MujocoArm) -> None:
+            super().look(arm)
+            held = arm.held()
+            taken.update(() if held is None else (held.id,))
+
+    watch = Hands()
+    config = PlayConfig(frames=33, wander=0, visit=0, push=0, chain=1.0, held=0.5)
+    for seed in range(6):
+        record_episode(arm, config, seed, watch)
+    assert taken == {0, 1, 2}
+    assert watch.events.grasps >= 3
+    arm.close()
+
+
+def test_scenes_vary_within_their_ranges_and_the_same_seed_gives_the_same() -> None:
+    variation = Variation(
+        camera_turn=8.0, camera_distance=0.05, brightness=0.3, objects=(1.0, 1.0, 1.0), blocks=(1.0, 1.0)
+    )
+    target = np.array(MANIPULATION_SCENE.camera_target)
+    arm = np.array(MANIPULATION_SCENE.camera_position) - target
+    scenes = [vary(MANIPULATION_SCENE, variation, np.random.default_rng(seed)) for seed in range(60)]
+    for scene in scenes:
+        other = np.array(scene.camera_position) - target
+        share = np.linalg.norm(other) / np.linalg.norm(arm)
+        assert 0.95 <= share <= 1.05
+        assert np.degrees(np.arccos(other @ arm / np.linalg.norm(other) / np.linalg.norm(arm))) < 8.0 * np.sqrt(2.0)
+        assert 0.7 <= scene.brightness <= 1.3
+        assert scene.table_colour == MANIPULATION_SCENE.table_colour
+    assert {scene.objects for scene in scenes} == {1, 2, 3} and {scene.blocks for scene in scenes} == {0, 1}
+    assert vary(MANIPULATION_SCENE, variation, np.random.default_rng(7)) == scenes[7]
+    still = vary(MANIPULATION_SCENE, Variation(), np.random.default_rng(0))
+    np.testing.assert_allclose(still.camera_position, MANIPULATION_SCENE.camera_position, atol=1e-12)
+    with pytest.raises(ValueError, match="weights are at least 0 and not all 0"):
+        Variation(objects=(0.0,))
+
+
+def test_a_camera_turns_around_its_target() -> None:
+    turned = turned_camera(MANIPULATION_SCENE, azimuth=5.0, elevation=0.0)
+    target = np.array(turned.camera_target)
+    before, after = (np.array(scene.camera_position) - target for scene in (MANIPULATION_SCENE, turned))
+    assert after[2] == pytest.approx(before[2])
+    angle = np.degrees(np.arctan2(after[1], after[0]) - np.arctan2(before[1], before[0]))
+    assert angle == pytest.approx(5.0)

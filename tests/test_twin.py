@@ -200,9 +200,9 @@ time.sleep(60)
 def holding_arm() -> MujocoArm:
     """An arm with a cup in its hand."""
     arm = MujocoArm(MujocoArmConfig(MANIPULATION_SCENE, image_size=64))
-    place_at_random(arm, HELD_OUT_OBJECTS[0], np.random.default_rng(0))
+    place_at_random(arm, [HELD_OUT_OBJECTS[0]], np.random.default_rng(0))
     perform(arm, lift, np.array([0.5, 0.0, 0.15]))
-    assert arm.holding()
+    assert arm.held()
     return arm
 
 
@@ -212,7 +212,7 @@ def test_an_object_stays_in_the_twins_hand_until_it_opens(holding_arm: MujocoArm
     safe = SafeArm(twin)
     target = safe.observe().pose + np.array([0.0, 0.06, 0.05, 0, 0, 0, 0])
     lead(safe, target)
-    held_there = holding_arm.holding()
+    held_there = holding_arm.held() is not None
     target[6] = 0.0
 
     def open_hand() -> bool:

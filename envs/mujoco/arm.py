@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from envs.mujoco.objects import BODY, ObjectInstance, shape_object
+from envs.mujoco.objects import SceneObject, touched_by
 from envs.mujoco.scene import CAMERA, FINGER_TRAVEL, HOME, TCP_SITE, SceneConfig, build_scene
 from envs.mujoco.state import put_state, take_state
 from envs.pose import euler_from_matrix, matrix_from_euler
@@ -68,6 +68,9 @@ class MujocoArm:
     Fingers that both touch an object hold on to it, as a force-controlled gripper does: they squeeze (0.15 of their
     travel tighter than where they are) until a command opens them by more than 0.1. So an action, a difference of
     measured poses, of 0 means the same in the hand as anywhere else: nothing changes.
+
+    Attributes:
+        objects: The scene's objects, by their numbers (simulation only).
     """
 
     def __init__(self, config: MujocoArmConfig | None = None) -> None:
@@ -78,7 +81,7 @@ class MujocoArm:
         self.data = mujoco.MjData(self.model)
         self._fingers = [self.model.body(name).id for name in ("finger_left", "finger_right")]
         self._kinematics = _InverseKinematics(self.model)
-        self.instance: ObjectInstance | None = None  # what the scene's object is
+        self.objects = tuple(SceneObject(self.model, self.data, id) for id in range(self.config.scene.objects))
         self._renderers: dict[int, mujoco.Renderer] = {}
         self.reset()
 
@@ -172,36 +175,19 @@ class MujocoArm:
         """Returns a block's centre [m]: privileged, for tasks and scripted play."""
         return self.data.body(f"block{index}").xpos.copy()
 
-    def place_object(self, instance: ObjectInstance, position: Float[np.ndarray, "3"], yaw: float = 0.0) -> None:
-        """Makes the scene's object that instance, at rest with its centre at (x, y, z) [m] (simulation only)."""
-        self.set_instance(instance)
-        joint = self.data.joint(BODY)
-        joint.qpos[:] = (*position, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
-        joint.qvel[:] = 0
-        mujoco.mj_forward(self.model, self.data)
-
-    def set_instance(self, instance: ObjectInstance) -> None:
-        """Makes the scene's object that instance, wherever it is (simulation only)."""
-        self.instance = instance
-        shape_object(self.model, instance)
-
-    def object_position(self) -> Float[np.ndarray, "3"]:
-        """Returns the centre of the scene's object [m]: privileged, for tasks and scripted play."""
-        return self.data.body(BODY).xpos.copy()
-
-    def holding(self) -> bool:
-        """Returns whether both fingers touch the scene's object and it touches nothing that stands: privileged."""
-        return self.gripping() and not self._touch(self.model.body(BODY).id, 0)
+    def held(self) -> SceneObject | None:
+        """Returns the object that both fingers touch and that touches nothing that stands, if any: privileged."""
+        gripped = self._gripped()
+        return next((one for one in self.objects if one.body in gripped and not one.on_something), None)
 
     def gripping(self) -> bool:
         """Returns whether both fingers touch one and the same loose thing: privileged."""
-        left, right = (self._touched_by(finger) for finger in self._fingers)
-        return bool((left & right) - {0})
+        return bool(self._gripped())
 
-    def touching_object(self) -> bool:
-        """Returns whether hand or fingers touch the scene's object: privileged."""
-        thing = self.model.body(BODY).id
-        return any(self._touch(part, thing) for part in (*self._fingers, self.model.body("hand").id))
+    def touching(self, thing: SceneObject) -> bool:
+        """Returns whether hand or fingers touch an object: privileged."""
+        hand = (*self._fingers, self.model.body("hand").id)
+        return any(part in touched_by(self.model, self.data, thing.body) for part in hand)
 
     def snapshot(self) -> Float[np.ndarray, "n"]:
         """Returns the whole state of the simulation, for `restore` (simulation only)."""
@@ -219,13 +205,10 @@ class MujocoArm:
         opening = (self.data.joint("finger_left").qpos[0] + self.data.joint("finger_right").qpos[0]) / 2
         return float(np.clip(1.0 - opening / FINGER_TRAVEL, 0.0, 1.0))
 
-    def _touched_by(self, body: int) -> set[int]:
-        """Returns the bodies that touch a body."""
-        pairs = self.model.geom_bodyid[self.data.contact.geom]  # (contacts, 2)
-        return set(pairs[pairs[:, 0] == body, 1].tolist()) | set(pairs[pairs[:, 1] == body, 0].tolist())
-
-    def _touch(self, body: int, other: int) -> bool:
-        return other in self._touched_by(body)
+    def _gripped(self) -> set[int]:
+        """Returns the bodies that both fingers touch, less what stands."""
+        left, right = (touched_by(self.model, self.data, finger) for finger in self._fingers)
+        return (left & right) - {0}
 
 
 class _InverseKinematics:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from envs.mujoco.arm import DOWN, MujocoArm
+from envs.mujoco.objects import SceneObject
 from envs.pose import compose, difference
 
 Vector = Float[np.ndarray, "3"]
@@ -47,7 +48,7 @@ class Sight:
         height: Of the object [m].
         width: Of the object [m].
         held: Whether it is in the hand and off the table.
-        gripped: Whether both fingers touch it.
+        gripped: Whether both fingers touch something.
     """
 
     hand: Vector
@@ -62,11 +63,12 @@ class Sight:
 Skill = Callable[[Sight, Vector], Action]
 
 
-def look(arm: MujocoArm) -> Sight:
-    """Returns what an expert goes by in a scene whose object has been placed."""
-    assert arm.instance is not None
-    pose, size = arm.pose(), (arm.instance.height, arm.instance.width)
-    return Sight(pose[:3], float(pose[6]), arm.object_position(), *size, arm.holding(), arm.gripping())
+def look(arm: MujocoArm, thing: SceneObject | None = None) -> Sight:
+    """Returns what an expert goes by, about an object that has been placed; None for the scene's first."""
+    thing = thing or arm.objects[0]
+    assert thing.instance is not None
+    pose, size = arm.pose(), (thing.instance.height, thing.instance.width)
+    return Sight(pose[:3], float(pose[6]), thing.position, *size, arm.held() is thing, arm.gripping())
 
 
 def is_done(skill: Skill, sight: Sight, goal: Vector) -> bool:
@@ -80,16 +82,26 @@ def is_done(skill: Skill, sight: Sight, goal: Vector) -> bool:
     return sight.held and bool(np.linalg.norm(sight.thing - goal) < 0.008)
 
 
-def perform(arm: MujocoArm, skill: Skill, goal: Vector, max_steps: int = 30) -> None:
+def perform(arm: MujocoArm, skill: Skill, goal: Vector, max_steps: int = 30, thing: SceneObject | None = None) -> None:
     """Does a skill in the simulation until it is done, for `max_steps` actions at most."""
-    for action in do(arm, skill, goal, max_steps):
+    for action in do(arm, skill, goal, max_steps, thing):
         act(arm, action)
 
 
-def do(arm: MujocoArm, skill: Skill, goal: Vector, max_steps: int = 30) -> Iterator[Action]:
-    """Yields a skill's actions, each from where things are by then, until it is done or `max_steps` are taken."""
+def do(
+    arm: MujocoArm, skill: Skill, goal: Vector, max_steps: int = 30, thing: SceneObject | None = None
+) -> Iterator[Action]:
+    """Yields a skill's actions, each from where things are by then, until it is done or `max_steps` are taken.
+
+    Args:
+        arm: In whose simulation.
+        skill: What to do.
+        goal: Where it leads to [m].
+        max_steps: Actions at most.
+        thing: With which object; None for the scene's first.
+    """
     for _ in range(max_steps):
-        sight = look(arm)
+        sight = look(arm, thing)
         if is_done(skill, sight, goal):
             return
         yield skill(sight, goal)

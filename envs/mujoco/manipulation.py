@@ -1,12 +1,13 @@
-"""Tasks with an object: push it, grasp it, reach with it, pick and place it.
+"""Tasks with objects: push one, grasp it, reach with it, pick and place it, rearrange two.
 
-Goal images are what a scripted expert (`envs.mujoco.expert`) brings about from the same start with the same object; the
+Goal images are what a scripted expert (`envs.mujoco.expert`) brings about from the same start with the same objects; the
 start is then put back. The objects are held-out instances that no recorded play shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from jaxtyping import Float
 
 from envs.arm import as_dict
 from envs.mujoco.arm import DOWN, MujocoArm, arm_action_spec
+from envs.mujoco.events import positions_of
 from envs.mujoco.expert import Action, Sight, Skill, carry, do, lift, look, perform, place, push
-from envs.mujoco.objects import HELD_OUT_OBJECTS, ObjectInstance, sample_object
+from envs.mujoco.objects import HELD_OUT_OBJECTS, ObjectInstance, SceneObject, sample_object
 from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
 from envs.mujoco.tasks import MIN_DISTANCE, SUCCESS_DISTANCE, WORKSPACE_HIGH, WORKSPACE_LOW, TaskEnv
 from envs.spec import ActionSpec, Observation
@@ -34,6 +36,11 @@ CARRY_LOW, CARRY_HIGH = 0.08, 0.24
 _OVER_GOAL = np.array([0.0, 0.0, 0.07])  # m: where an object is held before it is placed
 _TRIES = 50  # starts drawn until there is one that the expert can do
 _GOAL_ERROR = 0.02  # m: how well the expert must have done
+_APART = 0.10  # m between the centres of things on the table: an open gripper goes between them
+_STILL = 0.01  # m: how far what a task does not move may have been moved by its expert
+
+Way = tuple[Skill, Position, SceneObject]
+"""Something for the expert to do: a skill, where it leads to, with which object."""
 
 
 def manipulation_action_spec() -> ActionSpec:
@@ -49,8 +56,14 @@ class ManipulationEnv(TaskEnv):
     ``reset`` gives ``info["goal"]``, an observation dict, or subgoals in their order, ``info["goals"]``. Privileged are
     ``info["distance"]`` of the object from its goal [m], ``info["held"]``, ``info["stages"]`` (what has happened so
     far) and ``info["success"]``. An object starts and ends anywhere in 0.26 x 0.36 m of the table, at least 8 cm from
-    its goal, a gripper anywhere above it.
+    its goal, a gripper anywhere above it. A scene's further objects and its cubes lie about, 10 cm apart, and stay
+    where they are in the goal image: which object is meant is what has moved there.
+
+    Attributes:
+        moved: How many of the scene's objects, the first ones, the task moves.
     """
+
+    moved = 1
 
     def __init__(
         self,
@@ -67,28 +80,33 @@ class ManipulationEnv(TaskEnv):
             render_mode: "rgb_array" or None.
             render_size: Edge of what ``render`` returns [pixels].
             scene: Another camera or table; None for `MANIPULATION_SCENE`.
-            objects: One of them is drawn at each reset.
+            objects: What the scene's objects may be, drawn at each reset.
 
         Raises:
-            ValueError: If the scene has no object.
+            ValueError: If the scene has too few objects.
         """
-        scene = scene or MANIPULATION_SCENE
-        if not scene.graspable:
-            raise ValueError("a manipulation task needs an object to grasp: set scene.graspable to true")
+        scene = scene or replace(MANIPULATION_SCENE, objects=self.moved)
+        if scene.objects < self.moved:
+            raise ValueError(
+                f"this manipulation task needs {self.moved} object(s) to grasp, the scene has {scene.objects}: "
+                f"set scene.objects to {self.moved} or more"
+            )
         self._objects = tuple(objects)
-        self._goal_position = np.zeros(3)
+        self._goal_positions = np.zeros((scene.objects, 3))
         self._stages: dict[str, bool] = {}
         super().__init__(manipulation_action_spec(), scene, image_size, render_mode, render_size)
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
         arm = self.mujoco_arm
         for _ in range(_TRIES):
-            place_at_random(arm, sample_object(self._objects, self.np_random), self.np_random)
+            instances = [sample_object(self._objects, self.np_random) for _ in arm.objects]
+            place_at_random(arm, instances, self.np_random)
             self._prepare()
-            before, start = arm.snapshot(), arm.object_position()
+            before, start = arm.snapshot(), positions_of(arm)
             goals = self._make_goals()
-            self._goal_position = arm.object_position()
-            done = goals and np.linalg.norm(self._goal_position - start) >= MIN_DISTANCE
+            self._goal_positions = positions_of(arm)
+            ways = np.linalg.norm(self._goal_positions - start, axis=1)
+            done = goals and (ways[: self.moved] >= MIN_DISTANCE).all() and (ways[self.moved :] < _STILL).all()
             arm.restore(before)
             if done:
                 self._stages = {}
@@ -103,19 +121,19 @@ class ManipulationEnv(TaskEnv):
         """Brings about the goal and returns it with the subgoals before it; empty if the expert failed."""
         raise NotImplementedError
 
-    def _do(self, skill: Skill, goal: Position) -> Sight:
-        """Lets the expert do something and returns what it sees then."""
-        perform(self.mujoco_arm, skill, goal)
-        return look(self.mujoco_arm)
+    def _do(self, skill: Skill, goal: Position, thing: SceneObject | None = None) -> Sight:
+        """Lets the expert do something, with the first object unless told, and returns what it sees then."""
+        perform(self.mujoco_arm, skill, goal, thing=thing)
+        return look(self.mujoco_arm, thing)
 
     def finish(self) -> Iterator[Action]:
         """Yields what the expert does next, wherever things are by now, until the goal is reached: privileged."""
-        for skill, goal in self._ways():
-            yield from do(self.mujoco_arm, skill, goal)
+        for skill, goal, thing in self._ways():
+            yield from do(self.mujoco_arm, skill, goal, thing=thing)
 
-    def _ways(self) -> list[tuple[Skill, Position]]:
-        """Returns the skills that lead to the goal from where things are, each with where it leads to."""
-        return [(lift, self._goal_position)]
+    def _ways(self) -> list[Way]:
+        """Returns what leads to the goal from where things are."""
+        return [(lift, self.goal_position, self.mujoco_arm.objects[0])]
 
     def _held_at(self, position: Position, skill: Skill) -> list[Observation]:
         """Returns what is seen when the expert holds the object at a position; nothing if it does not get there."""
@@ -125,15 +143,18 @@ class ManipulationEnv(TaskEnv):
 
     @property
     def goal_position(self) -> Position:
-        """Where the object's centre is in the last goal image (3,) [m]: privileged."""
-        return self._goal_position.copy()
+        """Where the first object's centre is in the last goal image (3,) [m]: privileged."""
+        return self._goal_positions[0].copy()
 
     def _report(self, observation: Observation) -> dict[str, Any]:
-        arm = self.mujoco_arm
-        distance, held = float(np.linalg.norm(arm.object_position() - self._goal_position)), arm.holding()
+        distance, held = float(self._distances().max()), self.mujoco_arm.held() in self.mujoco_arm.objects[: self.moved]
         self._stages = {name: self._stages.get(name, False) or now for name, now in self._stage(distance, held).items()}
         success = distance < SUCCESS_DISTANCE and self._hand_is_right(held)
         return {"distance": distance, "held": held, "stages": self._stages, "success": success}
+
+    def _distances(self) -> Float[np.ndarray, "moved"]:
+        """Returns how far each object that the task moves is from its goal [m]."""
+        return np.linalg.norm(positions_of(self.mujoco_arm) - self._goal_positions, axis=1)[: self.moved]
 
     def _stage(self, distance: float, held: bool) -> dict[str, bool]:
         """Returns what of the task is so now, by name."""
@@ -148,15 +169,17 @@ class FrankaPushEnv(ManipulationEnv):
     """Push the object over the table to where the goal image shows it. Success: within 4 cm."""
 
     def _make_goals(self) -> list[Observation]:
-        goal = np.array([*self.np_random.uniform(OBJECT_LOW, OBJECT_HIGH), self.mujoco_arm.object_position()[2]])
+        start = self.mujoco_arm.objects[0].position
+        goal = np.array([*self.np_random.uniform(OBJECT_LOW, OBJECT_HIGH), start[2]])
         seen = self._do(push, goal)
         return [self.mujoco_arm.observe()] if np.linalg.norm(seen.thing - goal) < _GOAL_ERROR else []
 
-    def _ways(self) -> list[tuple[Skill, Position]]:
-        return [(push, self._goal_position)]
+    def _ways(self) -> list[Way]:
+        return [(push, self.goal_position, self.mujoco_arm.objects[0])]
 
     def _stage(self, distance: float, held: bool) -> dict[str, bool]:
-        return {"touched": self.mujoco_arm.touching_object(), "near": distance < SUCCESS_DISTANCE}
+        arm = self.mujoco_arm
+        return {"touched": arm.touching(arm.objects[0]), "near": distance < SUCCESS_DISTANCE}
 
     def _hand_is_right(self, held: bool) -> bool:
         return True
@@ -166,7 +189,7 @@ class FrankaGraspEnv(ManipulationEnv):
     """Grasp the object and lift it to where the goal image shows it. Success: held there, within 4 cm, at the end."""
 
     def _make_goals(self) -> list[Observation]:
-        lifted = self.mujoco_arm.object_position() + np.array([0.0, 0.0, self.np_random.uniform(0.09, 0.15)])
+        lifted = self.mujoco_arm.objects[0].position + np.array([0.0, 0.0, self.np_random.uniform(0.09, 0.15)])
         return self._held_at(lifted, lift)
 
 
@@ -177,7 +200,7 @@ class FrankaReachWithObjectEnv(ManipulationEnv):
         self._do(lift, sample_carry(self.np_random))
 
     def _make_goals(self) -> list[Observation]:
-        return self._held_at(sample_carry(self.np_random), carry) if self.mujoco_arm.holding() else []
+        return self._held_at(sample_carry(self.np_random), carry) if self.mujoco_arm.held() else []
 
 
 class FrankaPickPlaceEnv(ManipulationEnv):
@@ -187,7 +210,7 @@ class FrankaPickPlaceEnv(ManipulationEnv):
     """
 
     def _make_goals(self) -> list[Observation]:
-        start = self.mujoco_arm.object_position()
+        start = self.mujoco_arm.objects[0].position
         goal = np.array([*self.np_random.uniform(OBJECT_LOW, OBJECT_HIGH), start[2]])
         grasped = self._held_at(start + _OVER_GOAL, lift)
         near = grasped and self._held_at(goal + _OVER_GOAL, carry)
@@ -197,26 +220,80 @@ class FrankaPickPlaceEnv(ManipulationEnv):
         good = not seen.gripped and np.linalg.norm(seen.thing - goal) < _GOAL_ERROR
         return [*grasped, *near, self.mujoco_arm.observe()] if good else []
 
-    def _ways(self) -> list[tuple[Skill, Position]]:
-        off = float(np.linalg.norm(self.mujoco_arm.object_position() - self._goal_position))
-        if off < _GOAL_ERROR and not self.mujoco_arm.gripping():
+    def _ways(self) -> list[Way]:
+        return self._placing(0)
+
+    def _placing(self, number: int) -> list[Way]:
+        """Returns how one of the objects gets to its place and is let go of there."""
+        thing, goal = self.mujoco_arm.objects[number], self._goal_positions[number]
+        if np.linalg.norm(thing.position - goal) < _GOAL_ERROR and not self.mujoco_arm.gripping():
             return []
-        return [(lift, self._goal_position + _OVER_GOAL), (place, self._goal_position)]
+        return [(lift, goal + _OVER_GOAL, thing), (place, goal, thing)]
 
     def _stage(self, distance: float, held: bool) -> dict[str, bool]:
-        over = float(np.linalg.norm(self.mujoco_arm.object_position()[:2] - self._goal_position[:2]))
+        over = float(np.linalg.norm(self.mujoco_arm.objects[0].position[:2] - self.goal_position[:2]))
         return {"grasped": held, "near": held and over < SUCCESS_DISTANCE, "placed": distance < SUCCESS_DISTANCE}
 
     def _hand_is_right(self, held: bool) -> bool:
         return not self.mujoco_arm.gripping()
 
 
-def place_at_random(arm: MujocoArm, instance: ObjectInstance, generator: np.random.Generator) -> None:
-    """Puts the object anywhere on the table and the open gripper anywhere above it, at rest."""
+class FrankaTwoObjectsEnv(FrankaPickPlaceEnv):
+    """Put two objects somewhere else on the table, by one goal image: both in their places.
+
+    Success: both within 4 cm of where it shows them, and let go of.
+    """
+
+    moved = 2
+
+    def _make_goals(self) -> list[Observation]:
+        arm, taken = self.mujoco_arm, [one.position[:2] for one in self.mujoco_arm.objects]
+        for number, thing in enumerate(arm.objects[: self.moved]):
+            goal = np.array([*_free_place(taken, self.np_random), thing.position[2]])
+            taken.append(goal[:2])
+            self._goal_positions[number] = goal
+        for number, thing in enumerate(arm.objects[: self.moved]):
+            for skill, goal, _ in self._placing(number):
+                self._do(skill, goal, thing)
+        good = not arm.gripping() and (self._distances() < _GOAL_ERROR).all()
+        return [arm.observe()] if good else []
+
+    def _ways(self) -> list[Way]:
+        return [way for number in range(self.moved) for way in self._placing(number)]
+
+    def _stage(self, distance: float, held: bool) -> dict[str, bool]:
+        placed = np.count_nonzero(self._distances() < SUCCESS_DISTANCE)
+        return {"grasped": held, "one placed": placed >= 1, "both placed": placed == self.moved}
+
+
+def place_at_random(arm: MujocoArm, instances: Sequence[ObjectInstance], generator: np.random.Generator) -> None:
+    """Puts objects and cubes anywhere on the table, apart, and the open gripper anywhere above them, at rest.
+
+    Args:
+        arm: In whose scene.
+        instances: What the scene's objects are, one each.
+        generator: Of all that is random.
+    """
     arm.reset()
     arm.set_pose(np.array([*generator.uniform(START_LOW, WORKSPACE_HIGH), *DOWN, 0.0]))
-    on_table = np.array([*generator.uniform(OBJECT_LOW, OBJECT_HIGH), instance.height / 2])
-    arm.place_object(instance, on_table, float(generator.uniform(-np.pi, np.pi)))
+    taken: list[Float[np.ndarray, "2"]] = []
+    for thing, instance in zip(arm.objects, instances, strict=True):
+        taken.append(_free_place(taken, generator))
+        on_table = np.array([*taken[-1], instance.height / 2])
+        thing.place(instance, on_table, float(generator.uniform(-np.pi, np.pi)))
+    for index in range(arm.config.scene.blocks):
+        taken.append(_free_place(taken, generator))
+        arm.set_block(index, taken[-1], float(generator.uniform(-np.pi, np.pi)))
+
+
+def _free_place(taken: Sequence[Float[np.ndarray, "2"]], generator: np.random.Generator) -> Float[np.ndarray, "2"]:
+    """Returns a place on the table (x, y) [m] that is apart from those that are taken, if there is one."""
+    place = generator.uniform(OBJECT_LOW, OBJECT_HIGH)
+    for _ in range(_TRIES):
+        if all(np.linalg.norm(place - other) >= _APART for other in taken):
+            break
+        place = generator.uniform(OBJECT_LOW, OBJECT_HIGH)
+    return place
 
 
 def sample_carry(generator: np.random.Generator) -> Position:

@@ -1,4 +1,4 @@
-"""The object that is manipulated: one free body that can be any box or cup of a catalogue.
+"""The objects that are manipulated: free bodies that can each be any box or cup of a catalogue.
 
 Instances differ in kind, size and colour. Those that data is recorded with and those that are held out share no
 combination of size and colour.
@@ -12,10 +12,16 @@ from typing import Literal
 
 import mujoco
 import numpy as np
+from jaxtyping import Float
 
 Kind = Literal["box", "cup"]
-BODY = "object"
-_GEOMS = ("object_box", "object_cup", "object_mouth")
+Position = Float[np.ndarray, "3"]
+
+MOST = 6
+"""Objects that a scene has at most."""
+
+_MATERIAL = "object"
+_SHAPES = ("box", "cup", "mouth")
 _DEPTH = 0.004  # half the height of the dark disc that is a cup's mouth [m]
 _HIDDEN = 0.001  # half-size of the shapes that an instance does not use [m]
 
@@ -96,16 +102,71 @@ HELD_OUT_OBJECTS = _make_objects(_NEW_SIZES, (*_NEW_COLOURS.values(), _COLOURS["
 """What is only met in evaluation: sizes between those of the training objects, half of them in new colours."""
 
 
-def add_object(spec: mujoco.MjSpec, contact: int, collides: int) -> None:
-    """Adds the free body, damped and in soft contact so that a clumsy push never shoots it away."""
-    body = spec.worldbody.add_body(name=BODY, pos=(0.5, 0.0, 0.03))
-    joint = body.add_freejoint(name=BODY)
+class SceneObject:
+    """One object of a compiled scene: what it is, where it lies, who touches it. Privileged, in simulation only.
+
+    Attributes:
+        id: Its number in the scene, from 0.
+        instance: What it is; None until it is placed.
+    """
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, id: int) -> None:
+        self.id = id
+        self.instance: ObjectInstance | None = None
+        self.body: int = model.body(_name(id)).id
+        self._model, self._data = model, data
+
+    def become(self, instance: ObjectInstance) -> None:
+        """Makes it that instance, wherever it is."""
+        self.instance = instance
+        _shape(self._model, self.id, instance)
+
+    def place(self, instance: ObjectInstance, position: Position, yaw: float = 0.0) -> None:
+        """Makes it that instance, at rest with its centre at (x, y, z) [m], turned by yaw [rad]."""
+        self.become(instance)
+        joint = self._data.joint(_name(self.id))
+        joint.qpos[:] = (*position, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
+        joint.qvel[:] = 0
+        mujoco.mj_forward(self._model, self._data)
+
+    @property
+    def position(self) -> Position:
+        """Its centre (3,) [m]."""
+        return self._data.body(_name(self.id)).xpos.copy()
+
+    @property
+    def on_something(self) -> bool:
+        """Whether it touches what stands: the table, or a wall."""
+        return 0 in touched_by(self._model, self._data, self.body)
+
+
+def touched_by(model: mujoco.MjModel, data: mujoco.MjData, body: int) -> set[int]:
+    """Returns the bodies that touch a body; 0 is all that stands."""
+    pairs = model.geom_bodyid[data.contact.geom]  # (contacts, 2)
+    return set(pairs[pairs[:, 0] == body, 1].tolist()) | set(pairs[pairs[:, 1] == body, 0].tolist())
+
+
+def add_objects(spec: mujoco.MjSpec, count: int, contact: int, collides: int) -> None:
+    """Adds free bodies, as `SceneObject` finds them in the compiled scene."""
+    if count:
+        spec.add_material(name=_MATERIAL, emission=0.35)  # seen in the hand's shadow too
+    for id in range(count):
+        _add_object(spec, id, contact, collides)
+
+
+def _name(id: int) -> str:
+    return f"object{id}"
+
+
+def _add_object(spec: mujoco.MjSpec, id: int, contact: int, collides: int) -> None:
+    """Adds one free body, damped and in soft contact so that a clumsy push never shoots it away."""
+    body = spec.worldbody.add_body(name=_name(id), pos=(0.5, 0.1 * id, 0.03))
+    joint = body.add_freejoint(name=_name(id))
     joint.damping = (0.02, 0.0, 0.0)
     body.mass, body.inertia, body.ipos, body.explicitinertial = 0.12, (6e-5, 6e-5, 6e-5), (0.0, 0.0, 0.0), True
-    box, cup, mouth = _GEOMS
-    spec.add_material(name=BODY, emission=0.35)  # seen in the hand's shadow too
+    box, cup, mouth = (f"{_name(id)}_{shape}" for shape in _SHAPES)
     solid = {
-        "material": BODY,
+        "material": _MATERIAL,
         "contype": contact, "conaffinity": collides, "friction": (0.8, 0.02, 0.001), "solref": (0.01, 1.0), "condim": 4,
     }  # fmt: skip
     # compiled at the largest size there is: the hierarchy of bounds that collision detection goes by stays as it is
@@ -117,9 +178,9 @@ def add_object(spec: mujoco.MjSpec, contact: int, collides: int) -> None:
     )  # fmt: skip
 
 
-def shape_object(model: mujoco.MjModel, instance: ObjectInstance) -> None:
-    """Makes the body of a compiled scene that instance."""
-    box, cup, mouth = (model.geom(name).id for name in _GEOMS)
+def _shape(model: mujoco.MjModel, id: int, instance: ObjectInstance) -> None:
+    """Makes an object of a compiled scene that instance."""
+    box, cup, mouth = (model.geom(f"{_name(id)}_{shape}").id for shape in _SHAPES)
     radius, half = instance.width / 2, instance.height / 2
     is_box = instance.kind == "box"
     _resize(model, box, (radius, radius, half) if is_box else (_HIDDEN,) * 3)

@@ -5,9 +5,9 @@ A behaviour is a generator of 7-D actions for one episode, looking at the simula
 - ``wander``: smooth random motion, an AR(1) velocity that bounces off the workspace's sides.
 - ``visit``: straight to one random place after another, each axis at its own bounded speed.
 - ``push``: descend beside a block and push through it.
-- ``chain``: what an expert (`envs.mujoco.expert`) does with the object, one thing after another, each to a random
+- ``chain``: what an expert (`envs.mujoco.expert`) does with the objects, one thing after another, each to a random
   place and more or less shakily: push, lift, carry, place, drop, reach for something else.
-- ``fumble``: random motion close to the object, in which the gripper opens and closes.
+- ``fumble``: random motion close to one of the objects, in which the gripper opens and closes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
 from envs.mujoco.events import Watch
 from envs.mujoco.expert import SKILLS, do, lift, perform, reach, upright
 from envs.mujoco.manipulation import place_at_random, sample_carry
-from envs.mujoco.objects import TRAINING_OBJECTS, sample_object
+from envs.mujoco.objects import TRAINING_OBJECTS, SceneObject, sample_object
 from envs.mujoco.scene import SceneConfig
 from envs.mujoco.tasks import sample_block
 from envs.pose import compose
@@ -118,13 +118,13 @@ def record_episode(arm: MujocoArm, config: PlayConfig, seed: int, watch: Watch |
         arm: The simulated arm; it is reset.
         config: What play is like.
         seed: Seed of everything random in the episode.
-        watch: Counts what happens to the object; None for nobody.
+        watch: Counts what happens to the objects; None for nobody.
 
     Raises:
         ValueError: If a behaviour needs an object and the scene has none.
     """
-    if (config.chain or config.fumble) and not arm.config.scene.graspable:
-        raise ValueError("chain and fumble need an object: set scene.graspable to true, or their weights to 0")
+    if (config.chain or config.fumble) and not arm.objects:
+        raise ValueError("chain and fumble need an object: set scene.objects to 1 or more, or their weights to 0")
     generator = np.random.default_rng(seed)
     name = str(generator.choice(list(BEHAVIOURS), p=np.array(config.weights) / sum(config.weights)))
     _reset(arm, config, generator)
@@ -146,7 +146,7 @@ def drive(
         arm: The simulated arm, where the episode begins.
         choose: Returns the next action from what was seen last; it is clipped to the arm's bounds.
         frames: To see, one more than actions.
-        watch: Counts what happens to the object.
+        watch: Counts what happens to the objects.
     """
     driver = SafeArm(arm)
     observations = [driver.observe()]
@@ -174,19 +174,19 @@ def make_play_arm(image_size: int, scene: SceneConfig | None = None) -> MujocoAr
 
 
 def _reset(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -> None:
-    """Places blocks, object and arm at random."""
+    """Places blocks, objects and arm at random."""
     arm.reset()
-    for index in range(arm.config.scene.blocks):
+    for index in range(0 if arm.objects else arm.config.scene.blocks):
         arm.set_block(index, *sample_block(generator))
     start = generator.uniform(config.low, config.high)
     start[2] = max(start[2], 0.08)  # above the blocks
-    if not arm.config.scene.graspable:
+    if not arm.objects:
         arm.set_pose(np.array([*start, *DOWN, 0.0]))
         return
-    instance = sample_object(TRAINING_OBJECTS, generator)
-    place_at_random(arm, instance, generator)
+    instances = [sample_object(TRAINING_OBJECTS, generator) for _ in arm.objects]
+    place_at_random(arm, instances, generator)
     if generator.random() < config.held:
-        perform(arm, lift, sample_carry(generator))
+        perform(arm, lift, sample_carry(generator), thing=_any_object(arm, generator))
     else:
         arm.set_pose(np.array([*start, *DOWN, float(generator.integers(2))]))
 
@@ -243,53 +243,54 @@ def _push(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) ->
 
 def _chain(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
     while True:
-        names = _IN_HAND if arm.holding() else _ON_TABLE
+        thing = arm.held() or _any_object(arm, generator)
+        names = _IN_HAND if arm.held() else _ON_TABLE
         odds = np.array([config.odds.get(name, 0.0) for name in names])
         name = str(generator.choice(names, p=odds / odds.sum()))
         noise = float(generator.choice(config.shaky)) * config.max_translation
         if name == "drop":
             yield np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
             continue
-        skill, goal = SKILLS[name], _skill_goal(name, arm, config, generator)
+        skill, goal = SKILLS[name], _skill_goal(name, thing, config, generator)
         shown = name == "push" and config.shown > 0 and generator.random() < config.shown
         steps = int(generator.integers(*_SHOWN_STEPS, endpoint=True)) if shown else _SKILL_STEPS
-        for action in do(arm, skill, goal, steps):
+        for action in do(arm, skill, goal, steps, thing):
             slipped = config.slips > 0 and generator.random() < config.slips
             astray = 0.5 * config.max_translation if slipped else noise
             action[:3] += generator.normal(0.0, astray, 3) if astray else 0.0
             yield action
         if shown:
-            yield from show(arm, generator)
+            yield from show(arm, thing, generator)
         for _ in range(int(generator.integers(3))):
             yield np.zeros(7)
 
 
-def show(arm: MujocoArm, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
-    """Yields an expert's way straight up, and from there to the object and to a random place with it.
+def show(arm: MujocoArm, thing: SceneObject, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
+    """Yields an expert's way straight up, and from there to an object and to a random place with it.
 
     That the gripper takes the object in the end tells where it lay before, hidden by the hand or not, see
     `world_model.grips`; fingers that open beside it would push it first.
     """
     yield from do(arm, reach, arm.pose()[:3] + _RISE)
-    yield from do(arm, lift, sample_carry(generator))
+    yield from do(arm, lift, sample_carry(generator), thing=thing)
 
 
 def _skill_goal(
-    name: str, arm: MujocoArm, config: PlayConfig, generator: np.random.Generator
+    name: str, thing: SceneObject, config: PlayConfig, generator: np.random.Generator
 ) -> Float[np.ndarray, "3"]:
-    """Returns where a skill should lead to, at random."""
+    """Returns where a skill should lead to with an object, at random."""
     if name == "reach":
         return generator.uniform(config.low, config.high)
     goal = sample_carry(generator)
     if name == "lift" and generator.random() < 0.5:  # hardly ever exactly above: where it ends must not tell where from
-        goal[:2] = arm.object_position()[:2] + generator.normal(0.0, _BESIDE, 2)
+        goal[:2] = thing.position[:2] + generator.normal(0.0, _BESIDE, 2)
     return goal
 
 
 def _fumble(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
-    velocity, closedness = np.zeros(3), 0.0
+    velocity, closedness, thing = np.zeros(3), 0.0, _any_object(arm, generator)
     while True:
-        way = arm.object_position() + np.array([0.0, 0.0, 0.02]) - arm.pose()[:3]
+        way = thing.position + np.array([0.0, 0.0, 0.02]) - arm.pose()[:3]
         velocity = 0.5 * velocity + generator.normal(0.0, 0.5 * config.max_translation, 3)
         pull = np.clip(way, -config.max_translation, config.max_translation)
         step = velocity + (0.4 * pull if np.linalg.norm(pull) > 0.06 else 0.1 * pull)
@@ -298,6 +299,11 @@ def _fumble(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) 
             closedness = float(generator.choice([0.0, 1.0, generator.random()]))
         grip = closedness - arm.pose()[6] if not (arm.gripping() and generator.random() < 0.8) else 0.0
         yield np.array([*(ahead - arm.pose()[:3]), 0.0, 0.0, 0.0, grip])
+
+
+def _any_object(arm: MujocoArm, generator: np.random.Generator) -> SceneObject:
+    """Returns one of the scene's objects; of a single one nothing is drawn."""
+    return arm.objects[int(generator.integers(len(arm.objects)))] if len(arm.objects) > 1 else arm.objects[0]
 
 
 def _speed(config: PlayConfig, generator: np.random.Generator) -> float:

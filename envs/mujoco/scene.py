@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from envs.mujoco.meshes import dress_arm, load_panda
-from envs.mujoco.objects import add_object
+from envs.mujoco.objects import MOST, add_objects
 
 HOME = (0.0, 0.0, 0.0, -np.pi / 2, 0.0, np.pi / 2, np.pi / 4)
 """Joint angles [rad] that every inverse-kinematics solve starts from, so that a pose has one arm configuration."""
@@ -68,12 +68,13 @@ class SceneConfig:
     Attributes:
         blocks: Number of loose cubes.
         block_size: Edge of a cube [m].
-        graspable: Whether there is an object of `envs.mujoco.objects` too.
+        objects: Number of objects of `envs.mujoco.objects`, to be pushed, grasped and placed.
         wall: Height of a wall across the middle of the table [m]; 0 for none.
         camera_position: Camera in the arm's base frame [m].
         camera_target: Point that the camera looks at [m].
         camera_fovy: Vertical field of view [degrees].
         light_direction: Where the light shines to, in the base frame.
+        brightness: Of all light, as a share of the usual.
         table_colour: RGB, 0..1.
         meshes: Real looks by the extra ``meshes``, a download on first use and 10 to 20 times slower to draw. A model
             trained on the primitive shapes does not know them.
@@ -85,12 +86,13 @@ class SceneConfig:
 
     blocks: int = 1
     block_size: float = 0.05
-    graspable: bool = False
+    objects: int = 0
     wall: float = 0.0
     camera_position: tuple[float, float, float] = (1.28, 0.55, 0.84)
     camera_target: tuple[float, float, float] = (0.50, -0.02, 0.18)
     camera_fovy: float = 42.0
     light_direction: tuple[float, float, float] = (0.0, 0.0, -1.0)
+    brightness: float = 1.0
     table_colour: tuple[float, float, float] = (0.56, 0.50, 0.42)
     shadows: bool = True
     meshes: bool = False
@@ -98,6 +100,10 @@ class SceneConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.blocks <= len(_BLOCK_COLOURS):
             raise ValueError(f"blocks must be 0..{len(_BLOCK_COLOURS)}, got {self.blocks}")
+        if not 0 <= self.objects <= MOST:
+            raise ValueError(f"objects must be 0..{MOST}, got {self.objects}")
+        if not 0.1 <= self.brightness <= 2.0:
+            raise ValueError(f"brightness must be 0.1..2 of the usual, got {self.brightness}")
         if not 0.01 <= self.block_size <= 0.07:
             raise ValueError(f"block_size must be 0.01..0.07 m to fit the gripper, got {self.block_size}")
         if not 0.0 <= self.wall <= 0.3:
@@ -105,7 +111,7 @@ class SceneConfig:
 
 
 MANIPULATION_SCENE = SceneConfig(
-    blocks=0, graspable=True, camera_position=(1.35, 0.55, 0.85), camera_target=(0.60, 0.06, 0.24), camera_fovy=30.0,
+    blocks=0, objects=1, camera_position=(1.35, 0.55, 0.85), camera_target=(0.60, 0.06, 0.24), camera_fovy=30.0,
     light_direction=(-0.25, -0.10, -1.0),
 )  # fmt: skip
 """One object to push, grasp and place, seen from nearer, in light that reaches what is under the hand."""
@@ -128,16 +134,15 @@ def build_scene(config: SceneConfig) -> mujoco.MjModel:
     spec.visual.quality.offsamples = 0
     spec.visual.quality.shadowsize = 512
     spec.visual.quality.numslices, spec.visual.quality.numstacks = 16, 8  # half the time of the default 28, 16
-    spec.visual.headlight.ambient = (0.35, 0.35, 0.35)
-    spec.visual.headlight.diffuse = (0.25, 0.25, 0.25)
+    spec.visual.headlight.ambient = (0.35 * config.brightness,) * 3
+    spec.visual.headlight.diffuse = (0.25 * config.brightness,) * 3
     _add_surroundings(spec, config)
     _add_arm(spec)
     if config.meshes:
         dress_arm(spec, load_panda())
     for index in range(config.blocks):
         _add_block(spec, config, index)
-    if config.graspable:
-        add_object(spec, contact=_OBJECT_CONTACT, collides=_ARM_CONTACT | _OBJECT_CONTACT)
+    add_objects(spec, config.objects, contact=_OBJECT_CONTACT, collides=_ARM_CONTACT | _OBJECT_CONTACT)
     if config.wall:
         spec.worldbody.add_geom(
             name="wall", type=mujoco.mjtGeom.mjGEOM_BOX, size=(0.20, 0.01, config.wall / 2),
@@ -152,7 +157,7 @@ def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig) -> None:
     world = spec.worldbody
     world.add_light(
         pos=(0.5, 0.0, 2.0), dir=config.light_direction, type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        castshadow=config.shadows, diffuse=(0.55, 0.55, 0.55), specular=(0.1, 0.1, 0.1),
+        castshadow=config.shadows, diffuse=(0.55 * config.brightness,) * 3, specular=(0.1, 0.1, 0.1),
     )  # fmt: skip
     world.add_geom(
         type=mujoco.mjtGeom.mjGEOM_PLANE, size=(30, 30, 0.1), pos=(0, 0, -0.6), rgba=(0.30, 0.34, 0.38, 1),

@@ -88,10 +88,10 @@ class FrankaReachEnv(TaskEnv):
         start, goal = sample_start_and_goal(self.np_random)
         for index in range(arm.config.scene.blocks):
             arm.set_block(index, *sample_block(self.np_random))
-        if arm.config.scene.graspable:
+        for thing in arm.objects:
             instance = sample_object(HELD_OUT_OBJECTS, self.np_random)
             position, yaw = sample_block(self.np_random)
-            arm.place_object(instance, np.array([*position, instance.height / 2]), yaw)
+            thing.place(instance, np.array([*position, instance.height / 2]), yaw)
         arm.set_pose(np.array([*goal, *DOWN, 0.0]))
         goal_observation = arm.observe()
         self._goal_position = goal_observation.pose[:3].copy()
@@ -119,7 +119,7 @@ def sample_block(generator: np.random.Generator) -> tuple[Float[np.ndarray, "2"]
 
 
 _MANIPULATION = "envs.mujoco.manipulation:Franka{}Env"  # imported when one is made
-for _task in ("Push", "Grasp", "ReachWithObject", "PickPlace"):
+for _task in ("Push", "Grasp", "ReachWithObject", "PickPlace", "TwoObjects"):
     gymnasium.register(id=f"envs/Franka{_task}-v0", entry_point=_MANIPULATION.format(_task))
 gymnasium.register(
     id="envs/FrankaReachWithObjectWall-v0", entry_point=_MANIPULATION.format("ReachWithObject"),

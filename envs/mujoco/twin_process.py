@@ -46,8 +46,8 @@ _FOLLOWING = FollowerConfig(timeout=1.0, stop_after=10.0)  # a busy machine is n
 class TwinProcess:
     """A `MujocoTwin` in a process of its own. See `envs.arm.StreamingArm`.
 
-    `connect` starts it with arm and object as they are placed then, in the scene that the arm's configuration says, and
-    `close` ends it. The `MujocoArm` here never moves: it is the caller's, to place things and to draw goals with.
+    `connect` starts it with arm and objects as they are placed then, in the scene that the arm's configuration says,
+    and `close` ends it. The `MujocoArm` here never moves: it is the caller's, to place things and to draw goals with.
     Set-points and images go through an `envs.remote.arm.RemoteArm`, so a set-point out of reach is a failure, told
     with the next one. When the process dies, `send` and `observe` say so.
     """
@@ -75,7 +75,7 @@ class TwinProcess:
         request = {
             "arm": dump_config(self.arm.config),
             "twin": dump_config(self.config),
-            "object": None if self.arm.instance is None else dump_config(self.arm.instance),
+            "objects": [one.instance and dump_config(one.instance) for one in self.arm.objects],
             "state": self.arm.snapshot().tolist(),
             "token": token,
         }
@@ -141,8 +141,9 @@ def main() -> None:
     threading.excepthook = _end_with_error
     request = json.loads(requests.readline())
     arm = MujocoArm(load_config(MujocoArmConfig, request["arm"]))
-    if request["object"] is not None:
-        arm.set_instance(load_config(ObjectInstance, request["object"]))
+    for one, instance in zip(arm.objects, request["objects"], strict=True):
+        if instance is not None:
+            one.become(load_config(ObjectInstance, instance))
     arm.restore(np.array(request["state"]))
     with closing(MujocoTwin(arm, load_config(TwinConfig, request["twin"]))) as twin:
         twin.connect()
