@@ -81,7 +81,9 @@ class MujocoArm:
         self.data = mujoco.MjData(self.model)
         self._fingers = [self.model.body(name).id for name in ("finger_left", "finger_right")]
         self._kinematics = _InverseKinematics(self.model)
-        self.objects = tuple(SceneObject(self.model, self.data, id) for id in range(self.config.scene.objects))
+        self.objects: tuple[SceneObject, ...] = tuple(
+            SceneObject(self.model, self.data, id) for id in range(self.config.scene.objects)
+        )
         self._renderers: dict[int, mujoco.Renderer] = {}
         self.reset()
 

@@ -1,7 +1,7 @@
 """Tasks with objects: push one, grasp it, reach with it, pick and place it, rearrange two.
 
-Goal images are what a scripted expert (`envs.mujoco.expert`) brings about from the same start with the same objects; the
-start is then put back. The objects are held-out instances that no recorded play shows.
+Goal images are what a scripted expert (`envs.mujoco.expert`) brings about from the same start with the same objects;
+the start is then put back. The objects are held-out instances that no recorded play shows.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class FrankaTwoObjectsEnv(FrankaPickPlaceEnv):
         return [way for number in range(self.moved) for way in self._placing(number)]
 
     def _stage(self, distance: float, held: bool) -> dict[str, bool]:
-        placed = np.count_nonzero(self._distances() < SUCCESS_DISTANCE)
+        placed = int(np.count_nonzero(self._distances() < SUCCESS_DISTANCE))
         return {"grasped": held, "one placed": placed >= 1, "both placed": placed == self.moved}
 
 

@@ -303,7 +303,8 @@ def _fumble(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) 
 
 def _any_object(arm: MujocoArm, generator: np.random.Generator) -> SceneObject:
     """Returns one of the scene's objects; of a single one nothing is drawn."""
-    return arm.objects[int(generator.integers(len(arm.objects)))] if len(arm.objects) > 1 else arm.objects[0]
+    first, *others = arm.objects
+    return arm.objects[int(generator.integers(len(arm.objects)))] if others else first
 
 
 def _speed(config: PlayConfig, generator: np.random.Generator) -> float:
