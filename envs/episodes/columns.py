@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from scipy.spatial import transform
 
 from envs.episodes.episode import DatasetError
+from envs.episodes.motors import from_normalised
 from envs.pose import euler_from_matrix
 
 Columns = Mapping[str, Float[np.ndarray, "T D"]]
@@ -149,32 +151,60 @@ class Gripper:
 
 @dataclass(frozen=True)
 class JointAngles:
-    """Where the positions of an arm's joints are.
+    """Where the positions of an arm's joints are: angle = sign * number * unit + offset.
 
     Attributes:
         key: Column.
         names: Of the joints, in the order of the numbers.
         indices: Of the numbers; None if the column has nothing else.
-        unit: Of the numbers.
+        unit: Of the numbers; normalised is LeRobot's -100..100, which only its calibration file makes angles.
+        signs: 1 or -1 a joint, -1 where its motor turns against the model; None for 1.
+        offsets: Angles of the joints where the numbers are zero [rad]; None for 0.
+        calibration: LeRobot's calibration file of the arm, for normalised numbers.
+        motors: Names of the joints' motors in it; None if they are called as the joints.
+        make: Of the motors: LeRobot negates the normalised numbers of Feetech's whose drive_mode is 1, not Dynamixel's.
 
     Raises:
-        ValueError: If names and indices are not equally many.
+        ValueError: If what is given a joint is not as much as there are names, or unit and calibration do not go
+            together.
     """
 
     key: str
     names: tuple[str, ...]
     indices: tuple[int, ...] | None = None
-    unit: Literal["rad", "deg"] = "rad"
+    unit: Literal["rad", "deg", "normalised"] = "rad"
+    signs: tuple[float, ...] | None = None
+    offsets: tuple[float, ...] | None = None
+    calibration: Path | None = None
+    motors: tuple[str, ...] | None = None
+    make: Literal["feetech", "dynamixel"] = "feetech"
 
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) < len(self.names):
             raise ValueError(f"joints need a name each, all different, got {self.names}")
-        if self.indices is not None and len(self.indices) != len(self.names):
-            raise ValueError(f"{len(self.names)} joints have {len(self.names)} indices, got {self.indices}")
+        for field in ("indices", "signs", "offsets", "motors"):
+            given = getattr(self, field)
+            if given is not None and len(given) != len(self.names):
+                raise ValueError(f"{len(self.names)} joints have {len(self.names)} {field}, got {given}")
+        if self.signs is not None and not set(self.signs) <= {1.0, -1.0}:
+            raise ValueError(f"signs of joints are 1 or -1, got {self.signs}")
+        if (self.unit == "normalised") != (self.calibration is not None):
+            raise ValueError(
+                "joints normalised to -100..100 are angles only by the arm's calibration file: unit: normalised and "
+                f"calibration: FILE.json go together, got unit {self.unit} and calibration {self.calibration}"
+            )
 
     def read(self, columns: Columns) -> Float[np.ndarray, "T joints"]:
         """Returns joint angles [rad]; raises DatasetError naming the column."""
-        return pick(columns, self.key, self.indices, len(self.names)) * _RADIANS[self.unit]
+        values = pick(columns, self.key, self.indices, len(self.names))
+        if self.calibration is None:
+            values = values * _RADIANS[self.unit]
+        else:
+            motors, negated = self.motors or self.names, self.make == "feetech"
+            values = from_normalised(values, motors, self.calibration, negated, repr(self.key))
+        signs = 1.0 if self.signs is None else np.array(self.signs)
+        offsets = 0.0 if self.offsets is None else np.array(self.offsets)
+        return values * signs + offsets
 
 
 @dataclass(frozen=True)

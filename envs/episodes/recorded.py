@@ -17,7 +17,7 @@ from envs.config import dump_config
 from envs.episodes.episode import DatasetError, Episode, check_rows
 from envs.episodes.frames import choose_frames
 from envs.episodes.images import prepare_images, prepared_shape
-from envs.episodes.reading import ForwardKinematics, PoseRule, Reading
+from envs.episodes.reading import ForwardKinematics, Joints, PoseRule, Reading
 from envs.episodes.recordings import Recordings, Rows
 from envs.pose import motion_of
 from envs.spec import ActionSpec
@@ -191,10 +191,13 @@ def _split_shapes(indexed: Mapping[int, _Indexed]) -> tuple[tuple[int, int, int]
 
 
 def _fingerprint(recordings: Recordings, reading: Reading, spec: ActionSpec, indexed: Mapping[int, _Indexed]) -> str:
-    """Returns a hash of the Reading and of all that is kept of the episodes; a robot model counts by its content."""
+    """Returns a hash of the Reading and of all that is kept of the episodes; model and calibration count by content."""
     described = dump_config(reading)
     if isinstance(reading.pose, ForwardKinematics):
         described["pose"]["model"] = hashlib.sha256(reading.pose.model.read_bytes()).hexdigest()
+    if isinstance(reading.pose, ForwardKinematics | Joints) and reading.pose.joints.calibration is not None:
+        calibration = hashlib.sha256(reading.pose.joints.calibration.read_bytes()).hexdigest()
+        described["pose"]["joints"]["calibration"] = calibration
     digest = hashlib.sha256(json.dumps([described, spec.names, spec.units, spec.frame, spec.rate]).encode())
     for episode, name in enumerate(recordings.names):
         digest.update(name.encode() + b"\0" + (indexed[episode].digest if episode in indexed else b"broken"))
