@@ -124,7 +124,7 @@ class OfficialRecipe:
         clips, windows, rate = [], self.trainer.windows, self.dataset.rate
         for episode, start in zip(*windows.locate(numbers), strict=True):
             place, span = self.dataset.places[episode], (windows.frames - 1) * windows.stride + 1
-            frames = decode_frames(place.video_file, place.first_frame(rate) + int(start), span)
+            frames = decode_frames(place.image_file, place.first_frame(rate) + int(start), span)
             clips.append(frames[:: windows.stride])
         return torch.from_numpy(np.stack(clips))
 

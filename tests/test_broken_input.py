@@ -188,7 +188,7 @@ CASES: dict[str, dict[str, Callable[[Path], Path]]] = {
     | CLOCKS
     | {
         "video that is too short": other(film(20), "episode_000000"),
-        "video that is too long": other(film(25), "episode_000000"),
+        "video that is too long": other(film(26), "episode_000000"),
         "video of another size": other(film(24, (40, 40)), "episode_000000"),
         "missing list of episodes": to("episodes.jsonl", delete),
         "list of episodes cut off": to("episodes.jsonl", truncate),

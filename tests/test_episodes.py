@@ -297,7 +297,7 @@ def test_truncated_files_are_named(dataset_root):
 
 def test_video_with_too_few_frames_is_named(dataset_root):
     dataset = read_dataset(dataset_root)
-    dataset.places[1].video_file.write_bytes(encode_frames(make_episode(0).images, 4.0))
+    dataset.places[1].image_file.write_bytes(encode_frames(make_episode(0).images, 4.0))
     with pytest.raises(DatasetError, match=r"file-000\.mp4 has 5 frames, but frames 5 to 13 were asked for"):
         dataset[1]
 
@@ -317,7 +317,7 @@ def test_missing_rows_are_reported(dataset_root):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"codebase_version": "v1.6"}, "codebase_version 'v1.6'; 'v3.0' and 'v2.1' are read"),
+        ({"codebase_version": "v1.6"}, r"older than is read here: v1\.6; read are v2\.0, v2\.1, v3\.0"),
         ({"vjepa_planner": None}, r"carries no ActionSpec .* it has .*features"),
         ({"vjepa_planner": {"action_spec": {"names": ["x"]}}}, "ActionSpec in .* is broken"),
         ({"fps": 15}, "15.0 frames a second, but its ActionSpec 4.0"),

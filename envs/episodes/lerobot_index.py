@@ -1,20 +1,22 @@
-"""What the meta folder of a LeRobot dataset, v3.0 or v2.1, says: its description and where each episode lies."""
+"""Where each episode of a LeRobot dataset lies, as its meta folder says: v2.0 and v2.1, or v3.0."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from envs.episodes import lerobot_layout as layout
 from envs.episodes.episode import DatasetError
+from envs.episodes.lerobot_info import fill_path, is_old, is_ours, is_video
 
-OLD_VERSION = "v2.1"
-_NEEDED = ("fps", "features", "total_episodes", "total_frames", "data_path", "video_path")
 _OLD_EPISODES_FILE = Path("meta/episodes.jsonl")
+_OLD_TASKS_FILE = Path("meta/tasks.jsonl")
 
 
 @dataclass(frozen=True)
@@ -22,169 +24,189 @@ class EpisodePlace:
     """Where one episode lies.
 
     Attributes:
-        length: Frames.
-        task: What was being done, in words.
+        number: Its episode_index.
+        length: Frames, as the meta folder says.
+        task: What was being done, in words; None where only the task_index of its rows says it.
         data_file: Parquet file with its poses and actions.
-        video_file: Video with its frames.
+        image_file: Video with its frames, or the data file itself.
         start: When it begins in that video [s].
+        end: When it ends in that video [s]; None: when the video does.
         seed: Its seed, if it has one.
         extra: What the recorder added.
         shared: Whether other episodes may be in the same files.
     """
 
+    number: int
     length: int
-    task: str
+    task: str | None
     data_file: Path
-    video_file: Path
+    image_file: Path
     start: float
+    end: float | None
     seed: int | None
     extra: dict[str, Any]
     shared: bool = True
 
-    def name(self, root: Path, episode: int) -> str:
+    def name(self, root: Path) -> str:
         """Returns what people call it."""
         file = self.data_file.relative_to(root).as_posix()
-        return f"{file} episode {episode}" if self.shared else file
+        return f"{file} episode {self.number}" if self.shared else file
 
     def first_frame(self, rate: float) -> int:
         """Returns the index of its first frame in the video, which shows ``rate`` frames a second."""
         return round(self.start * rate)
 
 
-def read_info(root: Path) -> dict[str, Any]:
-    """Returns meta/info.json after checking its version and that it has what is needed.
-
-    Raises:
-        DatasetError: If it is missing, of another version or incomplete.
-    """
-    path = root / layout.INFO_FILE
-    if not path.is_file():
-        there = sorted(item.name for item in root.iterdir())[:10] if root.is_dir() else "no such folder"
-        raise DatasetError(
-            f"{path} is missing, so {root} is no finished LeRobot dataset (there: {there}). An interrupted collection "
-            "is completed by running its command again."
-        )
-    try:
-        info = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DatasetError(f"{path} is not JSON: {error}") from error
-    version = info.get("codebase_version") if isinstance(info, dict) else None
-    if version not in (layout.VERSION, OLD_VERSION):
-        raise DatasetError(
-            f"{path} has codebase_version {version!r}; {layout.VERSION!r} and {OLD_VERSION!r} are read. Convert it "
-            "with LeRobot's scripts first."
-        )
-    missing = [name for name in _NEEDED if name not in info]
-    if missing:
-        raise DatasetError(f"{path} lacks {missing}; it has {sorted(info)}")
-    return info
-
-
-def choose_camera(root: Path, info: dict[str, Any], camera: str | None) -> str:
-    """Returns the key of the video to read, the only one there is or the one that is named.
-
-    Raises:
-        DatasetError: If it is not there or none of several is named.
-    """
-    cameras = [name for name, feature in info["features"].items() if feature["dtype"] == "video"]
-    if camera is None and len(cameras) == 1:
-        return str(cameras[0])
-    if camera is None or camera not in cameras:
-        raise DatasetError(
-            f"{root} has the cameras {cameras} (videos; images inside its parquet files are not read); name one of "
-            f"them, got {camera!r}"
-        )
-    return camera
-
-
-def image_size(feature: dict[str, Any]) -> tuple[int, int]:
-    """Returns (h, w) of a video's feature, which says in its names where height and width are."""
-    names: list[str] = list(feature.get("names") or ())
-    shape = feature["shape"]
-    if "height" in names and "width" in names:
-        return shape[names.index("height")], shape[names.index("width")]
-    return (shape[1], shape[2]) if shape[0] in (1, 3) else (shape[0], shape[1])
-
-
 def read_places(root: Path, info: dict[str, Any], camera: str) -> tuple[EpisodePlace, ...]:
-    """Returns where each episode lies, in order of episode_index.
+    """Returns where each episode lies, in order of episode_index, which may have gaps.
 
     Raises:
-        DatasetError: If the index is missing, damaged, has gaps or is not as long as meta/info.json says.
+        DatasetError: If the index is missing or damaged, or has an episode twice.
     """
-    if info["codebase_version"] == OLD_VERSION:
-        rows = _read_old_rows(root)
-        places = [_old_place(root, info, row, camera) for row in rows]
+    if is_old(info):
+        places = [_old_place(root, info, row, camera) for row in _read_old_rows(root)]
     else:
-        rows = _read_rows(root, f"videos/{camera}")
-        places = [_place(root, info, row, camera) for row in rows]
-    if [row["episode_index"] for row in rows] != list(range(len(rows))):
-        raise DatasetError(f"the episodes of {root} are not numbered 0..{len(rows) - 1}; run finalize_dataset")
+        places = [_place(root, info, row, camera) for row in _read_rows(root, info, camera)]
+    twice = [number for number, count in Counter(place.number for place in places).items() if count > 1]
+    if twice:
+        raise DatasetError(f"the meta folder of {root} lists the episodes {sorted(twice)[:10]} more than once")
+    return tuple(_end_at_next(sorted(places, key=lambda place: place.number)))
+
+
+def check_complete(root: Path, info: dict[str, Any], places: Sequence[EpisodePlace]) -> None:
+    """Returns if a dataset of ours has the episodes that it was finished with.
+
+    Raises:
+        DatasetError: If it has gaps or is not as long as meta/info.json says.
+    """
     frames, expected = sum(place.length for place in places), (info["total_episodes"], info["total_frames"])
-    if (len(places), frames) != expected:
+    if [place.number for place in places] != list(range(len(places))) or (len(places), frames) != expected:
         raise DatasetError(
             f"{root} has {len(places)} episodes with {frames} frames, its meta/info.json says {expected[0]} with "
-            f"{expected[1]}: files came or went. Copy the dataset again, or run finalize_dataset (scripts/collect.py "
-            "does)"
+            f"{expected[1]}: files came or went. Copy the dataset again, or run the command that made it again"
         )
-    return tuple(places)
 
 
-def _read_rows(root: Path, video: str) -> list[dict[str, Any]]:
-    """Returns the rows of meta/episodes of v3.0, in order, without LeRobot's statistics of each episode."""
-    needed = ("episode_index", "tasks", "length", "data/chunk_index", "data/file_index")
-    needed += (f"{video}/chunk_index", f"{video}/file_index", f"{video}/from_timestamp")
+def task_of(row: dict[str, Any]) -> str | None:
+    """Returns the task that a row of the index names, the first of several, or None where it names none."""
+    tasks = row.get("tasks", row.get("task"))
+    first = tasks[0] if isinstance(tasks, list) and tasks else tasks
+    return first if isinstance(first, str) else None
+
+
+def read_tasks(root: Path, info: dict[str, Any]) -> dict[int, str]:
+    """Returns the tasks by task_index, none where there is no list of them.
+
+    Raises:
+        DatasetError: If the list is damaged.
+    """
+    path = root / (_OLD_TASKS_FILE if is_old(info) else layout.TASKS_FILE)
+    if not path.is_file():
+        return {}
+    rows = read_lines(path) if is_old(info) else layout.read_table(path, ("task_index",)).to_pylist()
+    texts = [[value for value in row.values() if isinstance(value, str)] for row in rows]
+    return {
+        int(row["task_index"]): text[0] for row, text in zip(rows, texts, strict=True) if "task_index" in row and text
+    }
+
+
+def _read_rows(root: Path, info: dict[str, Any], camera: str) -> list[dict[str, Any]]:
+    """Returns the rows of meta/episodes of v3.0, without LeRobot's statistics of each episode."""
+    video = f"videos/{camera}"
+    needed = ("episode_index", "length", "data/chunk_index", "data/file_index")
+    if is_video(info, camera):
+        needed += (f"{video}/chunk_index", f"{video}/file_index", f"{video}/from_timestamp")
     paths = sorted((root / layout.EPISODES_FOLDER).glob("chunk-*/file-*.parquet"))
     if not paths:
         raise DatasetError(f"{root / layout.EPISODES_FOLDER} has no chunk-*/file-*.parquet")
-    rows = [row for path in paths for row in _without_stats(layout.read_table(path, needed)).to_pylist()]
-    return sorted(rows, key=lambda row: row["episode_index"])
-
-
-def _without_stats(table: pa.Table) -> pa.Table:
-    return table.select([name for name in table.column_names if not name.startswith("stats/")])
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        table = layout.read_table(path, needed, without="stats/")
+        holes = [name for name in needed if table[name].null_count]
+        if holes:
+            raise DatasetError(f"{path} has rows without {holes}; copy the dataset again")
+        rows += table.to_pylist()
+    return rows
 
 
 def _place(root: Path, info: dict[str, Any], row: dict[str, Any], camera: str) -> EpisodePlace:
     """Returns where the episode of one row of v3.0's meta/episodes lies."""
     video = f"videos/{camera}"
     data = {name: row[f"data/{name}"] for name in ("chunk_index", "file_index")}
-    film = {name: row[f"{video}/{name}"] for name in ("chunk_index", "file_index")}
+    data_file = image_file = fill_path(root, info, "data_path", **data)
+    if is_video(info, camera):
+        film = {name: row[f"{video}/{name}"] for name in ("chunk_index", "file_index")}
+        image_file = fill_path(root, info, "video_path", video_key=camera, **film)
     return EpisodePlace(
+        number=row["episode_index"],
         length=row["length"],
-        task=row["tasks"][0] if row["tasks"] else "",
-        data_file=root / info["data_path"].format(**data),
-        video_file=root / info["video_path"].format(video_key=camera, **film),
-        start=row[f"{video}/from_timestamp"],
-        seed=row.get("seed"),
-        extra=json.loads(row.get("extra") or "{}"),
+        task=task_of(row),
+        data_file=data_file,
+        image_file=image_file,
+        start=row.get(f"{video}/from_timestamp", 0.0),
+        end=row.get(f"{video}/to_timestamp"),
+        seed=row.get("seed") if is_ours(info) else None,
+        extra=json.loads(row.get("extra") or "{}") if is_ours(info) else {},
     )
 
 
+def _end_at_next(places: Sequence[EpisodePlace]) -> list[EpisodePlace]:
+    """Returns the places, each of which ends in its video no later than the next one there begins."""
+    starts: dict[Path, list[float]] = {}
+    for place in places:
+        starts.setdefault(place.image_file, []).append(place.start)
+    following = {(file, a): b for file, found in starts.items() for a, b in pairwise(sorted({*found, math.inf}))}
+    ends = [min(_or_infinite(place.end), following[place.image_file, place.start]) for place in places]
+    return [replace(place, end=None if end == math.inf else end) for place, end in zip(places, ends, strict=True)]
+
+
+def _or_infinite(end: float | None) -> float:
+    return math.inf if end is None else end
+
+
 def _read_old_rows(root: Path) -> list[dict[str, Any]]:
-    """Returns the lines of v2.1's meta/episodes.jsonl, in order."""
+    """Returns the lines of the meta/episodes.jsonl of v2.0 and v2.1."""
     path = root / _OLD_EPISODES_FILE
     if not path.is_file():
         raise DatasetError(f"{path} is missing; copy the dataset again")
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return sorted(rows, key=lambda row: (row["episode_index"], row["length"]))
-    except (ValueError, KeyError, TypeError) as error:
+    rows = read_lines(path)
+    bad = [row for row in rows if not all(type(row.get(key)) is int for key in ("episode_index", "length"))]
+    if bad:
         raise DatasetError(
-            f"{path} should have a line of JSON with episode_index, tasks and length for each episode: {error!r}"
-        ) from error
+            f"{path} should have a line of JSON with episode_index, tasks and length for each episode, not {bad[0]}"
+        )
+    return rows
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a file of JSON lines; raises DatasetError naming the one that is no mapping."""
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        try:
+            row = json.loads(line.decode("utf-8-sig")) if line.strip() else None
+        except ValueError as error:
+            raise DatasetError(f"line {number} of {path} should be JSON in UTF-8: {error}") from error
+        if row is not None and not isinstance(row, dict):
+            raise DatasetError(f"line {number} of {path} should be a mapping, it is {row!r:.100}")
+        rows += [] if row is None else [row]
+    return rows
 
 
 def _old_place(root: Path, info: dict[str, Any], row: dict[str, Any], camera: str) -> EpisodePlace:
-    """Returns where the episode of one line of v2.1's meta/episodes.jsonl lies: in files of its own."""
+    """Returns where the episode of one line of meta/episodes.jsonl lies: in files of its own."""
     episode = row["episode_index"]
     names = {"episode_chunk": episode // info.get("chunks_size", layout.FILES_PER_CHUNK), "episode_index": episode}
+    data_file = image_file = fill_path(root, info, "data_path", **names)
+    if is_video(info, camera):
+        image_file = fill_path(root, info, "video_path", video_key=camera, **names)
     return EpisodePlace(
+        number=episode,
         length=row["length"],
-        task=(row.get("tasks") or [""])[0],
-        data_file=root / info["data_path"].format(**names),
-        video_file=root / info["video_path"].format(video_key=camera, **names),
+        task=task_of(row),
+        data_file=data_file,
+        image_file=image_file,
         start=0.0,
+        end=None,
         seed=None,
         extra={},
         shared=False,

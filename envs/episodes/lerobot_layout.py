@@ -123,13 +123,14 @@ def write_table(path: Path, table: pa.Table) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_table(path: Path, columns: tuple[str, ...], others: bool = True) -> pa.Table:
+def read_table(path: Path, columns: tuple[str, ...], others: bool = True, without: str | None = None) -> pa.Table:
     """Returns a parquet file after checking that it has the columns.
 
     Args:
         path: The file.
         columns: That it must have.
         others: Whether to read its other columns too.
+        without: How the names of those begin that are not read.
 
     Raises:
         DatasetError: If the file is missing, damaged or lacks a column.
@@ -139,7 +140,8 @@ def read_table(path: Path, columns: tuple[str, ...], others: bool = True) -> pa.
     try:
         with pq.ParquetFile(path) as file:
             there = file.schema_arrow.names
-            table = file.read(None if others else [name for name in columns if name in there])
+            wanted = [name for name in there if others and not (without and name.startswith(without))]
+            table = file.read(wanted if others else [name for name in columns if name in there])
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
             f"{path} ({path.stat().st_size} bytes) cannot be read as parquet, it may be truncated: {error}"

@@ -14,7 +14,8 @@ from jaxtyping import Float32
 
 from envs.episodes import lerobot_layout as layout
 from envs.episodes.episode import DatasetError, Episode, check_rows
-from envs.episodes.lerobot_index import EpisodePlace, choose_camera, image_size, read_info, read_places
+from envs.episodes.lerobot_index import EpisodePlace, check_complete, read_places
+from envs.episodes.lerobot_info import choose_camera, image_size, read_info
 from envs.episodes.video import decode_frames
 from envs.spec import ActionSpec, SpecError
 
@@ -61,7 +62,7 @@ class EpisodeDataset:
     @property
     def names(self) -> tuple[str, ...]:
         """See `EpisodeSource.names`."""
-        return tuple(place.name(self.root, number) for number, place in enumerate(self.places))
+        return tuple(place.name(self.root) for place in self.places)
 
     def __getitem__(self, episode: int) -> Episode:
         """Returns an episode with its frames decoded.
@@ -71,11 +72,11 @@ class EpisodeDataset:
         """
         poses, actions = self.poses_actions(episode)
         place = self.places[episode]
-        images = decode_frames(place.video_file, place.first_frame(self.rate), place.length)
+        images = decode_frames(place.image_file, place.first_frame(self.rate), place.length)
         if images.shape[1:] != self.image_shape:
             came = images.shape[1:]
-            raise DatasetError(f"{place.video_file} has {came} images, meta/info.json says {self.image_shape}")
-        return Episode(images, poses, actions, self.rate, self.spec, place.task, place.seed, place.extra)
+            raise DatasetError(f"{place.image_file} has {came} images, meta/info.json says {self.image_shape}")
+        return Episode(images, poses, actions, self.rate, self.spec, place.task or "", place.seed, place.extra)
 
     def poses_actions(self, episode: int) -> tuple[Float32[np.ndarray, "T P"], Float32[np.ndarray, "T-1 A"]]:
         """Returns poses and actions of an episode without touching its video; arrays of their own.
@@ -110,7 +111,7 @@ class EpisodeDataset:
             if path.is_file():
                 digest.update(path.relative_to(self.root).as_posix().encode() + b"\0")
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
-        for path in sorted({place.video_file for place in self.places}):
+        for path in sorted({place.image_file for place in self.places}):
             size = path.stat().st_size if path.is_file() else None
             digest.update(f"{path.relative_to(self.root).as_posix()} {size}\0".encode())
         return digest.hexdigest()
@@ -132,6 +133,7 @@ def read_dataset(root: Path | str, camera: str | None = None) -> EpisodeDataset:
     pose_size = _check_features(root, info, spec)
     camera = choose_camera(root, info, camera)
     places = read_places(root, info, camera)
+    check_complete(root, info, places)
     rate = float(info["fps"])
     if not np.isclose(rate, spec.rate):
         raise DatasetError(f"{root} has {rate} frames a second, but its ActionSpec {spec.rate} actions a second")
@@ -145,7 +147,7 @@ def read_dataset(root: Path | str, camera: str | None = None) -> EpisodeDataset:
 
 def _find_problem(place: EpisodePlace) -> str | None:
     """Returns why an episode can't be read, as far as that is seen without reading it."""
-    for path in (place.data_file, place.video_file):
+    for path in (place.data_file, place.image_file):
         if not path.is_file():
             return f"{path} is missing; copy the dataset again, or rerun its collection"
     return "it has fewer than 2 frames, so no action" if place.length < 2 else None

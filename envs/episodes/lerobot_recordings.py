@@ -1,24 +1,27 @@
-"""LeRobot datasets, v3.0 or v2.1, of anybody: videos and columns as they were recorded."""
+"""LeRobot datasets of anybody, v2.0, v2.1 or v3.0: images and columns as they were recorded."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Float64, Int, Int64, UInt8
 
 from envs.episodes import lerobot_layout as layout
 from envs.episodes.columns import Columns
 from envs.episodes.episode import DatasetError
 from envs.episodes.frames import check_even
-from envs.episodes.lerobot_index import EpisodePlace, choose_camera, image_size, read_info, read_places
+from envs.episodes.lerobot_film import Film, TableFilm, VideoFilm
+from envs.episodes.lerobot_index import EpisodePlace, check_complete, read_places, read_tasks
+from envs.episodes.lerobot_info import choose_camera, image_size, is_ours, is_video, list_cameras, read_info
+from envs.episodes.lerobot_rows import read_numbers, settle_places, stamp, to_numbers
 from envs.episodes.recordings import Contents, Rows, first_extrinsics
-from envs.episodes.video import Footage, decode_batches, read_header
+from envs.episodes.remarks import Remarks
+from envs.episodes.video import Footage, count_frames
 
 _COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
@@ -31,71 +34,103 @@ class LeRobotRecordings:
         root: Its folder.
         rate: Frames a second [Hz].
         places: Where each episode lies.
+        camera: Key of the camera.
+        in_video: Whether its images are in videos; else they are in the data files, or beside them.
+        tasks: By task_index, for the episodes whose place does not say.
         extrinsics: Key of the camera's pose, if it has one.
+        remarks: Where what is unusual is said.
     """
 
     root: Path
     rate: float
     places: tuple[EpisodePlace, ...]
+    camera: str
+    in_video: bool
+    tasks: Mapping[int, str]
     extrinsics: str | None = None
-    spare_rows: int = 0
+    remarks: Remarks = field(default_factory=Remarks)
+    spare_rows: int = 1  # the video may end a frame early, see footage
 
     @property
     def names(self) -> tuple[str, ...]:
         """See `Recordings.names`."""
-        return tuple(place.name(self.root, number) for number, place in enumerate(self.places))
+        return tuple(place.name(self.root) for place in self.places)
 
     def read(self, episode: int, keys: tuple[str, ...]) -> Rows:
         """See `Recordings.read`. The times are checked to be evenly spaced and are then taken as exactly so."""
-        place = self.places[episode]
-        wanted = keys if self.extrinsics is None else (*keys, self.extrinsics)
-        stamp = place.data_file.stat().st_mtime_ns if place.data_file.is_file() else 0
-        table = _read_columns(place.data_file, stamp, tuple(sorted({*wanted, "episode_index", "timestamp"})))
-        rows = table["episode_index"][:, 0] == episode
-        if rows.sum() != place.length:
-            raise DatasetError(
-                f"{place.data_file} has {rows.sum()} rows of episode {episode}, the index in meta says {place.length}"
-            )
+        place, rows = self.places[episode], self._rows(episode)
+        wanted = {*keys, "timestamp", *([self.extrinsics] if self.extrinsics else ())}
+        wanted |= {"task_index"} if place.task is None and self.tasks else set()
+        table = _read_columns(place.data_file, stamp(place.data_file), tuple(sorted(wanted)))
         check_even(table["timestamp"][rows, 0], self.rate, "timestamp")
         columns = {key: table[key][rows] for key in keys}
-        return Rows(
-            np.arange(place.length) / self.rate, columns, place.task, place.seed, self._extra(table, rows, place)
-        )
+        task, extra = self._task(table, rows, place), self._extra(table, rows, place)
+        return Rows(np.arange(len(rows)) / self.rate, columns, task, place.seed, extra)
 
-    def _extra(self, table: Columns, rows: np.ndarray, place: EpisodePlace) -> dict[str, Any]:
+    def _rows(self, episode: int) -> Int64[np.ndarray, "T"]:
+        """Returns which rows of its data file are the episode's.
+
+        Raises:
+            DatasetError: If they are not as many as the index says, unless a video of its own has as many frames.
+        """
+        place = self.places[episode]
+        numbers = read_numbers(place.data_file)
+        rows = np.flatnonzero(numbers == place.number)
+        if not place.shared and not len(rows) and len(set(numbers.tolist())) == 1:
+            self.remarks.add(self.names[episode], "its rows have another episode_index than its name")
+            rows = np.arange(len(numbers))
+        if len(rows) == place.length:
+            return rows
+        if place.shared or not self.in_video or count_frames(place.image_file) != len(rows):
+            raise DatasetError(
+                f"{place.data_file} has {len(rows)} rows of episode {place.number}, the index in meta says "
+                f"{place.length}; copy the dataset again, or leave the episode out"
+            )
+        self.remarks.add(
+            self.names[episode], "it has as many rows as frames, but the index in meta says another length"
+        )
+        return rows
+
+    def _task(self, table: Columns, rows: Int64[np.ndarray, "T"], place: EpisodePlace) -> str:
+        """Returns what was being done, which the index or the first row says."""
+        if place.task is not None or "task_index" not in table or not len(rows):
+            return place.task or ""
+        return self.tasks.get(int(np.nan_to_num(table["task_index"][rows[0], 0], nan=-1)), "")
+
+    def _extra(self, table: Columns, rows: Int64[np.ndarray, "T"], place: EpisodePlace) -> dict[str, Any]:
         """Returns what the recorder added, and where the camera stood at the first frame."""
         if self.extrinsics is None:
             return place.extra
         return {**place.extra, "camera_extrinsics": first_extrinsics(self.extrinsics, table[self.extrinsics][rows])}
 
     def footage(self, episode: int) -> Footage:
-        """See `Recordings.footage`. Of a video that several episodes share, as much as is this one's."""
-        place = self.places[episode]
-        header = read_header(place.video_file)
-        if not place.shared:
-            return header
-        left = max(0, header.frames - place.first_frame(self.rate))
-        return Footage(min(left, place.length), header.height, header.width, header.rate)
+        """See `Recordings.footage`. A frame more than rows at the end is not shown; a frame fewer is let pass."""
+        rows = self._rows(episode)
+        seen = self._film(episode).footage(rows)
+        name, more = self.names[episode], seen.frames - len(rows)
+        if more == 0 and not np.isclose(seen.rate, self.rate, rtol=1e-3):
+            times = f"its video runs at {seen.rate:g} Hz, its rows at {self.rate:g} Hz"
+            self.remarks.add(name, f"{times}; there are as many, so each frame is taken for its row's")
+        if abs(more) != 1:
+            return seen
+        what = "a frame without a row" if more == 1 else "a row without a frame"
+        self.remarks.add(name, f"it ends with {what}, which is left out")
+        return Footage(min(seen.frames, len(rows)), seen.height, seen.width, seen.rate)
 
     def images(self, episode: int, frames: Int[np.ndarray, "n"]) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
-        """See `Recordings.images`. The video must show each frame when the columns say that it was taken."""
-        place = self.places[episode]
-        first, done = place.first_frame(self.rate), 0
-        for images, shown in decode_batches(place.video_file, (first + frames).tolist()):
-            times = place.start + frames[done : done + len(images)] / self.rate
-            bad = np.flatnonzero(np.abs(shown - times) * self.rate > 0.5)
-            if len(bad):
-                raise DatasetError(
-                    f"{place.video_file} shows frame {first + frames[done + bad[0]]} at {shown[bad[0]]:.4f} s, the "
-                    f"columns say {times[bad[0]]:.4f} s: the video has another rate than {self.rate:g} Hz"
-                )
-            done += len(images)
-            yield images
+        """See `Recordings.images`."""
+        return self._film(episode).images(self._rows(episode), frames)
 
     def file_sizes(self, episode: int) -> Mapping[str, int]:
         """See `Recordings.file_sizes`."""
-        video = self.places[episode].video_file
-        return {video.relative_to(self.root).as_posix(): video.stat().st_size}
+        file = self.places[episode].image_file
+        return {file.relative_to(self.root).as_posix(): file.stat().st_size}
+
+    def _film(self, episode: int) -> Film:
+        place = self.places[episode]
+        if self.in_video:
+            return VideoFilm(place, self.rate)
+        return TableFilm(self.root, place.data_file, self.camera, self.rate)
 
 
 def open_lerobot(root: Path, camera: str | None, extrinsics: str | None = None) -> LeRobotRecordings:
@@ -104,9 +139,17 @@ def open_lerobot(root: Path, camera: str | None, extrinsics: str | None = None) 
     Raises:
         DatasetError: If its index is broken or the camera is not there.
     """
-    info = read_info(root)
-    places = read_places(root, info, choose_camera(root, info, camera))
-    return LeRobotRecordings(root, float(info["fps"]), places, extrinsics)
+    info, remarks = read_info(root), Remarks()
+    camera = choose_camera(root, info, camera)
+    places = read_places(root, info, camera)
+    if is_ours(info):
+        check_complete(root, info, places)
+    else:
+        places = settle_places(root, info, places, remarks)
+    tasks = read_tasks(root, info) if any(place.task is None for place in places) else {}
+    return LeRobotRecordings(
+        root, float(info["fps"]), places, camera, is_video(info, camera), tasks, extrinsics, remarks
+    )
 
 
 def describe_lerobot(root: Path, name: str) -> Contents:
@@ -117,7 +160,7 @@ def describe_lerobot(root: Path, name: str) -> Contents:
     """
     info = read_info(root)
     features: dict[str, dict[str, Any]] = info["features"]
-    cameras = {key: image_size(feature) for key, feature in features.items() if feature["dtype"] == "video"}
+    cameras: dict[str, tuple[int, int] | None] = {key: image_size(features[key]) for key in list_cameras(info)}
     numbers = {
         key: feature for key, feature in features.items()
         if feature["dtype"] not in ("video", "image", "string") and key not in _COUNTERS
@@ -128,7 +171,7 @@ def describe_lerobot(root: Path, name: str) -> Contents:
 
 def _names_of(feature: dict[str, Any]) -> tuple[str, ...]:
     """Returns what the numbers of a feature are called; LeRobot has lists and, older, mappings to lists."""
-    names, size = feature.get("names"), int(np.prod(feature["shape"]))
+    names, size = feature.get("names"), int(np.prod(feature.get("shape") or (1,)))
     if isinstance(names, dict):
         names = next(iter(names.values())) if len(names) == 1 else list(names)
     if isinstance(names, list) and len(names) == size:
@@ -137,24 +180,7 @@ def _names_of(feature: dict[str, Any]) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=8)
-def _read_columns(path: Path, stamp: int, keys: tuple[str, ...]) -> dict[str, Float64[np.ndarray, "n D"]]:
-    """Returns columns of a data file; ``stamp`` tells versions of it apart."""
+def _read_columns(path: Path, _stamp: int, keys: tuple[str, ...]) -> dict[str, Float64[np.ndarray, "n D"]]:
+    """Returns columns of a data file; the stamp tells versions of it apart."""
     table = layout.read_table(path, keys, others=False)
-    return {key: _numbers(path, key, table[key]) for key in keys}
-
-
-def _numbers(path: Path, key: str, column: pa.ChunkedArray) -> Float64[np.ndarray, "n D"]:
-    """Returns a column of numbers or of equally long lists of them; what is not there is NaN."""
-    width, values = 1, column.combine_chunks()
-    while (
-        pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
-    ):
-        lengths = set(values.value_lengths().to_pylist())
-        if len(lengths) > 1 or None in lengths:
-            raise DatasetError(f"{path}: {key!r} has rows of {sorted(map(str, lengths))} numbers, they should be alike")
-        width, values = width * lengths.pop(), values.flatten()
-    try:
-        numbers = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowException as error:
-        raise DatasetError(f"{path}: {key!r} is {column.type}, not numbers") from error
-    return numbers.reshape(len(column), width)
+    return {key: to_numbers(path, key, table[key]) for key in keys}

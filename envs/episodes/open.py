@@ -13,7 +13,7 @@ from envs.episodes import droid, robomimic
 from envs.episodes import lerobot_layout as layout
 from envs.episodes.columns import Columns, pick
 from envs.episodes.episode import DatasetError, EpisodeSource
-from envs.episodes.lerobot_index import read_info
+from envs.episodes.lerobot_info import is_ours, read_info
 from envs.episodes.lerobot_read import read_dataset, read_spec
 from envs.episodes.lerobot_recordings import describe_lerobot, open_lerobot
 from envs.episodes.reading import Dimensions, Reading
@@ -21,7 +21,9 @@ from envs.episodes.recorded import index_recordings
 from envs.episodes.recordings import Contents, Recordings
 from envs.spec import ActionSpec
 
-Format = Literal["ours", "lerobot v3.0", "lerobot v2.1", "droid", "robomimic"]
+Format = Literal["ours", "lerobot v3.0", "lerobot v2.1", "lerobot v2.0", "droid", "robomimic"]
+
+_LEROBOT: dict[str, Format] = {"v2.0": "lerobot v2.0", "v2.1": "lerobot v2.1", "v3.0": "lerobot v3.0"}
 
 
 def find_format(folder: Path | str) -> Format:
@@ -36,9 +38,7 @@ def find_format(folder: Path | str) -> Format:
     folder = Path(folder)
     if (folder / layout.INFO_FILE).is_file():
         info = read_info(folder)
-        if layout.PROJECT_KEY in info:
-            return "ours"
-        return "lerobot v3.0" if info["codebase_version"] == layout.VERSION else "lerobot v2.1"
+        return "ours" if is_ours(info) else _LEROBOT[info["codebase_version"]]
     if next(folder.rglob(droid.TRAJECTORY), None) is not None:
         return "droid"
     if robomimic.find_files(folder):

@@ -129,12 +129,40 @@ def decode_batches(
         yield decoded.data.numpy(), decoded.pts_seconds.numpy() - start
 
 
-def read_header(path: Path) -> Footage:
-    """Returns what a video's header says of it, without reading the video.
+def decode_times(
+    path: Path, times: Sequence[float], batch: int = 32
+) -> Iterator[tuple[UInt8[np.ndarray, "n h w 3"], Float[np.ndarray, "n"]]]:
+    """Yields the frames that a video shows at chosen times [s] after its first one, as `decode_batches` does.
+
+    After the video's end that is the last one.
+
+    Args:
+        path: Video file.
+        times: Ascending [s].
+        batch: How many at a time.
 
     Raises:
         ImportError: If torchcodec or FFmpeg's libraries are missing, with what to install.
-        DatasetError: If the file is missing, not a video or its header is incomplete.
+        DatasetError: If the file is missing, not a video or breaks off.
+    """
+    with _reported(path):
+        decoder = _open_decoder(path, "exact")
+        start, end = decoder.metadata.begin_stream_seconds, decoder.metadata.end_stream_seconds
+    last = end - 0.5 / decoder.metadata.average_fps
+    for first in range(0, len(times), batch):
+        with _reported(path):
+            decoded = decoder.get_frames_played_at([min(start + time, last) for time in times[first : first + batch]])
+        yield decoded.data.numpy(), decoded.pts_seconds.numpy() - start
+
+
+def read_header(path: Path) -> Footage:
+    """Returns what a video's header says of it; what a header lacks is found by reading through the video.
+
+    Fragmented MP4 and Matroska do not say in the header how many frames there are.
+
+    Raises:
+        ImportError: If torchcodec or FFmpeg's libraries are missing, with what to install.
+        DatasetError: If the file is missing or not a video.
     """
     stamp = path.stat().st_mtime_ns if path.is_file() else 0
     return _read_header(path, stamp)
@@ -145,10 +173,31 @@ def _read_header(path: Path, stamp: int) -> Footage:
     """Returns what a video's header says; ``stamp`` tells versions of the file apart."""
     with _reported(path):
         metadata = _open_decoder(path, "approximate").metadata
-    said = (metadata.num_frames_from_header, metadata.height, metadata.width, metadata.average_fps_from_header)
-    if None in said:
-        raise DatasetError(f"the header of the video {path} lacks its frames, size or rate; write it again as MP4")
+        said = (metadata.num_frames_from_header, metadata.height, metadata.width, metadata.average_fps_from_header)
+        if not all(said):
+            decoder = _open_decoder(path, "exact")
+            said = (len(decoder), decoder.metadata.height, decoder.metadata.width, decoder.metadata.average_fps)
+    if not all(said):
+        raise DatasetError(f"the video {path} has no frames, size or rate; write it again as MP4")
     return Footage(*said)
+
+
+def count_frames(path: Path) -> int:
+    """Returns how many frames a video has, whatever its header says, by reading through it without decoding.
+
+    Raises:
+        ImportError: If torchcodec or FFmpeg's libraries are missing, with what to install.
+        DatasetError: If the file is missing or not a video.
+    """
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0
+    return _count_frames(path, stamp)
+
+
+@functools.lru_cache(maxsize=256)
+def _count_frames(path: Path, stamp: int) -> int:
+    """Returns how many frames there are; ``stamp`` tells versions of the file apart."""
+    with _reported(path):
+        return len(_open_decoder(path, "exact"))
 
 
 def _open_decoder(path: Path, seek_mode: Literal["exact", "approximate"]) -> Any:
