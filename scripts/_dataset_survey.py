@@ -15,7 +15,9 @@ from jaxtyping import Float64
 
 from envs.episodes import DatasetError
 from envs.episodes.hdf5 import open_hdf5
+from envs.episodes.lerobot_film import TableFilm
 from envs.episodes.lerobot_layout import INFO_FILE, read_table
+from envs.episodes.lerobot_rows import read_numbers
 from envs.episodes.video import read_header
 
 WIDEST = 64  # numbers a frame; anything wider is no pose
@@ -125,6 +127,7 @@ def survey(folder: Path, recordings: int = 8) -> Survey:
     for path in spread(archives, recordings):
         _collect(found, path.relative_to(folder).as_posix(), _read_hdf5(path, found.cameras), recordings)
     _probe_videos(found, folder, [path for path in paths if path.suffix == ".mp4"], stated)
+    _probe_tables(found, folder, tables, stated)
     looked_at = spread(found.recordings, recordings)
     columns = _join([values for _, values in looked_at], stated)
     names = tuple(name for name, _ in looked_at)
@@ -168,7 +171,7 @@ def _collect(found: _Found, name: str, content: _Content, recordings: int) -> No
 
 def _read_parquet(path: Path) -> _Content:
     """Yields the name and the numeric columns of each episode in a parquet file."""
-    table = read_table(path, ())
+    table = read_table(path, (), without=lambda field: pa.types.is_struct(field.type) or _is_bytes(field.type))
     columns = {name: _numbers(table[name]) for name in table.column_names}
     numeric = {name: values for name, values in columns.items() if values is not None}
     if "episode_index" not in numeric:
@@ -178,6 +181,10 @@ def _read_parquet(path: Path) -> _Content:
     for episode in np.unique(episodes):
         rows = episodes == episode
         yield f"episode {episode:g}", {name: values[rows] for name, values in numeric.items()}
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray | None:
@@ -230,6 +237,21 @@ def _probe_videos(found: _Found, folder: Path, paths: list[Path], stated: Mappin
                 found.cameras[key] = Camera(key, (header.height, header.width), header.rate, header.frames)
             except DatasetError as error:
                 found.unreadable.append(str(error))
+
+
+def _probe_tables(found: _Found, folder: Path, tables: list[Path], stated: Mapping[str, Any]) -> None:
+    """Adds the cameras whose images are in LeRobot's tables, as large as the first image of the first table."""
+    features = stated.get("features")
+    described = features.items() if isinstance(features, dict) else ()
+    keys = [key for key, feature in described if isinstance(feature, dict) and feature.get("dtype") == "image"]
+    for path in tables[:1] if keys else []:
+        try:
+            rows = np.arange(len(read_numbers(path)))
+            for key in keys:
+                seen = TableFilm(folder, path, key, 0.0).footage(rows)
+                found.cameras[key] = Camera(key, (seen.height, seen.width), None, seen.frames)
+        except DatasetError as error:
+            found.unreadable.append(str(error))
 
 
 def _join(recordings: list[dict[str, np.ndarray]], stated: Mapping[str, Any]) -> dict[str, Column]:

@@ -121,7 +121,7 @@ def _read_rows(root: Path, info: dict[str, Any], camera: str) -> list[dict[str, 
         raise DatasetError(f"{root / layout.EPISODES_FOLDER} has no chunk-*/file-*.parquet")
     rows: list[dict[str, Any]] = []
     for path in paths:
-        table = layout.read_table(path, needed, without="stats/")
+        table = layout.read_table(path, needed, without=lambda field: field.name.startswith("stats/"))
         holes = [name for name in needed if table[name].null_count]
         if holes:
             raise DatasetError(f"{path} has rows without {holes}; copy the dataset again")

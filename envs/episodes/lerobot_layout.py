@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +123,16 @@ def write_table(path: Path, table: pa.Table) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_table(path: Path, columns: tuple[str, ...], others: bool = True, without: str | None = None) -> pa.Table:
+def read_table(
+    path: Path, columns: tuple[str, ...], others: bool = True, without: Callable[[pa.Field], bool] | None = None
+) -> pa.Table:
     """Returns a parquet file after checking that it has the columns.
 
     Args:
         path: The file.
         columns: That it must have.
         others: Whether to read its other columns too.
-        without: How the names of those begin that are not read.
+        without: Whether one of those is not read after all, by its name or type.
 
     Raises:
         DatasetError: If the file is missing, damaged or lacks a column.
@@ -140,7 +142,7 @@ def read_table(path: Path, columns: tuple[str, ...], others: bool = True, withou
     try:
         with pq.ParquetFile(path) as file:
             there = file.schema_arrow.names
-            wanted = [name for name in there if others and not (without and name.startswith(without))]
+            wanted = [field.name for field in file.schema_arrow if not (without and without(field))]
             table = file.read(wanted if others else [name for name in columns if name in there])
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
