@@ -11,15 +11,18 @@ import numpy as np
 import tyro
 import yaml
 from _dataset_given import implausible, ranges
+from _dataset_joints import Hints
 from _dataset_propose import propose
 from _dataset_remarks import camera_remarks, clock_remarks, suspicions
 from _dataset_sheet import draw_contact_sheet
 from _dataset_survey import Column, Survey, spread, survey
+from _dataset_units import Unit
 
 from envs.config import load_config
 from envs.episodes import DatasetError, Episode, EpisodeSource
 from envs.episodes.open import describe_recordings, open_dataset
 from envs.episodes.reading import Reading
+from envs.episodes.recordings import Contents
 
 RANGED = 50  # episodes whose poses are read for the ranges
 STATED = ("codebase_version", "robot_type", "fps", "total_episodes", "total_frames")
@@ -33,6 +36,11 @@ class Inspect:
         folder: Of the recordings.
         reading: YAML file that says how to read them; the proposed Reading if not given.
         propose: Where to write the proposed Reading.
+        model: MJCF or URDF of the arm: end-effector poses are proposed of recorded joints, by forward kinematics.
+        site: Of the model, between the fingertips: whose pose it is; or
+        body: of the model.
+        calibration: LeRobot's calibration file of the arm, for joints that it normalised to -100..100.
+        unit: Of recorded joints, where their numbers do not tell.
         recordings: Recordings whose numbers are looked at, spread over all.
         episodes: Rows of the contact sheet.
         frames: Frames a row.
@@ -42,6 +50,11 @@ class Inspect:
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     reading: Path | None = None
     propose: Path | None = None
+    model: Path | None = None
+    site: str | None = None
+    body: str | None = None
+    calibration: Path | None = None
+    unit: Unit | None = None
     recordings: int = 8
     episodes: int = 4
     frames: int = 7
@@ -52,6 +65,12 @@ class Inspect:
             raise ValueError("recordings, episodes and frames must be at least 1")
         if self.propose is not None and self.propose.exists():
             raise ValueError(f"{self.propose} is there already; name another file for the proposal")
+        _ = self.hints
+
+    @property
+    def hints(self) -> Hints:
+        """What is said of the arm."""
+        return Hints(self.model, self.site, self.body, self.calibration, self.unit)
 
 
 def inspect(config: Inspect) -> None:
@@ -68,11 +87,7 @@ def inspect(config: Inspect) -> None:
         print(f"\nno layout that can be opened: {error}")
         return
     print(f"\nformat {contents.format}: {contents.episodes} episodes at {contents.rate:g} Hz")
-    proposal = propose(found, contents)
-    if proposal is None:
-        print("no column looks like a pose or like joints; write a Reading as in scripts/configs/reading/")
-    else:
-        print(f"\n{proposal}")
+    proposal = try_to_propose(config, found, contents)
     if config.propose is not None and proposal is not None:
         config.propose.write_text(proposal, encoding="utf-8")
         print(f"wrote {config.propose}")
@@ -83,6 +98,26 @@ def inspect(config: Inspect) -> None:
             show(config, load_config(Reading, yaml.safe_load(proposal)), "the proposed Reading")
         except DatasetError as error:
             print(f"the proposed Reading can't be followed yet: {error}")
+
+
+def try_to_propose(config: Inspect, found: Survey, contents: Contents) -> str | None:
+    """Returns the YAML of a Reading after printing it, or None after saying why there is none.
+
+    Raises:
+        DatasetError: If a file was to be written, or something was said of the arm, and there can be none.
+    """
+    try:
+        proposal = propose(found, contents, config.hints)
+    except DatasetError as error:
+        if config.propose is not None or config.hints != Hints():
+            raise
+        print(f"\nno Reading is proposed: {error}")
+        return None
+    if proposal is None:
+        print("no column looks like a pose or like joints; write a Reading as in scripts/configs/reading/")
+    else:
+        print(f"\n{proposal}")
+    return proposal
 
 
 def describe(found: Survey) -> list[str]:

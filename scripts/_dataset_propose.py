@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from _dataset_families import Family, find_family
+from _dataset_gripper import find_direction
+from _dataset_joints import Hints, Proposed, Recorded, propose_joints
 from _dataset_remarks import Kind, gripper_range, kinds
 from _dataset_survey import Column, Survey
 
@@ -20,14 +23,20 @@ _HEAD = (
 )
 
 
-def propose(survey: Survey, contents: Contents) -> str | None:
+def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> str | None:
     """Returns the YAML of a Reading with comments, or None if no column looks like a pose or joints.
 
     Args:
         survey: What is there.
         contents: What its format says.
+        hints: What a person says of the arm.
+
+    Raises:
+        DatasetError: If a proposal could not be right, with the reason and what would help.
+        ValueError: If the model or the calibration of the hints can't be read, or is not for these recordings.
     """
-    lines = [_HEAD]
+    hints, lines = hints or Hints(), [_HEAD]
+    family = find_family(survey.stated.get("robot_type"), [name for column in _states(survey) for name in column.names])
     if len(contents.cameras) > 1:
         first = "left" if contents.format == "droid" else next(iter(contents.cameras))
         lines.append(f"camera: {_word(first)}  # {_GUESS} of {', '.join(contents.cameras)}")
@@ -40,11 +49,11 @@ def propose(survey: Survey, contents: Contents) -> str | None:
     lines.append("crop: square  # or official_squash, which the released V-JEPA 2-AC learnt from")
     if contents.format in POSE_KNOWN:
         return _text(lines)
-    pose = _end_effector(survey) or _joints(survey)
+    pose = (None if hints.model else _end_effector(survey, family)) or _joints(survey, family, hints)
     return _text(lines + pose) if pose else None
 
 
-def _end_effector(survey: Survey) -> list[str] | None:
+def _end_effector(survey: Survey, family: Family | None) -> list[str] | None:
     """Returns the lines of an end-effector pose, if there are a position and a rotation."""
     for column in _states(survey):
         found = kinds(column)
@@ -56,7 +65,7 @@ def _end_effector(survey: Survey) -> list[str] | None:
         if rotation is not None:
             place = f"{{key: {_word(column.key)}, indices: {position}, unit: {_unit(column, position)}}}"
             lines = ["pose:", "  kind: end_effector", f"  position: {place}", rotation]
-            return [*lines, _gripper(others, most=1)]
+            return [*lines, *_gripper(others, 1, survey, family)]
     return None
 
 
@@ -84,36 +93,95 @@ def _axes(names: Sequence[str]) -> str:
     return "".join(found) if sorted(found) == ["x", "y", "z"] else "xyz"
 
 
-def _joints(survey: Survey) -> list[str] | None:
-    """Returns the lines of joint positions: of the column with the most angles, or else of what is called state."""
+def _joints(survey: Survey, family: Family | None, hints: Hints) -> list[str] | None:
+    """Returns the lines of joint positions: of the column with the most angles, or else of what is called state.
+
+    Raises:
+        DatasetError: If they can't be what they would have to be.
+    """
     states = _states(survey)
     angles = {column.key: [i for i, kind in enumerate(kinds(column)) if kind == "angle"] for column in states}
     column = max(states, key=lambda column: len(angles[column.key]), default=None)
     if column is None or not angles[column.key]:
-        column = next((column for column in states if column.key.endswith("state")), None)
+        column = next((column for column in states if "state" in column.key.lower()), None)
     if column is None:
         return None
     indices = angles[column.key] or list(range(column.size))
-    names = [column.names[i].removesuffix(".pos") if column.names else f"joint_{i}" for i in indices]
-    unit = "deg" if np.nanmax(np.abs(column.values[:, indices])) > 2 * np.pi + 1e-3 else "rad"
-    listed = f"names: [{', '.join(map(_word, names))}], indices: {indices}, unit: {unit}"
-    return [
-        "pose:  # joint space; for end-effector poses see kind: forward_kinematics, which takes a model of the arm",
-        "  kind: joints",
-        f"  joints: {{key: {_word(column.key)}, {listed}}}  # {_GUESS} unit",
-        _gripper([column, *(other for other in states if other is not column)], most=column.size),
+    called = [column.names[i] if column.names else f"joint_{i}" for i in indices]
+    found = propose_joints(Recorded(column.key, indices, called, column.values[:, indices]), family, hints)
+    gripper = _gripper(
+        [column, *(other for other in states if other is not column)],
+        1 if hints.model else column.size,
+        survey,
+        family,
+    )
+    if hints.model is None:
+        lines = ["pose:  # joint space; --model ARM.xml --site NAME proposes end-effector poses", "  kind: joints"]
+    else:
+        kind, hand = ("site", hints.site) if hints.site is not None else ("body", hints.body)
+        lines = [
+            "pose:",
+            "  kind: forward_kinematics",
+            f"  model: {_word(str(hints.model))}",
+            f"  {kind}: {_word(hand or '')}",
+        ]
+    return [*lines, *_joint_lines(column.key, indices, found, hints), *gripper]
+
+
+def _joint_lines(key: str, indices: list[int], found: Proposed, hints: Hints) -> list[str]:
+    """Returns the lines of joint angles."""
+    mark = "" if found.certain else f"{_GUESS} "
+    lines = [
+        "  joints:",
+        f"    key: {_word(key)}",
+        f"    indices: {indices}",
+        f"    names: [{', '.join(map(_word, found.names))}]",
+        f"    unit: {found.unit}  # {mark}{found.why}",
     ]
+    if found.unit == "normalised":
+        lines.append(f"    calibration: {_word(str(hints.calibration))}")
+    if found.motors is not None:
+        lines.append(f"    motors: [{', '.join(map(_word, found.motors))}]")
+    if found.unit == "normalised" and found.make != "feetech":
+        lines.append(f"    make: {found.make}")
+    if found.signs is not None:
+        lines.append(f"    signs: {found.signs}")
+    if found.offsets is not None:
+        lines.append(f"    offsets: {found.offsets}")
+    return [*lines, *(f"    # {remark}" for remark in found.remarks)]
 
 
-def _gripper(columns: Iterable[Column], most: int) -> str:
-    """Returns the line of the gripper, from the first column that has one."""
+def _gripper(columns: Iterable[Column], most: int, survey: Survey, family: Family | None) -> list[str]:
+    """Returns the lines of the gripper, from the first column that has one."""
     for column in columns:
         indices = [i for i, kind in enumerate(kinds(column)) if kind == "gripper"][:most]
         low, high = gripper_range(column.values[:, indices]) if indices else (0.0, 0.0)
         if low < high:
-            ends = f"open: {low}, closed: {high}}}  # {_GUESS} or the other way round"
-            return f"  gripper: {{key: {_word(column.key)}, indices: {indices}, {ends}"
-    return f"  gripper: null  # {_GUESS} nothing that moves is called a gripper"
+            usual = None if family is None or family.gripper is None else (family.title, family.gripper)
+            parts = [(part[:, i], command) for i in indices for part, command in _commanded(column, i, survey)]
+            commands = [command for _, command in parts if command is not None]
+            told = find_direction(low, high, usual, [part for part, _ in parts] if commands else [], commands)
+            mark = "" if told.certain else f"{_GUESS} "
+            place = f"key: {_word(column.key)}, indices: {indices}, open: {told.open}, closed: {told.closed}"
+            remark = [f"  # {told.remark}"] if told.remark else []
+            return [f"  gripper: {{{place}}}  # {mark}{told.why}", *remark]
+    return [f"  gripper: null  # {_GUESS} nothing that moves is called a gripper"]
+
+
+def _commanded(column: Column, index: int, survey: Survey) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Returns each recording of a column with what was commanded of one of its numbers, None where it was not.
+
+    A command belongs to a number if the column of actions has as many, called alike.
+    """
+    for other in survey.columns.values():
+        alike = other.size == column.size and (not other.names or other.names == column.names)
+        if "action" in other.key.lower() and alike and _lengths(other) == _lengths(column):
+            return [(part, sent[:, index]) for part, sent in zip(column.recordings, other.recordings, strict=True)]
+    return [(part, None) for part in column.recordings]
+
+
+def _lengths(column: Column) -> list[int]:
+    return [len(part) for part in column.recordings]
 
 
 def _states(survey: Survey) -> list[Column]:
@@ -138,7 +206,7 @@ def _unit(column: Column, indices: list[int]) -> str:
 
 def _word(text: str) -> str:
     """Returns a string as YAML takes it inside a flow mapping."""
-    return text if re.fullmatch(r"[A-Za-z_][\w./-]*", text) else json.dumps(text)
+    return text if re.fullmatch(r"[A-Za-z_/][\w./-]*", text) else json.dumps(text)
 
 
 def _text(lines: list[str]) -> str:

@@ -24,7 +24,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin w
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _progress import make_report, origin
-from _training_data import open_episodes
+from _training_data import check_actions, open_episodes
 from _training_report import write_report
 from tqdm import tqdm
 
@@ -50,6 +50,7 @@ def main() -> int:
         logging.basicConfig(level=logging.INFO if processes.main else logging.ERROR, format="%(message)s")
         with processes.main_first():
             dataset = open_episodes(config, show=processes.main)
+        check_actions(config, dataset.spec)
         encoder = load_encoder(encoder_folder(config)).to(processes.device)
         latents = encode(config, dataset, encoder, processes)
         batches = WindowBatches(dataset, latents, config.stride)

@@ -65,9 +65,9 @@ def angles(recorded: Recorded, episode: int) -> np.ndarray:
     rest = np.radians([5.0, -25.0, 45.0, 50.0, -10.0])
     swing = np.radians([50.0, 30.0, 25.0, 35.0, 60.0]) * recorded.swing
     joints = rest + swing * np.sin(random.uniform(0.8, 2.0, 5) * time + random.uniform(0, 6, 5))
-    if recorded.whole_steps:
-        joints = _steps_to_radians(np.round(_radians_to_steps(joints)))
-    return joints
+    if recorded.unit == "old degrees":  # which had 4096 steps to a turn, and zeros at a step
+        return np.round(joints * 2048 / np.pi) * np.pi / 2048
+    return _steps_to_radians(np.round(_radians_to_steps(joints))) if recorded.whole_steps else joints
 
 
 def closedness(recorded: Recorded, episode: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,65 @@ def forward_kinematics(
             position, turn = from_base.T @ (position - data.xpos[foot]), from_base.T @ turn
         row[:3], row[3:] = position, euler_from_matrix(turn)
     return poses
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The joints on the way from a model's world to a hand.
+
+    Attributes:
+        path: Of the model.
+        hand: Name of the site or body.
+        joints: Their names, from the base on.
+        ranges: How far each goes [rad, m]; infinite where the model does not say.
+    """
+
+    path: Path
+    hand: str
+    joints: tuple[str, ...]
+    ranges: tuple[tuple[float, float], ...]
+
+    def ranges_of(self, names: Sequence[str]) -> Float[np.ndarray, "joints 2"]:
+        """Returns the ranges of some of the joints, (lowest, highest) each."""
+        return np.array([self.ranges[self.joints.index(name)] for name in names])
+
+
+def read_chain(path: Path, site: str | None = None, body: str | None = None) -> Chain:
+    """Returns the joints that move a site or body of a model.
+
+    Args:
+        path: MJCF or URDF file.
+        site: Whose joints; or
+        body: whose joints.
+
+    Raises:
+        ValueError: If the model is missing, is none, or not exactly one of site and body is named that it has.
+    """
+    model = _load_model(path, path.stat().st_mtime_ns if path.is_file() else 0)
+    if (site is None) == (body is None):
+        known = {
+            kind: [getattr(model, kind)(i).name for i in range(n)]
+            for kind, n in (("site", model.nsite), ("body", model.nbody))
+        }
+        raise ValueError(
+            f"name the hand of {path}, a site between the fingertips or a body: it has the sites {known['site']} and "
+            f"the bodies {known['body']}"
+        )
+    name = site if site is not None else body
+    assert name is not None
+    place = (
+        int(model.site(_find(path, model, "site", site)).bodyid[0])
+        if site is not None
+        else _find(path, model, "body", body)
+    )
+    numbers: list[int] = []
+    while place:
+        first, count = int(model.body_jntadr[place]), int(model.body_jntnum[place])
+        numbers = [*range(first, first + count), *numbers]
+        place = int(model.body_parentid[place])
+    joints = [model.joint(number) for number in numbers]
+    ranges = [tuple(joint.range.tolist()) if model.jnt_limited[joint.id] else (-np.inf, np.inf) for joint in joints]
+    return Chain(path, name, tuple(joint.name for joint in joints), tuple(ranges))
 
 
 @functools.lru_cache(maxsize=4)

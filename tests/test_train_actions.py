@@ -1,0 +1,62 @@
+"""Whether data and parent mean the same by an action is said before training begins any work."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from envs.spec import ActionSpec, SpecError
+from world_model.checkpoint import read_manifest
+from world_model.train_config import TrainConfig
+
+ROOT = Path(__file__).parent.parent
+HAND = read_manifest("franka-tiny").action_spec
+JOINTS = ActionSpec(("pan", "lift", "gripper"), ("rad", "rad", "1"), (-1.0,) * 3, (1.0,) * 3, "joints", 4.0)
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("_training_data").check_actions
+
+
+def config(**changes) -> TrainConfig:
+    return TrainConfig(**{"data": Path("mine"), "output": Path("run"), "parent": "franka-tiny", **changes})
+
+
+def test_a_parent_s_own_actions_pass_at_any_stride_that_gives_its_rate(check, caplog):
+    check(config(), HAND)
+    check(config(stride=5), replace(HAND, rate=5 * HAND.rate))
+    check(config(parent=None, encoder=Path("encoder")), HAND)
+    assert not caplog.records
+
+
+def test_joints_for_a_parent_of_hands_are_refused_with_both_ways_on(check):
+    with pytest.raises(SpecError) as refused:
+        check(config(), JOINTS)
+    said = str(refused.value)
+    assert "pan [rad], lift [rad], gripper [1] (frame joints), the parent's x [m]" in said
+    assert "dataset.py inspect mine --propose FILE.yaml --model ARM.xml --site NAME" in said
+    assert "--fresh-conditioning" in said
+
+
+def test_another_rate_is_refused_with_the_reading_s_rate_and_a_stride_that_fits(check):
+    with pytest.raises(
+        SpecError, match=r"20 actions a second, the parent 4: have `rate: 4` in the Reading or --stride 5"
+    ):
+        check(config(), replace(HAND, rate=20.0))
+    with pytest.raises(SpecError, match=r"30 actions a second, the parent 4: have `rate: 4` in the Reading\."):
+        check(config(), replace(HAND, rate=30.0))
+    with pytest.raises(SpecError, match="2 frames a second were recorded: take another parent"):
+        check(config(), replace(HAND, rate=2.0))
+
+
+def test_fresh_conditioning_learns_other_actions_and_joint_space_is_said_not_to_be_driven(check, caplog):
+    with caplog.at_level(logging.WARNING):
+        check(config(fresh_conditioning=True), JOINTS)
+    assert "deploy.py and evaluate.py do not drive an arm with it" in caplog.text
+    assert "--model ARM.xml --site NAME" in caplog.text
