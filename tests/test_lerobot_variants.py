@@ -420,6 +420,33 @@ def test_two_frames_fewer_than_rows_are_refused_in_a_shared_video_too(root):
     assert "17 rows of numbers and 15 video frames" in source.problems[1]
 
 
+@pytest.mark.parametrize("drift", [0.02, 0.03, -0.02])
+def test_starts_that_drift_in_a_video_with_a_frame_a_row_do_not_shift_episodes(root, drift):
+    def change(table: pa.Table) -> pa.Table:
+        for key in ("from_timestamp", "to_timestamp"):
+            times = table[f"videos/{CAMERA}/{key}"].to_numpy() + drift * np.arange(3)
+            table = with_column(table, f"videos/{CAMERA}/{key}", pa.array(times))
+        return table
+
+    edit_table(root / "v3.0/meta/episodes/chunk-000/file-000.parquet", change)
+    assert_read(root, "quaternion")
+
+
+def test_starts_that_drift_in_a_video_that_lacks_a_frame_are_refused(root):
+    images = [seen.images for seen in trajectories()]
+    join_film(root, [images[0], images[1], images[2][:-1]], ends=True)
+
+    def change(table: pa.Table) -> pa.Table:
+        times = table[f"videos/{CAMERA}/from_timestamp"].to_numpy() + 0.02 * np.arange(3)
+        return with_column(table, f"videos/{CAMERA}/from_timestamp", pa.array(times))
+
+    edit_table(root / "v3.0/meta/episodes/chunk-000/file-000.parquet", change)
+    source = open_layout(root, "quaternion")
+    np.testing.assert_array_equal(source[0].images, images[0])
+    with pytest.raises(DatasetError, match=r"file-000\.mp4 shows frame 24 at 1\.6000 s, the columns say 1\.6200 s"):
+        source[1]
+
+
 def test_a_video_at_another_rate_with_a_frame_a_row_is_read_with_a_remark(root, caplog):
     for number, seen in enumerate(trajectories()):
         (root / "v2.1" / V21_VIDEO.format(number)).write_bytes(encode_frames(seen.images, 30.0, LOSSLESS))
@@ -475,6 +502,31 @@ def test_files_that_are_links_are_followed(root, tmp_path):
         path.rename(kept / str(number))
         path.symlink_to(kept / str(number))
     assert_read(root)
+
+
+def test_pointers_of_git_lfs_are_told_from_damage(root):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab\nsize 12345\n"
+    (root / "v2.1" / V21_FILE.format(0)).write_bytes(pointer)
+    (root / "v2.1" / V21_VIDEO.format(1)).write_bytes(pointer)
+    problems = open_layout(root, "v2.1").problems
+    for number in (0, 1):
+        assert "it is a pointer of Git LFS: run `git lfs pull` in its folder" in problems[number]
+
+
+def test_whole_numbers_that_are_written_as_floats_are_numbers(root):
+    edit_lines(root / "v2.1", lambda lines: [{**line, "episode_index": float(line["episode_index"])} for line in lines])
+    index = root / "v3.0/meta/episodes/chunk-000/file-000.parquet"
+    for key in ("episode_index", "length", "data/file_index"):
+        edit_table(index, lambda table, key=key: with_column(table, key, table[key].cast(pa.float64())))
+    assert_read(root)
+    assert_read(root, "quaternion")
+
+
+@pytest.mark.parametrize("value", [None, "7", 7.5, True])
+def test_a_length_that_is_no_number_is_named(root, value):
+    edit_lines(root / "v2.1", lambda lines: [{**line, "length": value} for line in lines])
+    with pytest.raises(DatasetError, match="has an episode whose length is"):
+        open_layout(root, "v2.1")
 
 
 def test_remarks_of_a_kind_are_said_three_times_and_no_episode_twice(caplog):

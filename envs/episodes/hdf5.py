@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from envs.episodes.episode import DatasetError
+from envs.episodes.suspicion import suspect
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
         raise
     except (OSError, RuntimeError) as error:
         raise DatasetError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read as HDF5, it may be truncated: {error}"
+            f"{path} ({path.stat().st_size} bytes) cannot be read as HDF5, {suspect(path)}: {error}"
         ) from error
 
 

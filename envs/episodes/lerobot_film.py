@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,13 @@ from PIL import Image
 
 from envs.episodes.episode import DatasetError
 from envs.episodes.lerobot_index import EpisodePlace
+from envs.episodes.suspicion import suspect
 from envs.episodes.video import Footage, count_frames, decode_batches, decode_times, read_header
 
 _BATCH = 32
-_ON_TIME = 0.1  # frames: how far a frame that is looked for by its time may be from it
+_ON_TIME = 0.1  # frames: how far a frame that is found by its time may be from it
+_EXACT = 0.01  # frames: and one whose time may be wrong
+_NEAR = 0.5  # frames: and one that is found by its number, so that a video at another rate is noticed
 _COLOURS = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """Pillow's modes that lose nothing but transparency as 8-bit RGB."""
 
@@ -53,19 +57,10 @@ class VideoFilm:
     def footage(self, rows: Int[np.ndarray, "T"]) -> Footage:
         """See `Film.footage`. Frames are counted one by one where the header does not say what the rows do."""
         header = read_header(self.place.image_file)
-        frames = self._frames(header.frames, len(rows))
-        if frames != len(rows):
-            frames = self._frames(count_frames(self.place.image_file), len(rows))
-        return Footage(frames, header.height, header.width, header.rate)
-
-    def _frames(self, available: int, rows: int) -> int:
-        """Returns how many of the frames that a video has are this episode's."""
-        if not self.place.shared:
-            return available
-        left = max(0, available - self.place.first_frame(self.rate))
-        if self.place.end is None:
-            return min(left, rows)
-        return min(left, round(self.place.end * self.rate) - self.place.first_frame(self.rate))
+        part = self._part(header.frames, len(rows))
+        if part.frames != len(rows):
+            part = self._part(count_frames(self.place.image_file), len(rows))
+        return Footage(part.frames, header.height, header.width, header.rate)
 
     def images(
         self, rows: Int[np.ndarray, "T"], frames: Int[np.ndarray, "n"]
@@ -74,26 +69,48 @@ class VideoFilm:
 
         Only a video of one episode that has a frame a row needs no clock: which frame is which row's is certain.
         """
-        path, first, done = self.place.image_file, self.place.first_frame(self.rate), 0
-        for images, shown in decode_batches(path, (first + frames).tolist()):
-            times = self._times(frames[done : done + len(images)])
-            late = np.flatnonzero(np.abs(shown - times) * self.rate > 0.5)
-            if len(late) and (self.place.shared or count_frames(path) != len(rows)):
-                told = f"frame {first + frames[done + late[0]]} at {shown[late[0]]:.4f} s", f"{times[late[0]]:.4f} s"
-                yield from self._by_time(frames[done:], told)
+        path = self.place.image_file
+        part, done = self._part(count_frames(path), len(rows)), 0
+        for images, shown in decode_batches(path, (part.first + frames).tolist()):
+            times = part.start + frames[done : done + len(images)] / self.rate
+            late = np.flatnonzero(np.abs(shown - times) * self.rate > part.tolerance)
+            if len(late):
+                told = (
+                    f"frame {part.first + frames[done + late[0]]} at {shown[late[0]]:.4f} s",
+                    f"{times[late[0]]:.4f} s",
+                )
+                times = part.start + frames[done:] / self.rate
+                yield from self._by_time(times, min(part.tolerance, _ON_TIME), told)
                 return
             done += len(images)
             yield images
 
-    def _by_time(self, frames: Int[np.ndarray, "n"], told: tuple[str, str]) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
+    def _part(self, available: int, rows: int) -> _Part:
+        """Returns which of a video's frames are this episode's.
+
+        The times count at which episodes are said to begin; where those fall between frames and the video has as many
+        frames as all its episodes, that these follow each other.
+        """
+        place, rate = self.place, self.rate
+        if not place.shared:
+            return _Part(0, 0.0, available, math.inf if available == rows else _NEAR)
+        if not place.on_beat and available == place.together and abs(place.start * rate - place.before) < 1:
+            return _Part(place.before, place.before / rate, place.length, _NEAR)
+        first = place.first_frame(rate)
+        meant = rows if place.end is None else round(place.end * rate) - first
+        tolerance = _ON_TIME if place.on_beat else _EXACT
+        return _Part(first, place.start, min(meant, max(0, available - first)), tolerance)
+
+    def _by_time(
+        self, times: Float[np.ndarray, "n"], tolerance: float, told: tuple[str, str]
+    ) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
         """Yields the frames that are shown when the columns say, whatever their number: frames may be missing before.
 
         Raises:
-            DatasetError: If there are none to a tenth of a frame; with what was shown and said at the first.
+            DatasetError: If there are none within the tolerance [frames]; with what was shown and said at the first.
         """
-        times = self._times(frames)
         for images, shown in decode_times(self.place.image_file, (times + 0.5 / self.rate).tolist()):
-            if np.any(np.abs(shown - times[: len(images)]) * self.rate > _ON_TIME):
+            if np.any(np.abs(shown - times[: len(images)]) * self.rate > tolerance):
                 raise DatasetError(
                     f"{self.place.image_file} shows {told[0]}, the columns say {told[1]}: the video has another rate "
                     f"than {self.rate:g} Hz, or lacks frames"
@@ -101,9 +118,15 @@ class VideoFilm:
             times = times[len(images) :]
             yield images
 
-    def _times(self, frames: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-        """Returns when the video shows frames of the episode, if it is as the columns say [s]."""
-        return self.place.start + frames / self.rate
+
+@dataclass(frozen=True)
+class _Part:
+    """Some frames of a video: their first one's index and time [s], how many, and how far [frames] they may be off."""
+
+    first: int
+    start: float
+    frames: int
+    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -162,7 +185,7 @@ class TableFilm:
                         yield from zip(inside.tolist(), column.to_pylist(), strict=True)
                     start = stop
         except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{self.path} cannot be read as parquet, it may be truncated: {error}") from error
+            raise DatasetError(f"{self.path} cannot be read as parquet, {suspect(self.path)}: {error}") from error
 
     def _decode(self, row: int, value: Any) -> UInt8[np.ndarray, "h w 3"]:
         """Returns the image that a row has."""

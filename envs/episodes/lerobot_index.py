@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from envs.episodes import lerobot_layout as layout
 from envs.episodes.episode import DatasetError
 from envs.episodes.lerobot_info import fill_path, is_old, is_ours, is_video
 
 _OLD_EPISODES_FILE = Path("meta/episodes.jsonl")
+_ON_BEAT = 0.1  # frames: what rounding does to when an episode begins
 _OLD_TASKS_FILE = Path("meta/tasks.jsonl")
 
 
@@ -34,6 +36,9 @@ class EpisodePlace:
         seed: Its seed, if it has one.
         extra: What the recorder added.
         shared: Whether other episodes may be in the same files.
+        before: Frames of the episodes that begin earlier in the same video.
+        together: Frames of all episodes in that video.
+        on_beat: Whether all of them begin at a whole number of frames.
     """
 
     number: int
@@ -46,6 +51,9 @@ class EpisodePlace:
     seed: int | None
     extra: dict[str, Any]
     shared: bool = True
+    before: int = 0
+    together: int = 0
+    on_beat: bool = True
 
     def name(self, root: Path) -> str:
         """Returns what people call it."""
@@ -70,7 +78,10 @@ def read_places(root: Path, info: dict[str, Any], camera: str) -> tuple[EpisodeP
     twice = [number for number, count in Counter(place.number for place in places).items() if count > 1]
     if twice:
         raise DatasetError(f"the meta folder of {root} lists the episodes {sorted(twice)[:10]} more than once")
-    return tuple(_end_at_next(sorted(places, key=lambda place: place.number)))
+    infinite = [place for place in places if not math.isfinite(place.start)]
+    if infinite:
+        raise DatasetError(f"the meta folder of {root} says that episode {infinite[0].number} begins at no time")
+    return tuple(sorted(_with_neighbours(places, info["fps"]), key=lambda place: place.number))
 
 
 def check_complete(root: Path, info: dict[str, Any], places: Sequence[EpisodePlace]) -> None:
@@ -129,17 +140,25 @@ def _read_rows(root: Path, info: dict[str, Any], camera: str) -> list[dict[str, 
     return rows
 
 
+def _whole(root: Path, row: dict[str, Any], key: str) -> int:
+    """Returns a whole number of a row of the index, which tools that know only floats write as 3.0."""
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise DatasetError(f"the index of {root} in meta has an episode whose {key} is {value!r}, no number: {row}")
+    return int(value)
+
+
 def _place(root: Path, info: dict[str, Any], row: dict[str, Any], camera: str) -> EpisodePlace:
     """Returns where the episode of one row of v3.0's meta/episodes lies."""
     video = f"videos/{camera}"
-    data = {name: row[f"data/{name}"] for name in ("chunk_index", "file_index")}
+    data = {name: _whole(root, row, f"data/{name}") for name in ("chunk_index", "file_index")}
     data_file = image_file = fill_path(root, info, "data_path", **data)
     if is_video(info, camera):
-        film = {name: row[f"{video}/{name}"] for name in ("chunk_index", "file_index")}
+        film = {name: _whole(root, row, f"{video}/{name}") for name in ("chunk_index", "file_index")}
         image_file = fill_path(root, info, "video_path", video_key=camera, **film)
     return EpisodePlace(
-        number=row["episode_index"],
-        length=row["length"],
+        number=_whole(root, row, "episode_index"),
+        length=_whole(root, row, "length"),
         task=task_of(row),
         data_file=data_file,
         image_file=image_file,
@@ -150,18 +169,20 @@ def _place(root: Path, info: dict[str, Any], row: dict[str, Any], camera: str) -
     )
 
 
-def _end_at_next(places: Sequence[EpisodePlace]) -> list[EpisodePlace]:
-    """Returns the places, each of which ends in its video no later than the next one there begins."""
-    starts: dict[Path, list[float]] = {}
+def _with_neighbours(places: Sequence[EpisodePlace], rate: float) -> Iterator[EpisodePlace]:
+    """Yields the places, with what is told by those in the same video: the next one's start ends one at the latest."""
+    videos: dict[Path, list[EpisodePlace]] = {}
     for place in places:
-        starts.setdefault(place.image_file, []).append(place.start)
-    following = {(file, a): b for file, found in starts.items() for a, b in pairwise(sorted({*found, math.inf}))}
-    ends = [min(_or_infinite(place.end), following[place.image_file, place.start]) for place in places]
-    return [replace(place, end=None if end == math.inf else end) for place, end in zip(places, ends, strict=True)]
-
-
-def _or_infinite(end: float | None) -> float:
-    return math.inf if end is None else end
+        videos.setdefault(place.image_file, []).append(place)
+    for inside in videos.values():
+        ordered = sorted(inside, key=lambda place: place.start)
+        sums = np.cumsum([0, *(place.length for place in ordered)]).tolist()
+        on_beat = all(abs(place.start * rate - place.first_frame(rate)) <= _ON_BEAT for place in ordered)
+        for place, before in zip(ordered, sums, strict=False):
+            later = next((other.start for other in ordered if other.start > place.start), None)
+            ends = [end for end in (place.end, later) if end is not None]
+            end = min(ends, default=None)
+            yield replace(place, end=end, before=before, together=sums[-1], on_beat=on_beat)
 
 
 def _read_old_rows(root: Path) -> list[dict[str, Any]]:
@@ -169,13 +190,7 @@ def _read_old_rows(root: Path) -> list[dict[str, Any]]:
     path = root / _OLD_EPISODES_FILE
     if not path.is_file():
         raise DatasetError(f"{path} is missing; copy the dataset again")
-    rows = read_lines(path)
-    bad = [row for row in rows if not all(type(row.get(key)) is int for key in ("episode_index", "length"))]
-    if bad:
-        raise DatasetError(
-            f"{path} should have a line of JSON with episode_index, tasks and length for each episode, not {bad[0]}"
-        )
-    return rows
+    return read_lines(path)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -194,14 +209,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def _old_place(root: Path, info: dict[str, Any], row: dict[str, Any], camera: str) -> EpisodePlace:
     """Returns where the episode of one line of meta/episodes.jsonl lies: in files of its own."""
-    episode = row["episode_index"]
+    episode = _whole(root, row, "episode_index")
     names = {"episode_chunk": episode // info.get("chunks_size", layout.FILES_PER_CHUNK), "episode_index": episode}
     data_file = image_file = fill_path(root, info, "data_path", **names)
     if is_video(info, camera):
         image_file = fill_path(root, info, "video_path", video_key=camera, **names)
     return EpisodePlace(
         number=episode,
-        length=row["length"],
+        length=_whole(root, row, "length"),
         task=task_of(row),
         data_file=data_file,
         image_file=image_file,

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from envs.episodes.episode import DatasetError
+from envs.episodes.suspicion import suspect
 from envs.episodes.video import VideoCodec
 from envs.spec import POSE_NAMES, ActionSpec
 
@@ -146,7 +147,7 @@ def read_table(
             table = file.read(wanted if others else [name for name in columns if name in there])
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read as parquet, it may be truncated: {error}"
+            f"{path} ({path.stat().st_size} bytes) cannot be read as parquet, {suspect(path)}: {error}"
         ) from error
     missing = [name for name in columns if name not in there]
     if missing:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from envs.episodes.episode import DatasetError
+from envs.episodes.suspicion import suspect
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _reported(path: Path) -> Iterator[None]:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
         raise DatasetError(
-            f"the video {path} ({path.stat().st_size} bytes) cannot be decoded, it may be truncated: "
+            f"the video {path} ({path.stat().st_size} bytes) cannot be decoded, {suspect(path)}: "
             f"{_first_line(error)}. Copy it again, or leave its recording out."
         ) from error
 
