@@ -1,0 +1,1 @@
+"""Images into tokens: frozen encoders of several families, each behind `world_model.base.Encoder`."""

@@ -1,0 +1,41 @@
+"""Camera images into the pixels that encoders take."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+
+def to_pixels(
+    images: UInt8[Tensor, "B h w 3"],
+    size: int,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "B 3 S S"]:
+    """Returns normalised pixels: centre square crop, bilinear resize without antialias, mean and std of each colour.
+
+    V-JEPA 2-AC's official inference transform; transformers' video processor does something else.
+
+    Args:
+        images: RGB.
+        size: Side of the result, S [pixels].
+        mean: Of each colour, 0..1.
+        std: Of each colour.
+        dtype: To compute in.
+
+    Raises:
+        ValueError: If the images are not (B, h, w, 3) uint8.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.uint8:
+        raise ValueError(f"images must be (B, h, w, 3) uint8 RGB, got {tuple(images.shape)} {images.dtype}")
+    height, width = images.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = images[:, top : top + side, left : left + side].permute(0, 3, 1, 2)  # (B, 3, side, side)
+    pixels = square.to(dtype) / 255.0
+    middle, spread = (pixels.new_tensor(values)[:, None, None] for values in (mean, std))
+    resized = functional.interpolate(pixels, (size, size), mode="bilinear", align_corners=False, antialias=False)
+    return (resized - middle) / spread
