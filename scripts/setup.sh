@@ -98,7 +98,7 @@ install_python_packages() {  # [extra]: into .venv, unless it was done for these
     local extra="${1:-}" target="." stamp ready
     if [ -n "$extra" ]; then target=".[$extra]"; fi
     stamp=".venv/ready-${extra:-base}"
-    ready="$(cat pyproject.toml scripts/setup.sh | cksum) $PWD"
+    ready="$(cat pyproject.toml scripts/setup.sh scripts/constraints.txt | cksum) $PWD"
     if [ "$(cat "$stamp" 2>/dev/null)" = "$ready" ] && .venv/bin/python -c '' 2>/dev/null; then
         say "[3/4] Python packages: .venv is up to date"
         return
@@ -106,8 +106,11 @@ install_python_packages() {  # [extra]: into .venv, unless it was done for these
     say "[3/4] Python packages: installing into .venv (minutes the first time)"
     if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then "$python" -m venv --clear .venv; fi
     install_torch
-    say "      vjepa-planner and its libraries"
-    pip_install --editable "$target"
+    say "      vjepa-planner and its libraries, in the versions that were tested"
+    if ! pip_install --constraint scripts/constraints.txt --editable "$target"; then
+        say "      not all of them are to be had here: taking the newest that pyproject.toml allows"
+        pip_install --editable "$target"
+    fi
     check_imports
     say "$ready" > "$stamp"
 }

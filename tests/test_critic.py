@@ -229,7 +229,8 @@ def test_of_many_ways_one_is_taken_though_to_stay_is_likelier_than_any() -> None
     head = ActionModes(1, 2, 3)
     head.centres.copy_(torch.tensor([[0.05, -0.05], [1.0, 0.0], [-1.0, 0.0]]))
     with torch.no_grad():
-        head.logits.weight.zero_(), head.offsets.weight.zero_(), head.offsets.bias.zero_()
+        for parameter in (head.logits.weight, head.offsets.weight, head.offsets.bias):
+            parameter.zero_()
         head.logits.bias.copy_(torch.tensor([0.4, 0.25, 0.35]).log())
     torch.testing.assert_close(head(torch.ones(1, 1)), head.centres[2:])
 

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from envs.mujoco import tasks
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig, arm_action_spec
 from envs.mujoco.play import PlayConfig, record_episode
-from envs.mujoco.scene import TABLE_HIGH, TABLE_LOW, SceneConfig
+from envs.mujoco.scene import TABLE_HIGH, TABLE_LOW, SceneConfig, build_scene
 from envs.pose import compose, difference
 from envs.safety import SafeArm
 
@@ -44,6 +44,14 @@ def test_free_space_tracking_is_within_two_millimetres_at_the_end_of_each_step(a
             arm.command(target[:6], 0.0, 0.25)
             errors.append(np.linalg.norm(arm.pose()[:3] - target[:3]))
     assert max(errors) < 2e-3
+
+
+def test_the_solver_factorises_densely_however_many_things_there_are():
+    """MuJoCo 4.0.0 has a wrong sparse factor (its issue 3767), and takes sparse matrices by itself from 60 on."""
+    model = build_scene(SceneConfig(blocks=5, objects=6))
+    assert model.nv > 60
+    assert not mujoco.mj_isSparse(model)
+    assert model.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON
 
 
 def test_kinematics_are_the_pandas(arm):

@@ -129,7 +129,7 @@ def build_scene(config: SceneConfig) -> mujoco.MjModel:
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 5
-    spec.option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE  # MuJoCo 4.0.0 factorises sparse ones wrongly (its issue 3767)
+    spec.option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE  # MuJoCo 4.0.0 factorises sparse ones wrongly
     spec.stat.extent, spec.stat.center = 1.0, (0.45, 0.0, 0.2)  # what the shadow map covers
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 1280
     spec.visual.quality.offsamples = 0
