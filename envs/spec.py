@@ -27,7 +27,7 @@ class Observation:
         time: When the image was taken, monotonic clock of the arm [s].
 
     Raises:
-        SpecError: If the image is not (h, w, 3) uint8 or the pose is not a finite vector.
+        SpecError: If the image is not (h, w, 3) uint8, the pose is not a finite vector or the time is not finite.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -35,13 +35,23 @@ class Observation:
     time: float
 
     def __post_init__(self) -> None:
-        if self.image.ndim != 3 or self.image.shape[-1] != 3 or self.image.dtype != np.uint8:
+        image, pose = self.image, self.pose
+        if not isinstance(image, np.ndarray):
             raise SpecError(
-                f"an observation's image must be (height, width, 3) uint8 RGB, got {self.image.shape} "
-                f"{self.image.dtype}"
+                f"an observation's image must be (height, width, 3) uint8 RGB, got a {type(image).__name__}"
             )
-        if self.pose.ndim != 1 or not np.all(np.isfinite(self.pose)):
-            raise SpecError(f"an observation's pose must be a vector of finite numbers, got {self.pose!r}")
+        if image.ndim != 3 or image.shape[-1] != 3 or not image.size or image.dtype != np.uint8:
+            raise SpecError(
+                f"an observation's image must be (height, width, 3) uint8 RGB, got {image.shape} {image.dtype}"
+            )
+        if not isinstance(pose, np.ndarray) or pose.ndim != 1 or pose.dtype.kind not in "fiu" or not _finite(pose):
+            raise SpecError(f"an observation's pose must be a vector of finite numbers, got {pose!r}")
+        if not np.isfinite(self.time):
+            raise SpecError(f"an observation's time must be a finite number of seconds, got {self.time}")
+
+
+def _finite(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all())
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tqdm import tqdm
 
 from envs.config import config_from_command_line
-from envs.episodes import DatasetError
 from envs.episodes.lerobot import read_dataset
-from world_model.loop import RunLog, StateError
+from world_model.loop import RunLog
 from world_model.pretrain import CollapseError, PretrainConfig, pretrain
-from world_model.store import CacheError, FrameStore, build_frames
+from world_model.store import FrameStore, build_frames
 
 
 def main() -> int:
@@ -34,7 +33,7 @@ def main() -> int:
     try:
         frames = decode(config)
         finished = run(config, frames)
-    except (DatasetError, CacheError, StateError, CollapseError) as error:
+    except (ValueError, CollapseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"encoder: {finished}" if finished else "stopped; the same command goes on from here")

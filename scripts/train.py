@@ -35,6 +35,7 @@ from world_model.batches import WindowBatches
 from world_model.checkpoint import Manifest, find_checkpoint
 from world_model.encoder import Encoder
 from world_model.encoder_folder import load_encoder
+from world_model.finite import DivergedError
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
 from world_model.loop import RunLog
@@ -55,6 +56,12 @@ def main() -> int:
         latents = encode(config, dataset, encoder, processes)
         batches = WindowBatches(dataset, latents, config.stride)
         manifest = run(config, encoder, batches, dataset, processes)
+    except DivergedError as error:  # the same in all processes, and the first that leaves ends the others
+        with processes.main_first():
+            if processes.main:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+        leave_processes()
+        return 1
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -14,7 +14,10 @@ import torch
 
 from tests.small_training import from_job, log_of, make_batches, make_encoder, run
 from world_model.checkpoint import load_checkpoint
+from world_model.finite import DivergedError, not_finite, tensors_in
+from world_model.loop import STATE_FILE
 from world_model.processes import find_processes
+from world_model.state import load_state
 from world_model.train import PredictorTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,12 +29,13 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 ACCELERATE = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
 
 
-def launch(launcher: tuple[str, ...], folder: Path, jobs: list[dict[str, Any]]) -> None:
-    """Runs the jobs one after the other on two processes."""
+def launch(launcher: tuple[str, ...], folder: Path, jobs: list[dict[str, Any]], status: int = 0) -> str:
+    """Runs the jobs one after the other on two processes and returns what they said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *launcher, "-m", "tests.small_training", str(folder), json.dumps(jobs)]
     found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert found.returncode == 0, found.stderr[-6000:]
+    assert found.returncode == status, found.stderr[-6000:]
+    return found.stderr
 
 
 def train_alone(folder: Path, job: dict[str, Any]) -> None:
@@ -89,6 +93,18 @@ def test_a_batch_that_can_not_be_divided_is_an_error(folder: Path) -> None:
     config = from_job(folder, {**JOB, "output": "odd", "batch": 10, "accumulate": 4})
     with pytest.raises(ValueError, match=r"batch of 10 windows .* choose a multiple of 4"):
         PredictorTrainer(config, encoder, make_batches(encoder, folder), find_processes("cpu"))
+
+
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_processes_that_diverge_stop_together_with_the_state_before(folder: Path, sharding: str) -> None:
+    job = {**JOB, "output": f"diverged-{sharding}", "sharding": sharding, "learning_rate": 1e30, "accumulate": 2}
+    told = launch(TORCHRUN, folder, [job], status=1)
+    assert told.count("DivergedError: training stopped at step 2 of 10: total is nan") == 2  # one a process
+    assert told.count("as after step 1; the same command") == 2
+    state = load_state(folder / job["output"] / STATE_FILE)
+    assert state is not None and state["step"] == 1 and not not_finite(dict(tensors_in(state)))
+    with pytest.raises(DivergedError, match=r"training stopped at step 2 of 10.* as after step 1;"):
+        train_alone(folder, job)
 
 
 @pytest.mark.slow

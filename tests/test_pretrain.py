@@ -15,7 +15,7 @@ from transformers import VJEPA2Model
 from tests.moving_square import MovingSquare
 from world_model.encoder import Encoder, EncoderConfig, layer_norm
 from world_model.encoder_folder import load_encoder, save_encoder
-from world_model.loop import StateError, learning_rate_factor
+from world_model.loop import learning_rate_factor
 from world_model.masked import (
     MaskConfig,
     MaskedPredictor,
@@ -34,6 +34,7 @@ from world_model.pretrain import (
     pretrain,
     token_health,
 )
+from world_model.state import StateError
 from world_model.store import FrameStore, build_frames
 
 SHAPE = EncoderConfig(image_size=32, patch_size=8, width=24, depth=2, heads=2)

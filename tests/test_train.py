@@ -18,7 +18,7 @@ from world_model.checkpoint import load_checkpoint, read_manifest
 from world_model.encoder import Encoder
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
-from world_model.loop import StateError
+from world_model.state import StateError
 from world_model.store import CacheError, shard_path
 from world_model.train import PredictorSize, TrainConfig, train
 

@@ -50,6 +50,9 @@ class WindowBatches:
         dataset: Gives poses and actions, all held in memory.
         latents: Of the same dataset.
         stride: Distance of a window's frames.
+
+    Raises:
+        ValueError: If poses or actions are not finite numbers.
     """
 
     def __init__(self, dataset: EpisodeSource, latents: Latents, stride: int = 1) -> None:
@@ -59,6 +62,9 @@ class WindowBatches:
         recorded = [dataset.poses_actions(episode) for episode in range(len(dataset))]
         self.poses = [poses for poses, _ in recorded]
         self.actions = [_strided_actions(dataset.spec, poses, actions, stride) for poses, actions in recorded]
+        for episode, values in enumerate(zip(self.poses, self.actions, strict=True)):
+            if not all(np.isfinite(each).all() for each in values):
+                raise ValueError(f"episode {episode} has poses or actions that are not finite: it can't be learnt from")
 
     def windows(self, episodes: Sequence[int], frames: int) -> Windows:
         """Returns the windows of some episodes, to be numbered and located."""

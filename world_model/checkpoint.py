@@ -29,9 +29,10 @@ from envs.spec import ActionSpec
 from world_model.critic import Critic, CriticConfig
 from world_model.device import Precision, find_device, resolve_precision
 from world_model.encoder import Encoder, EncoderConfig
+from world_model.finite import not_finite, some
 from world_model.predictor import Predictor, PredictorConfig
 from world_model.vjepa2_ac import VJEPA2AC, Statistics
-from world_model.weights_file import file_sha256, write_weights
+from world_model.weights_file import CheckpointError, file_sha256, write_weights
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 FORMAT = 1
@@ -49,10 +50,6 @@ ENCODER_FIELDS = (  # of transformers' config.json, those that the encoder's out
     "mlp_ratio", "layer_norm_eps", "qkv_bias", "hidden_act",
 )  # fmt: skip
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged or not what its manifest says."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ def save_checkpoint(
         weights: Precision to store; bfloat16 rounds.
 
     Raises:
-        CheckpointError: If the directory is there and is no checkpoint.
+        CheckpointError: If the directory is there and is no checkpoint, or weights are not finite.
     """
     directory = Path(directory).resolve()
     if directory.exists() and not (directory / MANIFEST).is_file() and any(directory.iterdir()):
@@ -234,15 +231,16 @@ def read_manifest(name_or_path: str | Path) -> Manifest:
 def load_weights(
     module: nn.Module, weights: Mapping[str, Tensor], origin: str, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Makes the given tensors the module's parameters; exactly its names and shapes, in the type asked for.
+    """Makes the given tensors the module's parameters; exactly its names and shapes, finite, in the type asked for.
 
     Raises:
-        CheckpointError: Naming missing and unexpected keys or wrong shapes, and `origin`, where they come from.
+        CheckpointError: Naming missing and unexpected keys, wrong shapes or what is not finite, and `origin`, where
+            they come from.
     """
     expected = module.state_dict()
     missing, unexpected = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or unexpected:
-        raise CheckpointError(f"{origin}: {_some(missing)} missing, {_some(unexpected)} unexpected")
+        raise CheckpointError(f"{origin}: {some(missing)} missing, {some(unexpected)} unexpected")
     wrong = [
         f"{name} is {tuple(weights[name].shape)}, must be {tuple(tensor.shape)}"
         for name, tensor in expected.items()
@@ -250,12 +248,13 @@ def load_weights(
     ]
     if wrong:
         raise CheckpointError(f"{origin}: wrong shapes: {'; '.join(wrong[:5])}")
+    broken = not_finite(weights)
+    if broken:
+        raise CheckpointError(
+            f"{origin}: {len(broken)} of {len(weights)} tensors are not finite: {some(broken)}. The training that they "
+            "come from diverged; use an earlier checkpoint"
+        )
     module.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=True, assign=True)
-
-
-def _some(names: list[str]) -> str:
-    """Returns a readable list of key names, shortened."""
-    return f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}" if names else "nothing"
 
 
 def _write_weights(folder: Path, model: VJEPA2AC, dtype: torch.dtype) -> None:
@@ -282,7 +281,7 @@ def _read_weights(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
     wrong = sorted(name for name, tensor in weights.items() if tensor.dtype != dtype)
     if wrong:
-        raise CheckpointError(f"{path}: the manifest says {dtype}, but {_some(wrong)} is {weights[wrong[0]].dtype}")
+        raise CheckpointError(f"{path}: the manifest says {dtype}, but {some(wrong)} is {weights[wrong[0]].dtype}")
     return weights
 
 

@@ -17,7 +17,11 @@ WHITENING = "whitening.safetensors"
 
 
 def save_encoder(encoder: Encoder, directory: Path) -> Path:
-    """Returns a folder with the encoder in transformers' format, written beside and then moved into place."""
+    """Returns a folder with the encoder in transformers' format, written beside and then moved into place.
+
+    Raises:
+        CheckpointError: If weights are not finite.
+    """
     temporary = directory.with_name(f"{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     encoder.model.config.save_pretrained(temporary)

@@ -17,19 +17,32 @@ from torch import Tensor
 from envs.episodes import EpisodeSource
 from world_model.decode import DecodedImages, rebatch
 from world_model.encoder import IMAGE_MEAN, IMAGE_STD, Encoder, EncoderConfig
-from world_model.store import FrameStore, Layout, build_store, verify_store
+from world_model.finite import not_finite
+from world_model.store import CHECKED_BYTES, CacheError, FrameStore, Layout, build_store, verify_store
 from world_model.store_layout import SHARD_BYTES
 
 
 class LatentCache:
     """The tokens of every frame of a dataset, memory-mapped.
 
+    Opening looks for tokens that are not finite in what `FrameStore` compares with checksums: all of it up to 1 GiB.
+
     Args:
         store: Token bits, (N, D) uint16 a frame.
+
+    Raises:
+        CacheError: If tokens are not finite.
     """
 
     def __init__(self, store: FrameStore) -> None:
         self.store = store
+        for episode in store.spread_episodes(CHECKED_BYTES):
+            frames = store.layout.lengths[episode]
+            if frames and not_finite({"tokens": self.windows(np.array([episode]), np.array([0]), frames)}):
+                raise CacheError(
+                    f"the cached latents of episode {episode} in {store.directory} are not finite numbers: delete the "
+                    "folder and encode again, with an encoder whose weights are"
+                )
 
     @property
     def key(self) -> str:
@@ -175,6 +188,16 @@ def _in_worker(
 
 @torch.no_grad()
 def encode_images(encoder: Encoder, images: UInt8[np.ndarray, "B h w 3"]) -> UInt16[np.ndarray, "B N D"]:
-    """Returns the bits of the images' tokens in bfloat16."""
+    """Returns the bits of the images' tokens in bfloat16.
+
+    Raises:
+        CacheError: If tokens are not finite.
+    """
     pixels = encoder.preprocess(torch.from_numpy(np.ascontiguousarray(images)).to(encoder.rotary.tables.device))
-    return encoder(pixels).to(torch.bfloat16).cpu().view(torch.int16).numpy().view(np.uint16)
+    tokens = encoder(pixels).to(torch.bfloat16)
+    if not_finite({"tokens": tokens}):
+        raise CacheError(
+            "the encoder makes tokens of the images that are not finite numbers: take another encoder, or its weights "
+            "in fp32"
+        )
+    return tokens.cpu().view(torch.int16).numpy().view(np.uint16)

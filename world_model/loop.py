@@ -1,4 +1,4 @@
-"""What every training loop needs: schedule, optimiser, resuming, clean interruption, a log."""
+"""What every training loop needs: schedule, optimiser, clean interruption, a log."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO
+from typing import Literal, TextIO
 
 import torch
 from torch import nn
 
-from envs.config import dump_config
-from world_model.processes import Processes
-from world_model.state import StateError, load_state, save_state
 from world_model.tracker import Tracker, TrackerName, find_tracker
 
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE, STATE_FILE, LOG_FILE = "config.yaml", "state.pt", "losses.jsonl"
-ALONE = Processes()
 Report = Callable[[int, Mapping[str, float]], None]  # step, what was measured at it
 
 
@@ -103,126 +99,6 @@ def interruptible() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class RunConfig(Protocol):
-    """What `run_steps` reads of a run's configuration; the real ones are frozen dataclasses."""
-
-    @property
-    def output(self) -> Path:
-        """Run directory."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        ...
-
-    @property
-    def save_every(self) -> int:
-        """Steps between saved states."""
-        ...
-
-
-class Trainer(Protocol):
-    """Something that learns in numbered steps, each fixed by the state before it and its number alone."""
-
-    def step(self, step: int) -> dict[str, float]:
-        """Takes step number `step` and returns what was measured."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns all that a resumed run needs."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` returned."""
-        ...
-
-
-def run_steps(
-    trainer: Trainer,
-    config: RunConfig,
-    session_fields: Collection[str],
-    fingerprint: str,
-    report: Report,
-    processes: Processes = ALONE,
-    finished: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Takes all steps from the saved state on, and returns whether the run is finished; False if it was interrupted.
-
-    The run directory gets the resolved configuration and, every `save_every` steps and when interrupted, the state.
-
-    Args:
-        trainer: What learns.
-        config: Of the run.
-        session_fields: Its entries that may differ between the sessions of one run.
-        fingerprint: Of the data; a state made from other data is refused.
-        report: Gets every step's measurements, in the main process.
-        processes: All those that take the steps together; the main one writes.
-        finished: Whether the run may end before its last step; asked after each, with the same answer in all processes.
-
-    Raises:
-        StateError: If the output directory holds the state of another run, or only damaged ones.
-    """
-    path = config.output / STATE_FILE
-    identity = {"config": _without(dump_config(config), session_fields), "fingerprint": fingerprint}
-    done, ending = _resume(trainer, path, identity), False
-    processes.wait()  # nobody writes while others read
-    if processes.main:
-        config.output.mkdir(parents=True, exist_ok=True)
-        dump_config(config, config.output / CONFIG_FILE)
-    with interruptible() as stop:
-        while done < config.steps and not finished():
-            if ending:
-                return False
-            measured = trainer.step(done)
-            if processes.main:
-                report(done, measured)
-            done, ending = done + 1, processes.any(stop.is_set())
-            if done % config.save_every == 0 or done == config.steps or ending or finished():
-                parts = trainer.state_dict()
-                if processes.main:
-                    save_state(path, {"step": done, "trainer": parts, **identity})
-    return True
-
-
-def _resume(trainer: Trainer, path: Path, identity: Mapping[str, Any]) -> int:
-    """Returns the number of steps taken until now, the trainer brought to where it was after them.
-
-    Raises:
-        StateError: If the state was made with another configuration or other data.
-    """
-    state = load_state(path)
-    if state is None:
-        return 0
-    differing = _differences(state["config"], identity["config"])
-    if differing:
-        raise StateError(
-            f"{path} is the state of a run with another configuration: {'; '.join(differing)}. Name another output "
-            "directory, or delete this one to start afresh"
-        )
-    if state["fingerprint"] != identity["fingerprint"]:
-        raise StateError(f"{path} is the state of a run on other data. Name another output directory, or delete it")
-    trainer.load_state_dict(state["trainer"])
-    return state["step"]
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Returns "name: then -> now" for every differing entry of two nested mappings."""
-    found = []
-    for name in sorted(set(before) | set(now)):
-        then, current = before.get(name), now.get(name)
-        if isinstance(then, Mapping) and isinstance(current, Mapping):
-            found += _differences(then, current, f"{prefix}{name}.")
-        elif then != current:
-            found.append(f"{prefix}{name}: {then!r} then, {current!r} now")
-    return found
-
-
-def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Returns a mapping without some of its entries."""
-    return {name: value for name, value in values.items() if name not in names}
 
 
 class RunLog:

@@ -11,13 +11,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from world_model.clips import Shuffle, split_episodes
 from world_model.device import Precision, autocast, find_device, resolve_precision
 from world_model.encoder import Encoder, EncoderConfig, layer_norm
 from world_model.encoder_folder import save_encoder
-from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
+from world_model.finite import DivergedError, check_measured, clip_gradients
+from world_model.loop import Report, learning_rate_factor, make_adamw, set_learning_rate, update_average
 from world_model.masked import (
     MaskConfig,
     MaskedPredictor,
@@ -28,6 +29,7 @@ from world_model.masked import (
     jitter,
     patchify,
 )
+from world_model.run import run_steps
 from world_model.store import FrameStore
 from world_model.store_layout import cache_beside
 from world_model.whitening import whiten
@@ -162,24 +164,29 @@ class Pretrainer:
 
         Raises:
             CollapseError: If the tokens collapsed.
+            DivergedError: If the loss or the gradient is not finite.
         """
         config = self.config
         share = learning_rate_factor(step, config.steps, config.warmup, "cosine", config.final_learning_rate)
         set_learning_rate(self.optimizer, config.learning_rate * share)
         images = self.frames.gather(self.numbers[self.shuffle.batch(step, config.batch)])
-        loss, targets = self.loss(torch.from_numpy(images).to(self.device), step)
+        try:
+            loss, targets = self.loss(torch.from_numpy(images).to(self.device), step)
+        except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]; a GPU gives NaN instead
+            raise DivergedError("the tokens to predict have no principal directions (are not finite)") from error
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if config.clip:
-            nn.utils.clip_grad_norm_([*self.encoder.parameters(), *self.predictor.parameters()], config.clip)
+        norm = clip_gradients([*self.encoder.parameters(), *self.predictor.parameters()], config.clip)
+        value, length = torch.stack([loss.detach().float(), norm.float()]).tolist()  # the device is waited for once
+        check_measured({"loss": value, "the gradient's norm": length})  # before the weights change
         self.optimizer.step()
         low, high = config.momentum
         update_average(self.target, self.encoder, low + (high - low) * step / config.steps)
         if step % config.monitor_every:
-            return {"loss": loss.item()}
+            return {"loss": value}
         health = token_health(targets)
         self.looks = check_collapse(config, step, health, self.looks)
-        return {"loss": loss.item(), **health}
+        return {"loss": value, **health}
 
     def loss(self, images: UInt8[Tensor, "B h w 3"], step: int) -> tuple[Float[Tensor, ""], Float[Tensor, "B N D"]]:
         """Returns the masked prediction loss and the target tokens of all patches."""
@@ -245,6 +252,7 @@ def pretrain(config: PretrainConfig, frames: FrameStore, report: Report) -> Path
 
     Raises:
         StateError: If the output directory holds the state of another run.
+        DivergedError: If something is not finite, see `run_steps`.
         CollapseError: If the tokens collapsed.
     """
     trainer = Pretrainer(config, frames)

@@ -6,11 +6,14 @@ import logging
 import os
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from world_model.finite import not_finite, some, tensors_in
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +74,18 @@ def _other_names(path: Path) -> tuple[Path, Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Returns a state after checking all its checksums, which `torch.load` does not; StateError says what is wrong."""
+    """Returns a state whose checksums (`torch.load` ignores them) and numbers are good; StateError says what is not."""
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
         if bad is not None:
             raise StateError(f"the checksum of its entry {bad} is wrong")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise StateError(str(error).partition("\n")[0]) from error
+    if not isinstance(state, dict):
+        raise StateError(f"it holds a {type(state).__name__}, no state of a run")
+    broken = not_finite(dict(tensors_in(state)))
+    if broken:
+        raise StateError(f"its run diverged: {len(broken)} tensors are not finite: {some(broken)}")
+    return state

@@ -63,6 +63,11 @@ class FrameStore:
         """Returns the numbers, over the whole dataset, of all frames of some episodes."""
         return np.concatenate([np.arange(self._first[episode], self._first[episode + 1]) for episode in episodes])
 
+    def spread_episodes(self, most: int) -> list[int]:
+        """Returns evenly chosen episodes that hold about so many bytes together; all if that is enough."""
+        count = max(1, round(min(1.0, most / self.layout.bytes) * len(self.layout.lengths)))
+        return np.unique(np.linspace(0, len(self.layout.lengths) - 1, count).round().astype(int)).tolist()
+
     def gather(self, numbers: Int[np.ndarray, " B"]) -> np.ndarray:
         """Returns the arrays of numbered frames, (B, *item_shape)."""
         episodes = np.searchsorted(self._first, numbers, side="right") - 1

@@ -17,10 +17,12 @@ from world_model.checkpoint import Manifest, find_checkpoint, read_manifest, sav
 from world_model.clips import Shuffle, split_episodes
 from world_model.device import autocast, resolve_precision
 from world_model.encoder import Encoder
+from world_model.finite import check_measured, clip_gradients
 from world_model.held_out import held_out_errors
-from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
+from world_model.loop import Report, learning_rate_factor, make_adamw, set_learning_rate, update_average
 from world_model.parallel import exchange, load_optimizer, load_whole, replicate, shard, share_all, whole
 from world_model.processes import Processes, find_processes
+from world_model.run import run_steps
 from world_model.train_config import SESSION_FIELDS, LoRA, PredictorSize, TrainConfig
 from world_model.vjepa2_ac import VJEPA2AC, Losses
 
@@ -98,7 +100,7 @@ class PredictorTrainer:
         return self.config.patience is not None and self.record["since"] >= self.config.patience
 
     def step(self, step: int) -> dict[str, float]:
-        """Takes one optimiser step; returns its losses, and when due the held-out errors."""
+        """Takes one optimiser step; returns its losses, and when due the held-out errors. See `Trainer.step`."""
         config = self.config
         share = learning_rate_factor(
             step, config.steps, config.warmup, config.decay, config.final_learning_rate, config.first_learning_rate,
@@ -107,13 +109,14 @@ class PredictorTrainer:
         set_learning_rate(self.optimizer, config.learning_rate * share)
         self.optimizer.zero_grad(set_to_none=True)
         losses = torch.stack([self._add_gradients(step, part) for part in range(config.accumulate)]).mean(0)
-        if config.clip:
-            nn.utils.clip_grad_norm_(self.model.predictor.parameters(), config.clip)
+        norm = clip_gradients(self.model.predictor.parameters(), config.clip)
+        means = self.processes.sum(losses) / self.processes.count
+        *values, length = torch.cat([means, norm.to(means)[None]]).tolist()  # the device is waited for once a step
+        measured: dict[str, float] = dict(zip(("total", "teacher_forcing", "rollout"), values, strict=True))
+        check_measured({**measured, "the gradient's norm": length})  # before the weights change
         self.optimizer.step()
         if self.average:  # young averages forget their start sooner
             update_average(self.average.predictor, self.model.predictor, min(config.average, (1 + step) / (10 + step)))
-        means = (self.processes.sum(losses) / self.processes.count).tolist()
-        measured: dict[str, float] = dict(zip(("total", "teacher_forcing", "rollout"), means, strict=True))
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
             errors = self.evaluate()
             self._keep_best(step, errors)
@@ -226,6 +229,7 @@ def train(
     Raises:
         ValueError: If parent, data and settings do not fit together.
         StateError: If the output directory holds the state of another run.
+        DivergedError: If something is not finite, see `run_steps`.
     """
     processes = find_processes(config.device)
     trainer = PredictorTrainer(config, encoder, batches, processes)

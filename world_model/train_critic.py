@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from envs.config import dump_config
@@ -21,8 +21,10 @@ from world_model.checkpoint import Manifest, find_checkpoint, read_manifest, sav
 from world_model.clips import split_episodes
 from world_model.critic import OPEN, Critic, CriticConfig
 from world_model.device import Precision, autocast, resolve_precision
+from world_model.finite import check_measured, clip_gradients
 from world_model.frame_table import FrameTable
-from world_model.loop import Report, learning_rate_factor, make_adamw, run_steps, set_learning_rate, update_average
+from world_model.loop import Report, learning_rate_factor, make_adamw, set_learning_rate, update_average
+from world_model.run import run_steps
 from world_model.sight import Sight
 from world_model.store_layout import cache_beside
 from world_model.vjepa2_ac import VJEPA2AC
@@ -231,12 +233,13 @@ class CriticTrainer:
         losses = (self._look if looking else self._judge)(step)
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
-        if config.clip:
-            parameters = [weights for group in optimizer.param_groups for weights in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, config.clip)
+        parameters = [weights for group in optimizer.param_groups for weights in group["params"]]
+        norm = clip_gradients(parameters, config.clip)
+        *values, length = torch.stack([*(loss.detach() for loss in losses.values()), norm]).tolist()
+        measured: dict[str, float] = dict(zip(losses, values, strict=True))
+        check_measured({**measured, "the gradient's norm": length})  # before the weights change
         optimizer.step()
         update_average(self.average, self.critic, min(config.average, (1 + nth) / (10 + nth)))
-        measured = {name: loss.item() for name, loss in losses.items()}
         if (nth + 1) % config.evaluate_every == 0 or nth + 1 == steps:
             errors = self.evaluate_looking() if looking else self.evaluate()
             measured |= {f"held_out/{name}": value for name, value in errors.items()}
@@ -421,6 +424,7 @@ def train_critic(
 
     Raises:
         StateError: If the output directory holds the state of another run.
+        DivergedError: If something is not finite, see `run_steps`.
     """
     trainer = CriticTrainer(config, model, batches)
     if not run_steps(trainer, config, SESSION_FIELDS, batches.latents.key, report):

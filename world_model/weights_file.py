@@ -10,7 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from world_model.finite import not_finite, some
+
 _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged or not what its manifest says."""
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> None:
@@ -22,6 +28,9 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype 
         path: The file.
         tensors: By name, on any device.
         dtype: float32 or bfloat16, of all of them in the file.
+
+    Raises:
+        CheckpointError: If a tensor is not finite, in that type; there is no file then.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0
@@ -31,11 +40,16 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype 
         start = end
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
+    broken = []
     with path.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
-        for _, tensor in sorted(tensors.items()):
+        for name, tensor in sorted(tensors.items()):
             flat = tensor.detach().to("cpu", dtype).contiguous().flatten()
+            broken += not_finite({name: flat})
             file.write(flat.view(torch.uint8).numpy().data)
+    if broken:
+        path.unlink()
+        raise CheckpointError(f"weights that are not finite are not saved: {some(broken)} (as {dtype})")
 
 
 def file_sha256(path: Path) -> str:

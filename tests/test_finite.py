@@ -1,0 +1,363 @@
+"""What is not a number is neither learnt, saved, loaded nor acted on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from envs.spec import Observation, SpecError
+from tests.moving_square import MovingSquare
+from tests.small_models import small_model
+from tests.small_training import log_of, make_batches, make_config, make_encoder, run
+from tests.test_critic import make_critic_config
+from tests.test_pretrain import make_config as make_pretrain_config
+from world_model.batches import Batch, WindowBatches
+from world_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from world_model.encoder import Encoder
+from world_model.encoder_folder import load_encoder, save_encoder
+from world_model.finite import DivergedError, not_finite, tensors_in
+from world_model.latents import build_latents
+from world_model.loop import STATE_FILE
+from world_model.pretrain import pretrain
+from world_model.run import run_steps
+from world_model.state import StateError, load_state, save_state
+from world_model.store import CacheError, build_frames
+from world_model.train_critic import train_critic
+from world_model.weights_file import write_weights
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return make_encoder()
+
+
+@pytest.fixture(scope="module")
+def batches(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> WindowBatches:
+    return make_batches(encoder, tmp_path_factory.mktemp("latents"))
+
+
+class Spoilt(WindowBatches):
+    """Windows whose tokens are not finite from the n-th time on that they are asked for."""
+
+    def __init__(self, batches: WindowBatches, good: int, value: float = NAN) -> None:
+        self.__dict__.update(batches.__dict__)
+        self.left, self.value = good, value
+
+    def gather(self, windows: Any, numbers: Any) -> Batch:
+        batch = super().gather(windows, numbers)
+        self.left -= 1
+        if self.left < 0:
+            batch.tokens[0, 0, 0, 0] = self.value
+        return batch
+
+
+def assert_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    ours, theirs = dict(tensors_in(one)), dict(tensors_in(other))
+    assert ours.keys() == theirs.keys() and len(ours) > 10
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+@pytest.mark.parametrize("changes", [{}, {"clip": 0.0}, {"accumulate": 2}, {"average": 0.9}])
+def test_training_stops_at_the_first_loss_that_is_not_finite_and_keeps_the_state_before_it(
+    changes: dict[str, Any], encoder: Encoder, batches: WindowBatches, tmp_path: Path
+) -> None:
+    good = make_config(tmp_path / "good", evaluate_every=100, **changes)
+    assert run(good, encoder, batches, stop_after=4) is None
+    config = make_config(tmp_path / "bad", evaluate_every=100, **changes)
+    parts = changes.get("accumulate", 1)
+    with pytest.raises(DivergedError, match=r"stopped at step 5 of 12: total is nan.*gradient's norm is nan.*step 4;"):
+        run(config, encoder, Spoilt(batches, 5 * parts - 1))  # with two parts the second one is broken
+    assert len(log_of(config.output)) == 4 and not config.checkpoint_directory.exists()
+    kept, expected = (load_state(folder.output / STATE_FILE) for folder in (config, good))
+    assert kept is not None and expected is not None and kept["step"] == 4
+    assert_same(kept["trainer"], expected["trainer"])
+    assert run(config, encoder, batches) is not None  # with whole data it goes on
+    assert len(log_of(config.output)) == 12
+
+
+def test_a_run_that_diverges_again_says_the_same_and_keeps_its_state(
+    encoder: Encoder, batches: WindowBatches, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path, learning_rate=1e30, save_every=1)
+    expected = r"step 2 of 12: .* is as after step 1; .*dataset\.py inspect nowhere.*--learning-rate \(it is 1e\+30\)"
+    with pytest.raises(DivergedError, match=expected):
+        run(config, encoder, batches)
+    before = (tmp_path / STATE_FILE).read_bytes()
+    with pytest.raises(DivergedError, match=expected):
+        run(config, encoder, batches)
+    assert (tmp_path / STATE_FILE).read_bytes() == before
+    state = load_state(tmp_path / STATE_FILE)
+    assert state is not None and not not_finite(dict(tensors_in(state)))
+
+
+def test_a_held_out_error_that_is_not_finite_stops_the_training(
+    encoder: Encoder, batches: WindowBatches, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path, save_every=2, evaluate_every=3)
+    with pytest.raises(DivergedError, match=r"step 3 of 12: held_out/teacher_forcing is nan.* as after step 2;"):
+        run(config, encoder, Spoilt(batches, 3, INF))
+    assert len(log_of(tmp_path)) == 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    output: Path
+    data: Path = Path("somewhere")
+    steps: int = 9
+    save_every: int = 3
+    learning_rate: float = 0.1
+
+
+class Counter:
+    """A trainer whose one weight counts its steps and becomes infinite in one of them."""
+
+    def __init__(self, breaks: int, noticed: bool = False) -> None:
+        self.weight, self.breaks, self.noticed = torch.zeros(1), breaks, noticed
+
+    def step(self, step: int) -> dict[str, float]:
+        if self.noticed and not self.weight.isfinite():
+            raise DivergedError("loss is nan")
+        self.weight += INF if step == self.breaks else 1
+        return {"loss": 0.0}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weight": self.weight.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.weight = state["weight"]
+
+
+@pytest.mark.parametrize(("noticed", "why"), [(False, "step 6 of 9: the weights"), (True, "step 6 of 9: loss is nan")])
+def test_weights_that_a_finite_step_made_infinite_are_not_kept(noticed: bool, why: str, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=rf"{why}.*is as after step 3;"):
+        run_steps(Counter(4 if noticed else 5, noticed), Settings(tmp_path), (), "data", lambda step, measured: None)
+    state = load_state(tmp_path / STATE_FILE)
+    assert state is not None and state["step"] == 3 and float(state["trainer"]["weight"]) == 3
+
+
+def test_where_the_first_step_diverges_nothing_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"step 2 of 9: loss is nan\. no state was kept"):
+        run_steps(Counter(0, noticed=True), Settings(tmp_path), (), "data", lambda step, measured: None)
+    assert load_state(tmp_path / STATE_FILE) is None
+
+
+def test_pretraining_stops_before_its_weights_are_poisoned(tmp_path: Path) -> None:
+    frames = build_frames(MovingSquare((12,) * 8), tmp_path / "frames")
+    config = make_pretrain_config(tmp_path / "run", learning_rate=1e30)
+    with pytest.raises(DivergedError, match=r"step 2 of 20: .*no principal directions.* as after step 1;"):
+        pretrain(config, frames, lambda step, measured: None)
+    state = load_state(config.output / STATE_FILE)
+    assert state is not None and state["step"] == 1
+
+
+@pytest.mark.parametrize("place", ["looking", "judging"])
+def test_the_critics_training_stops_before_its_weights_are_poisoned(
+    place: str, encoder: Encoder, batches: WindowBatches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(make_config(tmp_path / "parent"), encoder, batches) is not None
+    checkpoint = tmp_path / "parent" / "checkpoint"
+    config, broken = make_critic_config(checkpoint, tmp_path / "critic"), 2 if place == "looking" else 4
+
+    def report(step: int, measured: Mapping[str, float]) -> None:
+        if step + 1 == broken:
+            monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *_: torch.tensor(NAN, requires_grad=True))
+            monkeypatch.setattr(torch.nn.functional, "l1_loss", lambda *_: torch.tensor(INF, requires_grad=True))
+
+    with pytest.raises(
+        DivergedError, match=rf"stopped at step {broken + 1} of 9: (pose is inf|count is nan).*{broken};"
+    ):
+        train_critic(config, load_checkpoint(checkpoint), batches, report, {})
+    state = load_state(config.output / STATE_FILE)
+    assert state is not None and state["step"] == broken
+
+
+def test_poses_that_are_not_finite_are_not_learnt_from(batches: WindowBatches) -> None:
+    class Broken(MovingSquare):
+        def poses_actions(self, episode: int) -> tuple[np.ndarray, np.ndarray]:
+            poses, actions = super().poses_actions(episode)
+            return poses, np.where(episode == 5, np.float32(INF), actions)
+
+    broken = Broken((6,) * 24)
+    with pytest.raises(ValueError, match="episode 5 has poses or actions that are not finite"):
+        WindowBatches(broken, batches.latents)
+
+
+def test_an_encoder_whose_tokens_are_not_finite_fills_no_cache(tmp_path: Path) -> None:
+    encoder = make_encoder()
+    with torch.no_grad():
+        next(encoder.parameters()).view(-1)[0] = INF
+    with pytest.raises(CacheError, match="tokens of the images that are not finite"):
+        build_latents(MovingSquare((4, 4)), encoder, tmp_path)
+
+
+def test_a_latent_cache_that_is_not_finite_is_refused_by_its_episode(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Encoder, images: np.ndarray) -> np.ndarray:
+        tokens = np.zeros((len(images), encoder.tokens, encoder.width), np.uint16)
+        tokens[-1, 0, 0] = 0x7FC0  # a NaN
+        return tokens
+
+    monkeypatch.setattr("world_model.latents.encode_images", broken)
+    with pytest.raises(CacheError, match=r"latents of episode 1 in .* are not finite numbers: delete the folder"):
+        build_latents(MovingSquare((4, 4)), encoder, tmp_path)
+
+
+# Weights
+
+
+def spoil(module: torch.nn.Module, value: float, number: int = 3) -> str:
+    """Puts a number into one of a module's tensors and returns its name."""
+    name, parameter = list(module.named_parameters())[number]
+    with torch.no_grad():
+        parameter.view(-1)[-1] = value
+    return name
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("part", ["encoder", "predictor"])
+def test_weights_that_are_not_finite_are_not_saved_and_what_is_there_stays(
+    value: float, part: str, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "good", small_model(), training={"command": "before"})
+    model = small_model()
+    name = spoil(model.encoder.model if part == "encoder" else model.predictor, value)
+    with pytest.raises(CheckpointError, match=f"not finite are not saved: {name}"):
+        save_checkpoint(tmp_path / "good", model, training={})
+    assert load_checkpoint(tmp_path / "good") is not None and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_number_that_bfloat16_cannot_hold_is_not_saved_as_an_infinity(tmp_path: Path) -> None:
+    model = small_model()
+    name = spoil(model.predictor, 3.4e38)
+    save_checkpoint(tmp_path / "exact", model, training={})
+    with pytest.raises(CheckpointError, match=rf"not saved: {name} \(as torch\.bfloat16\)"):
+        save_checkpoint(tmp_path / "rounded", model, training={}, weights="bfloat16")
+
+
+def test_weights_that_are_not_finite_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model()
+    names = [spoil(model.predictor, NAN, number) for number in range(9)]
+    with monkeypatch.context() as patch:
+        patch.setattr("world_model.weights_file.not_finite", lambda _: [])
+        save_checkpoint(tmp_path / "bad", model, training={})
+    with pytest.raises(CheckpointError, match=rf"predictor\.safetensors: 9 of \d+ tensors.*{sorted(names)[0]}.*4 more"):
+        load_checkpoint(tmp_path / "bad")
+
+
+def test_an_encoder_that_is_not_finite_is_neither_saved_nor_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make_encoder()
+    save_encoder(encoder, tmp_path / "encoder")
+    name = spoil(encoder.model, INF)
+    with pytest.raises(CheckpointError, match=f"not saved: {name}"):
+        save_encoder(encoder, tmp_path / "encoder")
+    assert load_encoder(tmp_path / "encoder") is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("world_model.weights_file.not_finite", lambda _: [])
+        save_encoder(encoder, tmp_path / "encoder")
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors: 1 of \d+ tensors are not finite: {name}"):
+        load_encoder(tmp_path / "encoder")
+
+
+def test_what_is_finite_is_told_of_every_type() -> None:
+    good = {
+        "f": torch.ones(3),
+        "h": torch.ones(2).half(),
+        "n": torch.arange(3),
+        "none": torch.zeros(0),
+        "b": torch.eye(2) > 0,
+    }
+    assert not_finite(good) == []
+    bad = {"h": torch.tensor([1.0, INF]).half(), "b": torch.tensor([[NAN, 1.0]]).bfloat16(), "s": torch.tensor(-INF)}
+    assert not_finite({**good, **bad}) == ["h", "b", "s"]
+
+
+def test_a_file_of_weights_that_are_not_finite_is_not_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="not saved: s"):
+        write_weights(tmp_path / "w", {"s": torch.tensor(-INF)})
+    assert not (tmp_path / "w").exists()
+
+
+# States
+
+
+def test_a_state_of_a_run_that_diverged_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / STATE_FILE
+    save_state(path, {"step": 3, "trainer": {"weights": torch.ones(4)}})
+    save_state(path, {"step": 6, "trainer": {"weights": torch.full((4,), NAN)}})
+    state = load_state(path)
+    assert state is not None and state["step"] == 3
+    (tmp_path / "state.previous.pt").unlink()
+    with pytest.raises(StateError, match=r"diverged: 1 tensors are not finite: trainer\.weights.*delete it"):
+        load_state(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda state: state.update(format=7), "another version of this program .its format is 7, 1 is read"),
+        (lambda state: state.pop("format"), "another version of this program .its format is None"),
+        (lambda state: state["trainer"].pop("weight"), "does not fit what this version trains .KeyError: 'weight'"),
+    ],
+)
+def test_a_state_of_another_version_is_refused_in_one_line(change: Any, why: str, tmp_path: Path) -> None:
+    run_steps(Counter(99), Settings(tmp_path), (), "data", lambda step, measured: None)
+    state = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    change(state)
+    torch.save(state, tmp_path / STATE_FILE)
+    with pytest.raises(StateError, match=why) as told:
+        run_steps(Counter(99), Settings(tmp_path), (), "data", lambda step, measured: None)
+    assert "\n" not in str(told.value)
+
+
+def test_a_state_of_another_shape_is_refused_in_one_line(
+    encoder: Encoder, batches: WindowBatches, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path)
+    run(config, encoder, batches, stop_after=2)
+    state = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    state["trainer"]["predictor"] = {f"new.{name}": value for name, value in state["trainer"]["predictor"].items()}
+    torch.save(state, tmp_path / STATE_FILE)
+    with pytest.raises(StateError, match="does not fit what this version trains") as told:
+        run(config, encoder, batches)
+    assert "\n" not in str(told.value)
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / STATE_FILE)
+    with pytest.raises(StateError, match="it holds a list, no state of a run"):
+        load_state(tmp_path / STATE_FILE)
+
+
+# Observations
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"pose": np.full(7, NAN)}, "pose must be a vector of finite numbers"),
+        ({"pose": np.array([0, 0, INF])}, "pose must be a vector of finite numbers"),
+        ({"pose": np.array(["a", "b"])}, "pose must be a vector of finite numbers"),
+        ({"image": np.zeros((4, 4, 3), np.float32)}, r"\(height, width, 3\) uint8 RGB, got .* float32"),
+        ({"image": np.zeros((4, 4, 3), np.uint16)}, "uint8 RGB, got .* uint16"),
+        ({"image": np.zeros((0, 4, 3), np.uint8)}, r"uint8 RGB, got \(0, 4, 3\)"),
+        ({"image": [[0, 0, 0]]}, "uint8 RGB, got a list"),
+        ({"time": NAN}, "time must be a finite number of seconds, got nan"),
+    ],
+)
+def test_an_observation_that_is_not_finite_or_of_the_wrong_type_is_refused(changes: dict, why: str) -> None:
+    good = Observation(np.zeros((4, 4, 3), np.uint8), np.zeros(7), 0.0)
+    with pytest.raises(SpecError, match=why):
+        dataclasses.replace(good, **changes)
