@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -420,7 +421,7 @@ def test_two_frames_fewer_than_rows_are_refused_in_a_shared_video_too(root):
     assert "17 rows of numbers and 15 video frames" in source.problems[1]
 
 
-@pytest.mark.parametrize("drift", [0.02, 0.03, -0.02])
+@pytest.mark.parametrize("drift", [0.02, 0.03, -0.02, 0.25])
 def test_starts_that_drift_in_a_video_with_a_frame_a_row_do_not_shift_episodes(root, drift):
     def change(table: pa.Table) -> pa.Table:
         for key in ("from_timestamp", "to_timestamp"):
@@ -447,11 +448,32 @@ def test_starts_that_drift_in_a_video_that_lacks_a_frame_are_refused(root):
         source[1]
 
 
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
+def test_pauses_between_the_episodes_of_a_video_are_followed_by_its_clock(root, tmp_path):
+    images, pause = [seen.images for seen in trajectories()], 0.07
+    film, raw = root / f"v3.0/videos/{CAMERA}/chunk-000/file-000.mp4", tmp_path / "raw"
+    raw.write_bytes(np.concatenate(images).tobytes())
+    ends = np.cumsum([len(part) for part in images])
+    pauses = "+".join(f"gte(N,{end})" for end in ends[:-1])
+    command = f"ffmpeg -y -loglevel error -f rawvideo -pix_fmt rgb24 -s 80x48 -r {RATE} -i {raw} -fps_mode passthrough"
+    command += " -enc_time_base 1:90000 -c:v libx264rgb -crf 0 -video_track_timescale 90000 -bf 0"
+    times = f"settb=1/90000,setpts='(N/{RATE}+{pause}*({pauses}))/TB'"
+    subprocess.run([*command.split(), "-vf", times, str(film)], check=True)
+
+    def change(table: pa.Table) -> pa.Table:
+        starts = (ends - [len(part) for part in images]) / RATE + pause * np.arange(3)
+        table = with_column(table, f"videos/{CAMERA}/from_timestamp", pa.array(starts))
+        return table.drop_columns([f"videos/{CAMERA}/to_timestamp"])
+
+    edit_table(root / "v3.0/meta/episodes/chunk-000/file-000.parquet", change)
+    assert_read(root, "quaternion")
+
+
 def test_a_video_at_another_rate_with_a_frame_a_row_is_read_with_a_remark(root, caplog):
     for number, seen in enumerate(trajectories()):
         (root / "v2.1" / V21_VIDEO.format(number)).write_bytes(encode_frames(seen.images, 30.0, LOSSLESS))
     assert_read(root)
-    assert "its video runs at 30 Hz, its rows at 15 Hz" in caplog.text
+    assert "its video says 30 Hz, its rows 15 Hz" in caplog.text
 
 
 def test_a_video_at_another_rate_that_lacks_a_frame_is_refused(root):

@@ -22,7 +22,8 @@ from envs.episodes.video import Footage, count_frames, decode_batches, decode_ti
 
 _BATCH = 32
 _ON_TIME = 0.1  # frames: how far a frame that is found by its time may be from it
-_EXACT = 0.01  # frames: and one whose time may be wrong
+_EXACT = 0.03  # frames: and one whose time may be wrong
+_DRIFT = 1.0  # what rounding may add up to over the episodes of a video [s]
 _NEAR = 0.5  # frames: and one that is found by its number, so that a video at another rate is noticed
 _COLOURS = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """Pillow's modes that lose nothing but transparency as 8-bit RGB."""
@@ -79,7 +80,7 @@ class VideoFilm:
                     f"frame {part.first + frames[done + late[0]]} at {shown[late[0]]:.4f} s",
                     f"{times[late[0]]:.4f} s",
                 )
-                times = part.start + frames[done:] / self.rate
+                times = self.place.start + frames[done:] / self.rate
                 yield from self._by_time(times, min(part.tolerance, _ON_TIME), told)
                 return
             done += len(images)
@@ -94,7 +95,7 @@ class VideoFilm:
         place, rate = self.place, self.rate
         if not place.shared:
             return _Part(0, 0.0, available, math.inf if available == rows else _NEAR)
-        if not place.on_beat and available == place.together and abs(place.start * rate - place.before) < 1:
+        if not place.on_beat and available == place.together and abs(place.start - place.before / rate) < _DRIFT:
             return _Part(place.before, place.before / rate, place.length, _NEAR)
         first = place.first_frame(rate)
         meant = rows if place.end is None else round(place.end * rate) - first

@@ -129,7 +129,9 @@ def _read_rows(root: Path, info: dict[str, Any], camera: str) -> list[dict[str, 
         needed += (f"{video}/chunk_index", f"{video}/file_index", f"{video}/from_timestamp")
     paths = sorted((root / layout.EPISODES_FOLDER).glob("chunk-*/file-*.parquet"))
     if not paths:
-        raise DatasetError(f"{root / layout.EPISODES_FOLDER} has no chunk-*/file-*.parquet")
+        raise DatasetError(
+            f"{root / layout.EPISODES_FOLDER} has no chunk-*/file-*.parquet{_half_converted(root, _OLD_EPISODES_FILE)}"
+        )
     rows: list[dict[str, Any]] = []
     for path in paths:
         table = layout.read_table(path, needed, without=lambda field: field.name.startswith("stats/"))
@@ -180,7 +182,7 @@ def _with_neighbours(places: Sequence[EpisodePlace], rate: float) -> Iterator[Ep
         on_beat = all(abs(place.start * rate - place.first_frame(rate)) <= _ON_BEAT for place in ordered)
         for place, before in zip(ordered, sums, strict=False):
             later = next((other.start for other in ordered if other.start > place.start), None)
-            ends = [end for end in (place.end, later) if end is not None]
+            ends = [end for end in (place.end, later) if end is not None and end > place.start]
             end = min(ends, default=None)
             yield replace(place, end=end, before=before, together=sums[-1], on_beat=on_beat)
 
@@ -189,8 +191,18 @@ def _read_old_rows(root: Path) -> list[dict[str, Any]]:
     """Returns the lines of the meta/episodes.jsonl of v2.0 and v2.1."""
     path = root / _OLD_EPISODES_FILE
     if not path.is_file():
-        raise DatasetError(f"{path} is missing; copy the dataset again")
+        raise DatasetError(f"{path} is missing{_half_converted(root, layout.EPISODES_FOLDER)}")
     return read_lines(path)
+
+
+def _half_converted(root: Path, of_other: Path) -> str:
+    """Returns what may be wrong where an index is missing, if there is one of the other version."""
+    if not (root / of_other).exists():
+        return "; copy the dataset again"
+    return (
+        f", but there is {of_other}, which belongs to another version than {layout.INFO_FILE} says (codebase_version): "
+        "a conversion that was broken off? Convert or copy the dataset again"
+    )
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

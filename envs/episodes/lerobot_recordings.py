@@ -108,10 +108,15 @@ class LeRobotRecordings:
         rows = self._rows(episode)
         seen = self._film(episode).footage(rows)
         name, more = self.names[episode], seen.frames - len(rows)
-        if more == 0 and not np.isclose(seen.rate, self.rate, rtol=1e-3):
-            times = f"its video runs at {seen.rate:g} Hz, its rows at {self.rate:g} Hz"
+        if more == 0 and not self.places[episode].shared and not np.isclose(seen.rate, self.rate, rtol=1e-3):
+            times = f"its video says {seen.rate:g} Hz, its rows {self.rate:g} Hz"
             self.remarks.add(name, f"{times}; there are as many, so each frame is taken for its row's")
-        if abs(more) != 1:
+        if self.in_video and not self.places[episode].on_beat:
+            self.remarks.add(
+                name,
+                "episodes of its video are said to begin between frames; frames are counted, or found by their times",
+            )
+        if abs(more) != 1 or len(rows) < 2:
             return seen
         what = "a frame without a row" if more == 1 else "a row without a frame"
         self.remarks.add(name, f"it ends with {what}, which is left out")
