@@ -25,7 +25,8 @@ from world_model.encoder import Encoder, EncoderConfig, layer_norm
 from world_model.memory import measure_peak
 from world_model.official import OFFICIAL_ACTIONS
 from world_model.predictor import Predictor, PredictorConfig
-from world_model.vjepa2_ac import VJEPA2AC, Statistics
+from world_model.statistics import Statistics
+from world_model.vjepa2_ac import VJEPA2AC
 
 SIZES = {
     "tiny": PredictorConfig(192, 128, 4, 4, 4.0, 6, 6),  # that of checkpoints/franka-tiny

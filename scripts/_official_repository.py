@@ -20,7 +20,8 @@ from planner.official_cem import OfficialCEMConfig
 from world_model.encoder import EncoderConfig
 from world_model.official import encoder_to_transformers
 from world_model.predictor import PredictorConfig
-from world_model.vjepa2_ac import VJEPA2AC, Statistics
+from world_model.statistics import Statistics
+from world_model.vjepa2_ac import VJEPA2AC
 
 WorldStep = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(frames (S, T, N, D), actions (S, T, 7), poses (S, T, 7)) to the next frame (S, 1, N, D) and pose (S, 1, 7)."""

@@ -14,7 +14,8 @@ from world_model.critic import Critic, CriticConfig
 from world_model.encoder import Encoder, EncoderConfig, layer_norm
 from world_model.official import load_official
 from world_model.predictor import Predictor, PredictorConfig
-from world_model.vjepa2_ac import VJEPA2AC, Statistics
+from world_model.statistics import Statistics
+from world_model.vjepa2_ac import VJEPA2AC
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_FILES = ("vjepa2_ac_tiny", "vjepa2_ac_tiny_extrinsics")

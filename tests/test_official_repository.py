@@ -23,7 +23,8 @@ from world_model.base import LatentState
 from world_model.encoder import Encoder, EncoderConfig, layer_norm
 from world_model.official import OFFICIAL_ACTIONS, encoder_to_transformers
 from world_model.predictor import Predictor, PredictorConfig
-from world_model.vjepa2_ac import VJEPA2AC, Statistics
+from world_model.statistics import Statistics
+from world_model.vjepa2_ac import VJEPA2AC
 
 CHECKOUT = os.environ.get("VJEPA2_REPOSITORY")
 pytestmark = pytest.mark.skipif(not CHECKOUT, reason="VJEPA2_REPOSITORY names no checkout of the official code")

@@ -23,7 +23,8 @@ from tests.small_models import (
 )
 from world_model.base import LatentState
 from world_model.encoder import layer_norm
-from world_model.vjepa2_ac import VJEPA2AC, Statistics
+from world_model.statistics import Statistics
+from world_model.vjepa2_ac import VJEPA2AC
 
 
 @pytest.mark.parametrize("sample", [0, 1])

@@ -16,7 +16,7 @@ from envs.pose import motion_of
 from envs.spec import ActionSpec
 from world_model.clips import Windows
 from world_model.latents import JoinedLatents, Latents
-from world_model.vjepa2_ac import Statistics
+from world_model.statistics import Statistics
 
 SMALLEST_STD = 0.01  # 1 cm, 0.6 degrees, 1 % of the gripper's way: what varies less is noise or held fixed
 

@@ -31,7 +31,8 @@ from world_model.device import Precision, find_device, resolve_precision
 from world_model.encoder import Encoder, EncoderConfig
 from world_model.finite import not_finite, some
 from world_model.predictor import Predictor, PredictorConfig
-from world_model.vjepa2_ac import VJEPA2AC, Statistics
+from world_model.statistics import Statistics
+from world_model.vjepa2_ac import VJEPA2AC
 from world_model.weights_file import CheckpointError, file_sha256, write_weights
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"

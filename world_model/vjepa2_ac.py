@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from envs.pose import motion_of
 from envs.spec import ActionSpec, Observation
 from world_model.base import GoalPose, GoalThing, LatentState
 from world_model.critic import OPEN, Critic
 from world_model.encoder import Encoder
 from world_model.predictor import Cache, Predictor
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What the predictor's inputs are normalised with, (x - mean) / std, in physical units.
-
-    Attributes:
-        action_mean: (A,) of the training actions.
-        action_std: (A,), positive.
-        pose_mean: (P,) of the training poses; circular for angles.
-        pose_std: (P,), positive.
-
-    Raises:
-        ValueError: If a number is not finite, a std is not positive or mean and std differ in length.
-    """
-
-    action_mean: tuple[float, ...]
-    action_std: tuple[float, ...]
-    pose_mean: tuple[float, ...]
-    pose_std: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            values = tuple(float(value) for value in getattr(self, field.name))
-            object.__setattr__(self, field.name, values)
-            if not np.all(np.isfinite(values)) or (field.name.endswith("std") and not np.all(np.array(values) > 0)):
-                raise ValueError(f"{field.name} must be finite numbers, a std positive, got {values}")
-        if len(self.action_mean) != len(self.action_std) or len(self.pose_mean) != len(self.pose_std):
-            raise ValueError(f"mean and std must be equally long, got {self}")
-
-    @classmethod
-    def identity(cls, action_size: int = 7, pose_size: int = 7) -> Self:
-        """Returns statistics that change nothing, as the official weights expect."""
-        return cls((0.0,) * action_size, (1.0,) * action_size, (0.0,) * pose_size, (1.0,) * pose_size)
+from world_model.statistics import NormalisedModel, Statistics
 
 
 @dataclass(frozen=True)
@@ -68,7 +34,7 @@ class Losses:
     rollout: Float[Tensor, ""]
 
 
-class VJEPA2AC(nn.Module):
+class VJEPA2AC(NormalisedModel):
     """A `WorldModel` with a frozen V-JEPA 2 encoder. Physical units outside, normalised ones inside.
 
     The networks compute in the type of their weights: float32, or bfloat16 as `load_checkpoint` can load them. Poses,
@@ -84,11 +50,6 @@ class VJEPA2AC(nn.Module):
         critic: Says how many actions lie between a frame and a goal; None where none was trained.
     """
 
-    action_mean: Tensor
-    action_std: Tensor
-    pose_mean: Tensor
-    pose_std: Tensor
-
     def __init__(
         self,
         encoder: Encoder,
@@ -98,18 +59,12 @@ class VJEPA2AC(nn.Module):
         context: int = 2,
         critic: Critic | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(action_spec, statistics)
         _check_parts(encoder, predictor, action_spec, statistics, context, critic)
         self.encoder = encoder.requires_grad_(False).eval()
         self.predictor = predictor
         self.critic = critic
-        self.action_spec = action_spec
-        self.motion = motion_of(action_spec)
-        self.statistics = statistics
         self.context = context
-        for field in fields(statistics):
-            value = torch.tensor(getattr(statistics, field.name), dtype=torch.float32)
-            self.register_buffer(field.name, value, persistent=False)
 
     def train(self, mode: bool = True) -> Self:
         """Sets the predictor's mode; the encoder stays in eval mode."""
@@ -274,26 +229,6 @@ class VJEPA2AC(nn.Module):
         actions, poses = self.normalise_actions(actions), self.normalise_poses(poses)
         predicted, cache = self.predictor.extend(tokens, actions, poses, cache, keep=keep)
         return self.encoder.restore(predicted), cache
-
-    def normalise_actions(self, actions: Float[Tensor, "*B A"]) -> Float[Tensor, "*B A"]:
-        """Returns actions as the networks take them."""
-        return (actions - self.action_mean) / self.action_std
-
-    def normalise_poses(self, poses: Float[Tensor, "*B P"]) -> Float[Tensor, "*B P"]:
-        """Returns poses as the networks take them."""
-        return self._from_mean(poses) / self.pose_std
-
-    def _from_mean(self, poses: Float[Tensor, "B T P"]) -> Float[Tensor, "B T P"]:
-        """Returns poses minus their mean, angles on the short way round.
-
-        A gripper that points down has a roll of +pi or -pi, as rounding has it; from a mean of pi both are near 0.
-        Zero means, as the official weights have, leave the angles as they are.
-        """
-        offset, angles = poses - self.pose_mean, list(self.motion.angles)
-        if not any(self.statistics.pose_mean[i] for i in angles if i < len(self.statistics.pose_mean)):
-            return offset
-        turns = torch.remainder(offset[..., angles] + torch.pi, 2 * torch.pi) - torch.pi
-        return torch.cat([offset[..., : angles[0]], turns, offset[..., angles[-1] + 1 :]], dim=-1)
 
     def _past(self, state: LatentState) -> Cache | None:
         """Returns the cache of the context's frames but the last, whose actions are known; None without any."""
