@@ -1,0 +1,138 @@
+"""The compact world model: rollouts, what they depend on, gradients, the regulariser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from small_models import ACTIONS, STATISTICS, random_actions, randomise
+
+from envs.pose import compose
+from envs.spec import Observation
+from planner.cem import CEM, CEMConfig
+from planner.controller import Controller
+from world_model.base import LatentState
+from world_model.compact import CompactModel
+from world_model.encoder import Encoder, EncoderConfig
+from world_model.encoders.readout import Readout, ReadoutConfig
+from world_model.predictors.compact import CompactDynamics, DynamicsConfig
+from world_model.sigreg import sigreg
+from world_model.statistics import Statistics
+
+
+def small_compact(latents: int = 2, pooling: str = "grid") -> CompactModel:
+    """A random compact model that sees 2 x 2 patches and has latents of 5 numbers."""
+    encoder = Encoder(EncoderConfig(image_size=16, width=12, depth=1, heads=2, patch_size=8, mlp_ratio=2.0))
+    shape = ReadoutConfig(4, 12, latents, 5, pooling, narrow=3, hidden=8, heads=2)  # type: ignore[arg-type]
+    dynamics = CompactDynamics(DynamicsConfig(5 * latents, width=16, depth=2))
+    model = CompactModel(encoder, Readout(shape), dynamics, ACTIONS, STATISTICS)
+    randomise(model)
+    return model.freeze()
+
+
+def random_latents(frames: int = 1, latents: int = 2) -> LatentState:
+    generator = torch.Generator().manual_seed(0)
+    poses = torch.rand(1, frames, 7, generator=generator) * 0.3 + 0.3
+    return LatentState(torch.randn(1, frames, latents, 5, generator=generator), poses)
+
+
+def observations(count: int, size: int = 20) -> Sequence[Observation]:
+    generator = np.random.default_rng(0)
+    return [
+        Observation(generator.integers(0, 256, (size, size, 3), dtype=np.uint8), generator.random(7), float(time))
+        for time in range(count)
+    ]
+
+
+def test_a_rollout_is_its_steps_one_by_one() -> None:
+    model, state, actions = small_compact(), random_latents(), random_actions(3, 4)
+    whole = model.rollout(state, actions)
+    assert whole.tokens.shape == (3, 4, 2, 5) and whole.poses.shape == (3, 4, 7)
+    for sample in range(3):
+        now = state
+        for step in range(4):
+            now = model.rollout(now, actions[sample : sample + 1, step : step + 1])
+            torch.testing.assert_close(now.tokens[0, 0], whole.tokens[sample, step])
+            torch.testing.assert_close(now.poses[0, 0], whole.poses[sample, step])
+    torch.testing.assert_close(whole.poses[:, 0], compose(state.poses[:, 0].expand(3, -1), actions[:, 0]))
+
+
+def test_samples_and_earlier_frames_do_not_matter_and_actions_do() -> None:
+    model, state, actions = small_compact(), random_latents(frames=3), random_actions(4, 2)
+    whole = model.rollout(state, actions).tokens
+    torch.testing.assert_close(model.rollout(state, actions[1:2]).tokens, whole[1:2])
+    last = LatentState(state.tokens[:, -1:], state.poses[:, -1:])
+    torch.testing.assert_close(model.rollout(last, actions).tokens, whole)
+    assert (whole[0] - whole[1]).abs().min() > 1e-6
+    other = LatentState(state.tokens, state.poses + 0.1)
+    assert (model.rollout(other, actions).tokens - whole).abs().max() > 1e-3
+
+
+def test_gradients_of_a_rollout_are_those_of_finite_differences() -> None:
+    model, state = small_compact().double(), random_latents()
+    state = LatentState(state.tokens.double(), state.poses.double())
+    actions = random_actions(2, 3).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda given: model.rollout(state, given).tokens, (actions,), atol=1e-5)
+    assert not model.rollout(state, actions.detach()).tokens.requires_grad
+
+
+@pytest.mark.parametrize("pooling", ["grid", "attentive"])
+def test_an_image_is_encoded_alike_alone_and_among_others(pooling: str) -> None:
+    model, seen = small_compact(pooling=pooling), observations(3)
+    together = model.encode(seen)
+    assert together.tokens.shape == (1, 3, 2, 5) and together.tokens.dtype == torch.float32
+    torch.testing.assert_close(model.encode(seen[1:2]).tokens[0, 0], together.tokens[0, 1])
+    assert (together.tokens[0, 0] - together.tokens[0, 1]).abs().max() > 1e-3
+
+
+def test_without_learning_nothing_changes() -> None:
+    dynamics = CompactDynamics(DynamicsConfig(10))
+    latents = torch.randn(3, 10)
+    torch.testing.assert_close(dynamics(latents, torch.randn(3, 7), torch.randn(3, 7)), latents)
+
+
+def test_a_controller_plans_with_it() -> None:
+    model, (start, goal) = small_compact(), observations(2)
+    controller = Controller(model, CEM(CEMConfig(horizon=3, samples=16, elites=4, iterations=2)), ACTIONS)
+    controller.reset([goal], seed=0)
+    action, plan = controller.step(start)
+    assert action.shape == (7,) and np.isfinite(plan.cost)
+
+
+def test_parts_that_do_not_fit_are_named() -> None:
+    model = small_compact()
+    parts = model.encoder, model.readout, model.dynamics
+    with pytest.raises(ValueError, match="numbers a frame of readout and dynamics differ: 10 and 12"):
+        CompactModel(*parts[:2], CompactDynamics(DynamicsConfig(12)), ACTIONS, STATISTICS)
+    with pytest.raises(ValueError, match="pose dimensions of statistics and dynamics differ: 6 and 7"):
+        CompactModel(*parts, ACTIONS, Statistics.identity(7, 6))
+    with pytest.raises(ValueError, match="a readout's latents must be at least 1"):
+        ReadoutConfig(4, 12, latents=0)
+
+
+def test_sigreg_is_small_for_a_gaussian_and_large_for_what_has_collapsed() -> None:
+    generator = torch.Generator().manual_seed(0)
+    gaussian = torch.randn(512, 16, generator=generator)
+
+    def measure(latents: torch.Tensor) -> float:
+        return sigreg(latents, torch.Generator().manual_seed(1)).item()
+
+    expected = measure(gaussian)
+    assert expected < 1.5  # its expectation under N(0, I) does not grow with the batch
+    flat = gaussian.clone()
+    flat[:, :8] = 0.0
+    for other in (gaussian * 0.0, 2.0 * gaussian, flat, gaussian + 0.5):
+        assert measure(other) > 3 * expected
+
+
+def test_sigreg_pulls_a_collapsed_batch_apart() -> None:
+    latents = (0.01 * torch.randn(256, 8, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    generator, optimizer = torch.Generator().manual_seed(1), torch.optim.Adam([latents], 0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        sigreg(latents, generator, slices=64).backward()
+        optimizer.step()
+    covariance = torch.cov(latents.detach().T)
+    torch.testing.assert_close(covariance, torch.eye(8), atol=0.2, rtol=0.0)

@@ -1,0 +1,112 @@
+"""A compact world model: a few latents a frame, learnt together with what predicts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from envs.spec import ActionSpec, Observation
+from world_model.base import LatentState
+from world_model.encoder import Encoder
+from world_model.encoders.readout import Readout
+from world_model.predictors.compact import CompactDynamics
+from world_model.statistics import NormalisedModel, Statistics
+
+
+class CompactModel(NormalisedModel):
+    """A `WorldModel` whose frames are K latents of D numbers, N = K.
+
+    ::
+
+        z_t = readout(encoder(image_t))            z_{t+1} = dynamics(z_t, pose_t, action_t)
+
+    The encoder is frozen outside of its own training. Planning costs the same whatever the encoder's size: images are
+    encoded once a step, and rollouts see latents alone.
+
+    Attributes:
+        encoder: Gives an image's tokens.
+        readout: Gives their latents.
+        dynamics: Rolls latents forward.
+        context: 1: the last frame says all that is used.
+    """
+
+    context = 1
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        readout: Readout,
+        dynamics: CompactDynamics,
+        action_spec: ActionSpec,
+        statistics: Statistics,
+    ) -> None:
+        super().__init__(action_spec, statistics)
+        _check_parts(encoder, readout, dynamics, action_spec, statistics)
+        self.encoder = encoder
+        self.readout = readout
+        self.dynamics = dynamics
+
+    def freeze(self) -> Self:
+        """Returns itself, without gradients and in eval mode: as it plans."""
+        self.requires_grad_(False)
+        return self.eval()
+
+    def latents(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B K D"]:
+        """Returns the latents of images that the encoder's `preprocess` has made pixels of."""
+        return self.readout(self.encoder(pixels))
+
+    @torch.no_grad()
+    def encode(self, observations: Sequence[Observation]) -> LatentState:
+        """See `WorldModel.encode`."""
+        device = self.action_mean.device
+        pixels = [
+            self.encoder.preprocess(torch.from_numpy(np.array(seen.image, order="C"))[None].to(device))
+            for seen in observations
+        ]
+        poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean)
+        return LatentState(self.latents(torch.cat(pixels))[None], poses[None])
+
+    def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
+        """See `WorldModel.rollout`. Poses go on as `envs.pose.motion_of` says."""
+        samples, (latents, width) = len(actions), state.tokens.shape[2:]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
+            latent = state.tokens[:, -1].flatten(1).expand(samples, -1)  # (S, K * D)
+            pose = state.poses[:, -1].to(self.action_mean).expand(samples, -1)
+            frames, poses = [], []
+            for action in actions.unbind(dim=1):
+                latent = self.predict(latent, pose, action)
+                pose = self.motion.compose(pose, action)
+                frames.append(latent)
+                poses.append(pose)
+        return LatentState(torch.stack(frames, dim=1).unflatten(2, (latents, width)), torch.stack(poses, dim=1))
+
+    def predict(
+        self, latents: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"], actions: Float[Tensor, "B A"]
+    ) -> Float[Tensor, "B Z"]:
+        """Returns the next frame's latents, all side by side, from physical units."""
+        return self.dynamics(latents, self.normalise_poses(poses), self.normalise_actions(actions))
+
+
+def _check_parts(
+    encoder: Encoder, readout: Readout, dynamics: CompactDynamics, spec: ActionSpec, statistics: Statistics
+) -> None:
+    """Raises ValueError naming the first two parts that do not fit together."""
+    sizes = {
+        "tokens of encoder and readout": (encoder.tokens, readout.config.tokens),
+        "token width of encoder and readout": (encoder.width, readout.config.token_width),
+        "numbers a frame of readout and dynamics": (
+            readout.config.latents * readout.config.width,
+            dynamics.config.size,
+        ),
+        "action dimensions of spec and dynamics": (spec.size, dynamics.config.action_size),
+        "action dimensions of statistics and dynamics": (len(statistics.action_mean), dynamics.config.action_size),
+        "pose dimensions of statistics and dynamics": (len(statistics.pose_mean), dynamics.config.pose_size),
+    }
+    for name, (one, other) in sizes.items():
+        if one != other:
+            raise ValueError(f"{name} differ: {one} and {other}")
