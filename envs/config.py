@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union
 
 import yaml
+
+from envs.folders import write_text
 
 
 class Dataclass(Protocol):
@@ -58,9 +59,7 @@ def dump_config(config: Any, path: str | Path | None = None) -> dict[str, Any]:
     """
     plain = _to_plain(config)
     if path is not None:
-        temporary = Path(f"{path}.{os.getpid()}.tmp")
-        temporary.write_text(yaml.safe_dump(plain, sort_keys=False, width=120), encoding="utf-8")
-        temporary.replace(path)
+        write_text(Path(path), yaml.safe_dump(plain, sort_keys=False, width=120))
     return plain
 
 

@@ -21,7 +21,7 @@ _REFUSED = {*_FULL, *_FORBIDDEN, errno.ENAMETOOLONG, errno.EIO, errno.EEXIST, er
 
 
 class FolderError(ValueError):
-    """A folder holds what the program that was to write into it did not begin."""
+    """A folder can't be written, or holds what the program that was to write into it did not begin."""
 
 
 def is_begun(folder: Path, program: str) -> bool:
@@ -47,14 +47,14 @@ def check_folder(folder: Path, program: str, option: str) -> None:
         return
     except NotADirectoryError as error:
         file = next(place for place in (folder, *folder.parents) if place.exists())
-        raise FolderError(f"{option} {folder} is to be a folder, but {file} is a file; name another {option}") from error
+        raise FolderError(f"{option} {folder}: {file} is a file, not a folder; name another {option}") from error
     if not there or f"{MARKER}{program}" in there:
         return
     begun_by = [name.removeprefix(MARKER) for name in there if name.startswith(MARKER)]
     names = ", ".join(there[:_SHOWN]) + (f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else "")
-    holds = f"was begun by {begun_by[0]!r}, not by {program!r}" if begun_by else f"holds other things ({names})"
+    holds = f"was begun by {begun_by[0]!r}, not by {program!r}" if begun_by else f"holds something else ({names})"
     raise FolderError(
-        f"{option} {folder} {holds}: nothing was written there. Name another {option}, one that is empty or not there yet"
+        f"{option} {folder} {holds}: nothing was written there. Name another {option}, empty or not there yet"
     )
 
 
@@ -63,7 +63,7 @@ def begin_folder(folder: Path, program: str, option: str) -> None:
 
     Raises:
         FolderError: If something else is there.
-        OSError: If the folder can't be made or written; see `explain`.
+        OSError: If the folder can't be made or written; see `explained`.
     """
     check_folder(folder, program, option)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,28 +95,43 @@ def writing(folder: Path) -> Iterator[None]:
         raise
 
 
-def explain(error: OSError, **folders: Path | None) -> str:
-    """Returns in one line what the operating system refused, where, and the option that helps.
+@contextmanager
+def explained(**folders: Path | None) -> Iterator[None]:
+    """Makes a FolderError, one line, of what the operating system refuses: where, why, and the option that helps.
 
     Args:
-        error: What it said.
-        folders: Those that the program writes into, by the option that names them, without dashes; None is none.
+        folders: Those that the program writes into, by the option that names them, without dashes; capitals stand for
+            an argument that is none. None is none.
+
+    Raises:
+        FolderError: For no room, no right to write, a name that is too long and the like; other errors come through.
     """
-    if error.errno not in _REFUSED:
-        return str(error)
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        options = {name if name.isupper() else f"--{name.replace('_', '-')}": place for name, place in folders.items()}
+        raise FolderError(
+            _explain(error, {option: folder for option, folder in options.items() if folder is not None})
+        ) from error
+
+
+def _explain(error: OSError, folders: Mapping[str, Path]) -> str:
+    """Returns what was refused in one line."""
     reason, place = error.strerror or str(error), error.filename
-    own = {f"--{name.replace('_', '-')}": folder for name, folder in folders.items() if folder is not None}
     if not isinstance(place, str):
-        return f"{reason}, writing into {' or '.join(f'{folder} ({option})' for option, folder in own.items())}"
-    for option, folder in own.items():
-        if _lies_in(Path(place), folder):
-            if error.errno in _FULL:
-                remedy = f"make room there or name another {option}"
-            elif error.errno == errno.ENAMETOOLONG:
-                remedy = f"name a shorter {option}"
-            else:
-                remedy = f"name another {option}, where you may write"
-            return f"{place}: {reason}; {remedy}. Nothing that is complete is lost: the same command goes on"
+        return f"{reason}, writing into {' or '.join(f'{folder} ({option})' for option, folder in folders.items())}"
+    for option, folder in folders.items():
+        if not _lies_in(Path(place), folder):
+            continue
+        if error.errno in _FULL:
+            remedy = f"make room there or name another {option}"
+        elif error.errno == errno.ENAMETOOLONG:
+            remedy = f"name a shorter {option}"
+        else:
+            remedy = f"name another {option}, where you may write"
+        return f"{place}: {reason}; {remedy}. What is complete is kept, and the same command goes on"
     return f"{place}: {reason}"
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from envs.config import dump_config, load_config
 from envs.episodes import DatasetError
 from envs.episodes.lerobot import finalize_dataset, read_dataset, shard_exists
+from envs.folders import begin_folder, explained
 from envs.mujoco.tasks import HELD_OUT
 
 CONFIG_FILE = "collect.yaml"
@@ -84,19 +85,22 @@ class Practice(Collection):
 C = TypeVar("C", bound=Collection)
 
 
-def collect(config: C, record_shard: Callable[[tuple[C, int]], int], robot_type: str) -> None:
+def collect(config: C, record_shard: Callable[[tuple[C, int]], int], robot_type: str, program: str) -> None:
     """Records the shards that are missing, makes them one dataset and prints what it holds; ends the program if told.
 
     Args:
         config: What to record.
         record_shard: Records one numbered shard, in a process of its own, and returns its number of episodes.
         robot_type: Name of the arm.
+        program: Name of the collecting program: it goes on in folders that it began.
     """
     try:
-        _remember(config)
-        _record(config, record_shard)
-        finalize_dataset(config.output, robot_type)
-        summarize(config.output)
+        with explained(output=config.output):
+            begin_folder(config.output, program, "--output")
+            _remember(config)
+            _record(config, record_shard)
+            finalize_dataset(config.output, robot_type)
+            summarize(config.output)
     except ValueError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -115,7 +119,6 @@ def _remember(config: Collection) -> None:
         free = {"output": "", "processes": 0} | ({"episodes": 0} if more else {})  # a folder may have been moved
         if dump_config(before) | free != dump_config(config) | free:
             raise DatasetError(f"{config.output} was begun with other settings ({path}); choose another --output")
-    config.output.mkdir(parents=True, exist_ok=True)
     dump_config(config, path)
 
 

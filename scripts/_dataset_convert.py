@@ -17,9 +17,9 @@ from envs.config import dump_config, load_config
 from envs.episodes import DatasetError, EpisodeSource
 from envs.episodes.check import in_processes, usable
 from envs.episodes.lerobot import finalize_dataset, read_dataset, shard_exists, write_shard
-from envs.episodes.lerobot_layout import write_bytes
 from envs.episodes.open import open_dataset
 from envs.episodes.reading import Reading
+from envs.folders import begin_folder, check_folder, explained, write_text
 
 SETTINGS_FILE = "convert.yaml"
 CHECKED_FILE = "checked.json"
@@ -73,7 +73,15 @@ def convert(config: Convert) -> str:
 
     Raises:
         DatasetError: If recordings can't be read, or the output was begun from others or with other settings.
+        FolderError: If the output is no folder of a conversion, or can't be written.
     """
+    with explained(OUTPUT=config.output):
+        check_folder(config.output, "convert", "OUTPUT")
+        return _convert(config)
+
+
+def _convert(config: Convert) -> str:
+    """Does what `convert` says."""
     reading = config.full_reading()
     source = open_dataset(config.folder, reading)
     _remember(config.output, {"reading": dump_config(reading), "recordings": source.fingerprint})
@@ -93,19 +101,17 @@ def convert(config: Convert) -> str:
 def _remember(output: Path, settings: dict[str, Any]) -> None:
     """Writes the settings beside the data, or checks them against those already there."""
     path = output / SETTINGS_FILE
+    begin_folder(output, "convert", "OUTPUT")
     if not path.exists():
-        if output.exists() and any(output.iterdir()):
-            raise DatasetError(f"{output} holds something else, no conversion that was begun; choose another folder")
-        write_bytes(path, yaml.safe_dump(settings, sort_keys=False).encode())
+        write_text(path, yaml.safe_dump(settings, sort_keys=False))
         return
     try:
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise DatasetError(f"{path} is not valid YAML ({error}); delete {output} and convert again") from error
+        raise DatasetError(f"{path} is not valid YAML ({error}); choose another folder") from error
     if before != settings:
         raise DatasetError(
-            f"{output} was begun with another Reading or from other recordings ({path}); choose another folder or "
-            "delete it"
+            f"{output} was begun with another Reading or from other recordings ({path}); choose another folder"
         )
 
 

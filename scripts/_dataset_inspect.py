@@ -23,6 +23,7 @@ from envs.episodes import DatasetError, Episode, EpisodeSource
 from envs.episodes.open import describe_recordings, open_dataset
 from envs.episodes.reading import Reading
 from envs.episodes.recordings import Contents
+from envs.folders import begin_folder, check_folder, explained, write_text
 
 RANGED = 50  # episodes whose poses are read for the ranges
 STATED = ("codebase_version", "robot_type", "fps", "total_episodes", "total_frames")
@@ -79,6 +80,13 @@ def inspect(config: Inspect) -> None:
     Raises:
         DatasetError: If nothing can be read, or the Reading that was given can't be followed.
     """
+    with explained(output=config.output, propose=config.propose):
+        check_folder(config.output, "inspect", "--output")
+        _inspect(config)
+
+
+def _inspect(config: Inspect) -> None:
+    """Does what `inspect` says."""
     found = survey(config.folder, config.recordings)
     print("\n".join(describe(found)))
     try:
@@ -89,7 +97,7 @@ def inspect(config: Inspect) -> None:
     print(f"\nformat {contents.format}: {contents.episodes} episodes at {contents.rate:g} Hz")
     proposal = try_to_propose(config, found, contents)
     if config.propose is not None and proposal is not None:
-        config.propose.write_text(proposal, encoding="utf-8")
+        write_text(config.propose, proposal)
         print(f"wrote {config.propose}")
     if config.reading is not None:
         show(config, load_config(Reading, config.reading), str(config.reading))
@@ -172,6 +180,7 @@ def show(config: Inspect, reading: Reading, name: str) -> None:
         for text in implausible(episode):
             print(f"  ! {title}: {text}")
     if episodes:
+        begin_folder(config.output, "inspect", "--output")
         sheet = config.output / "contact-sheet.png"
         draw_contact_sheet(episodes, config.frames, sheet)
         print(f"wrote {sheet}: do camera and poses agree, and is the gripper what it says?")

@@ -10,6 +10,7 @@ from jaxtyping import Float32
 from PIL import Image, ImageDraw, ImageFont
 
 from envs.episodes import Episode
+from envs.folders import writing
 from envs.spec import ActionSpec
 
 HEIGHT, MARGIN, LINE, HEADING = 176, 10, 16, 22
@@ -44,7 +45,8 @@ def draw_contact_sheet(episodes: Sequence[tuple[str, Episode]], frames: int, pat
             for i, text in enumerate(texts):
                 pen.text((left, top + HEADING + HEIGHT + 3 + i * LINE), text, INK if i else GREY, _font(12))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with writing(path):
+        sheet.save(path)
 
 
 def pose_lines(spec: ActionSpec, pose: Float32[np.ndarray, "P"]) -> list[str]:

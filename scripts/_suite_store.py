@@ -12,7 +12,7 @@ from _report import EpisodeRecord
 from _suite_config import Block, file_name
 
 from envs.config import ConfigError
-from envs.episodes.lerobot_layout import write_bytes
+from envs.folders import write_bytes, writing
 from world_model.loop import read_log
 from world_model.processes import Processes
 
@@ -61,7 +61,7 @@ class BlockStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         lines = read_log(self._part) or [self._identity]
         write_bytes(self._part, _to_lines(lines))  # without the line that a kill cut short
-        with self._part.open("a", buffering=1, encoding="utf-8") as file:
+        with writing(self._part), self._part.open("a", buffering=1, encoding="utf-8") as file:
             yield lambda record: file.write(json.dumps(record.to_dict()) + "\n")
 
     def finish(self, episodes: Episodes) -> None:

@@ -22,6 +22,7 @@ from _collecting import Collection, collect
 from envs.config import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.lerobot import write_shard
+from envs.folders import write_text
 from envs.mujoco.events import Events, Watch
 from envs.mujoco.play import PlayConfig, make_play_arm, record_episode
 from envs.mujoco.scene import SceneConfig
@@ -50,7 +51,7 @@ class CollectConfig(Collection):
 def main() -> None:
     """Records the missing shards, finalizes the dataset and says what it holds."""
     config = config_from_command_line(CollectConfig, "Records scripted play as a LeRobot v3.0 dataset.")
-    collect(config, record_shard, robot_type="panda-mujoco")
+    collect(config, record_shard, robot_type="panda-mujoco", program="collect")
     if config.scene.objects:
         print(_tell_events(config))
 
@@ -61,8 +62,7 @@ def record_shard(work: tuple[CollectConfig, int]) -> int:
     watch = Watch()
     episodes = [_record(config, seed, watch) for seed in config.seeds(shard)]
     path = _events_file(config, shard)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(asdict(watch.events)), encoding="utf-8")  # counts only with its shard, which comes last
+    write_text(path, json.dumps(asdict(watch.events)))  # counts only with its shard, which comes last
     write_shard(config.output, shard, episodes)
     return len(episodes)
 

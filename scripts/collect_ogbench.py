@@ -60,7 +60,7 @@ def main() -> None:
         from _practice import load_critic  # play alone begins ten times sooner without torch
 
         load_critic(config.practice)  # what is wrong with it is better said now than by a process
-    collect(config, record_shard, robot_type="ur5e-ogbench")
+    collect(config, record_shard, robot_type="ur5e-ogbench", program="collect_ogbench")
 
 
 def record_shard(work: tuple[CollectConfig, int]) -> int:

@@ -80,7 +80,7 @@ def main() -> None:
     """Records the missing shards and finalizes the dataset."""
     config = config_from_command_line(PracticeConfig, "Records attempts, shown to their end by an expert.")
     load_critic(config.checkpoint)  # what is wrong with it is better said now than by a process
-    collect(config, record_shard, robot_type="panda-mujoco")
+    collect(config, record_shard, robot_type="panda-mujoco", program="collect_practice")
 
 
 def record_shard(work: tuple[PracticeConfig, int]) -> int:

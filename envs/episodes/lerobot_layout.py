@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from envs.episodes.episode import DatasetError
 from envs.episodes.suspicion import suspect
 from envs.episodes.video import VideoCodec
+from envs.folders import write_bytes
 from envs.spec import POSE_NAMES, ActionSpec
 
 VERSION = "v3.0"
@@ -30,6 +31,10 @@ TASKS_FILE = Path("meta/tasks.parquet")
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+FOREIGN = (
+    "{root} holds a dataset of another program, as its {what} says: nothing was written. Name another folder; "
+    "dataset.py convert writes a dataset of ours into one"
+)
 _CODEC_NAMES = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1"}
 
 
@@ -106,15 +111,21 @@ def whole(rate: float) -> int | float:
     return int(rate) if float(rate).is_integer() else rate
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Puts a file in place whole or not at all; a leftover of a killed write is overwritten by the next one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+def check_ours(root: Path) -> None:
+    """Returns if a folder has no dataset yet, or one that this module wrote.
+
+    Raises:
+        DatasetError: If its meta/info.json is another program's, or no JSON.
+    """
+    path = root / INFO_FILE
+    if not path.is_file():
+        return
+    try:
+        ours = PROJECT_KEY in json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{path} is no JSON object ({error}): nothing was written; move that file away") from error
+    if not ours:
+        raise DatasetError(FOREIGN.format(root=root, what="meta/info.json"))
 
 
 def write_table(path: Path, table: pa.Table) -> None:

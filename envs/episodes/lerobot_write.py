@@ -22,6 +22,8 @@ from envs.episodes.episode import DatasetError, Episode
 from envs.episodes.lerobot_stats import STATS, describe_images, describe_values, merge_images
 from envs.episodes.video import VideoCodec, encode_frames
 
+_NUMBERED = ("episode_index", "index", "task_index")  # what is set when all shards are there
+
 
 def shard_exists(root: Path | str, shard: int, camera: str = layout.CAMERA) -> bool:
     """Returns whether a shard was written completely.
@@ -51,11 +53,13 @@ def write_shard(
         codec: Compression of the video.
 
     Raises:
-        DatasetError: If there is no episode or they differ in what must be shared.
+        DatasetError: If there is no episode, they differ in what must be shared, or the folder holds another program's
+            dataset.
         ImportError: If torchcodec or FFmpeg's libraries are missing.
     """
     codec = codec or VideoCodec()
     _check_alike(episodes)
+    layout.check_ours(Path(root))
     first = episodes[0]
     video_path, data_path, meta_path = _shard_paths(Path(root), shard, camera)
     video = encode_frames(np.concatenate([episode.images for episode in episodes]), first.rate, codec)
@@ -74,20 +78,23 @@ def write_shard(
 def finalize_dataset(root: Path | str, robot_type: str) -> None:
     """Makes the shards one dataset: numbers episodes and frames through, writes meta/{info,stats}.json and tasks.
 
-    Killed half-way, it is simply run again, as it is when shards were added or replaced.
+    Killed half-way, it is simply run again, as it is when shards were added or replaced. What is wrong is said before
+    anything is changed.
 
     Args:
         root: Folder of the dataset.
         robot_type: Name of the arm, for meta/info.json.
 
     Raises:
-        DatasetError: If there are no shards, one is missing or incomplete, or they do not share ActionSpec, rate and
-            features.
+        DatasetError: If this is no dataset of ours, there are no shards, one is missing or incomplete, or they do not
+            share ActionSpec, rate and features.
     """
     root = Path(root)
-    (root / layout.INFO_FILE).unlink(missing_ok=True)
+    layout.check_ours(root)
     metas = _read_metas(root)
     shared = _shared_description(metas)
+    _check_data(root, metas)
+    (root / layout.INFO_FILE).unlink(missing_ok=True)
     tasks = sorted({task for meta in metas.values() for row in meta["tasks"].to_pylist() for task in row})
     columns: dict[str, list[np.ndarray]] = {}
     image_stats: dict[str, list[Any]] = {stat: [] for stat in STATS}
@@ -189,15 +196,20 @@ def _read_metas(root: Path) -> dict[int, pa.Table]:
         }
     begun = set.union(*found.values())
     if not begun:
-        raise DatasetError(f"{root} has no shards; run the collection first")
+        raise DatasetError(
+            f"{root} has no shards that scripts/collect.py or dataset.py convert wrote; nothing is changed"
+        )
+    needed = ("tasks", "length", "data/chunk_index")
+    metas = {
+        shard: layout.read_table(root / layout.EPISODES_PATH.format(**layout.locate(shard)), needed)
+        for shard in sorted(found[layout.EPISODES_FOLDER])
+    }
+    if any(layout.PROJECT_KEY.encode() not in (meta.schema.metadata or {}) for meta in metas.values()):
+        raise DatasetError(layout.FOREIGN.format(root=root, what="meta/episodes"))
     missing = sorted(set(range(max(begun) + 1)) - set.intersection(*found.values()))
     if missing:
         raise DatasetError(f"shards {missing} of {root} are missing or incomplete; rerun the collection, it adds them")
-    needed = ("tasks", "length", "data/chunk_index")
-    return {
-        shard: layout.read_table(root / layout.EPISODES_PATH.format(**layout.locate(shard)), needed)
-        for shard in sorted(begun)
-    }
+    return metas
 
 
 def _shared_description(metas: dict[int, pa.Table]) -> dict[str, Any]:
@@ -206,12 +218,23 @@ def _shared_description(metas: dict[int, pa.Table]) -> dict[str, Any]:
     descriptions = {shard: json.loads((meta.schema.metadata or {}).get(key, b"null")) for shard, meta in metas.items()}
     first = descriptions[0]
     for shard, description in descriptions.items():
-        if description is None or description != first:
+        if description != first:
             raise DatasetError(
                 f"shard {shard} was recorded with other settings than shard 0: {description} against {first}. Collect "
                 "each setting into a folder of its own."
             )
     return first
+
+
+def _check_data(root: Path, metas: dict[int, pa.Table]) -> None:
+    """Returns if the data of each shard can be numbered: it has the rows and columns that its episodes need."""
+    for shard, meta in metas.items():
+        path = root / layout.DATA_PATH.format(**layout.locate(shard))
+        rows, lengths = len(layout.read_table(path, _NUMBERED, others=False)), meta["length"].to_pylist()
+        if rows != sum(lengths):
+            raise DatasetError(
+                f"{path} has {rows} rows, its episodes {lengths}; move that file away and run the collection again"
+            )
 
 
 def _number_shard(root: Path, shard: int, meta: pa.Table, tasks: list[str], offsets: tuple[int, int]) -> pa.Table:
@@ -221,11 +244,7 @@ def _number_shard(root: Path, shard: int, meta: pa.Table, tasks: list[str], offs
     episodes = offsets[0] + np.arange(len(meta))
     task_index = [tasks.index(row[0]) for row in meta["tasks"].to_pylist()]
     data_path = root / layout.DATA_PATH.format(**layout.locate(shard))
-    data = layout.read_table(data_path, ("episode_index", "index", "task_index"))
-    if len(data) != lengths.sum():
-        raise DatasetError(
-            f"{data_path} has {len(data)} rows, its episodes {lengths.tolist()}; delete that shard, rerun"
-        )
+    data = layout.read_table(data_path, _NUMBERED)
     numbered = _replace(data, "episode_index", np.repeat(episodes, lengths))
     numbered = _replace(numbered, "index", offsets[1] + np.arange(len(data)))
     numbered = _replace(numbered, "task_index", np.repeat(task_index, lengths))

@@ -182,6 +182,7 @@ def add_to_dataset(path: Path | str, root: Path | str, robot_type: str) -> None:
 
     recording, root = read_recording(path), Path(root)
     episode = recording.episode()
+    lerobot_layout.check_ours(root)
     info = root / lerobot_layout.INFO_FILE
     if info.is_file():
         there = json.loads(info.read_text(encoding="utf-8"))
