@@ -23,7 +23,7 @@ from envs.episodes import DatasetError, Episode, EpisodeSource
 from envs.episodes.open import describe_recordings, open_dataset
 from envs.episodes.reading import Reading
 from envs.episodes.recordings import Contents
-from envs.folders import begin_folder, check_folder, explained, write_text
+from envs.folders import begin_folder, explained, write_text
 
 RANGED = 50  # episodes whose poses are read for the ranges
 STATED = ("codebase_version", "robot_type", "fps", "total_episodes", "total_frames")
@@ -81,7 +81,7 @@ def inspect(config: Inspect) -> None:
         DatasetError: If nothing can be read, or the Reading that was given can't be followed.
     """
     with explained(output=config.output, propose=config.propose):
-        check_folder(config.output, "inspect", "--output")
+        begin_folder(config.output, "inspect", "--output")
         _inspect(config)
 
 
@@ -180,7 +180,6 @@ def show(config: Inspect, reading: Reading, name: str) -> None:
         for text in implausible(episode):
             print(f"  ! {title}: {text}")
     if episodes:
-        begin_folder(config.output, "inspect", "--output")
         sheet = config.output / "contact-sheet.png"
         draw_contact_sheet(episodes, config.frames, sheet)
         print(f"wrote {sheet}: do camera and poses agree, and is the gripper what it says?")

@@ -360,7 +360,7 @@ def test_broken_recordings_are_refused_before_anything_is_written(program, broke
         SystemExit, match=r"1 of 3 episodes are broken.*\n.*2023-07-02/run/trajectory\.h5.*22222222\.mp4"
     ):
         convert(program, broken, tmp_path / "out", "--image-size", "16")
-    assert set(files_of(tmp_path / "out")) == {"checked.json", "convert.yaml"}
+    assert set(files_of(tmp_path / "out")) == {".vjepa-planner-convert", "checked.json", "convert.yaml"}
 
 
 def test_skipped_recordings_are_listed_and_recorded(program, broken, tmp_path, caplog, capsys):
