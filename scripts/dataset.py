@@ -3,11 +3,13 @@
     python scripts/dataset.py inspect FOLDER [--reading FILE.yaml] [--propose FILE.yaml]
     python scripts/dataset.py convert FOLDER OUTPUT --reading FILE.yaml --image-size 256 --rate 4 --processes 2
     python scripts/dataset.py validate FOLDER [--reading FILE.yaml] [--cache FOLDER]
+    python scripts/dataset.py arm FOLDER FILE.yaml --reading FILE.yaml --port /dev/ttyACM0 --camera 0
 
 inspect says what is in a folder of LeRobot v2.1 or v3.0, raw DROID or robomimic recordings, what is suspicious about it
 and how it might be read: a Reading (envs/episodes/reading.py) to start from, with a contact sheet on which camera and
 poses can be seen to agree. convert writes a LeRobot v3.0 dataset of ours; interrupted, the same command goes on where
-it stopped. validate reads and decodes everything and exits with 1 if anything is broken.
+it stopped. validate reads and decodes everything and exits with 1 if anything is broken. arm writes the file of the arm
+that the recordings were made with, for deploy.py.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Annotated
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tyro
+from _dataset_arm import MakeArm, make_arm
 from _dataset_convert import Convert, convert
 from _dataset_inspect import Inspect, inspect
 from tqdm import tqdm
@@ -53,6 +56,7 @@ Command = (
     Annotated[Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Validate, tyro.conf.subcommand("validate")]
+    | Annotated[MakeArm, tyro.conf.subcommand("arm")]
 )
 
 
@@ -67,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 0
             case Convert():
                 print(convert(command))
+                return 0
+            case MakeArm():
+                print(make_arm(command))
                 return 0
             case _:
                 return validate(command)

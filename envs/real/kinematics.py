@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import mink
 import mujoco
@@ -23,28 +24,32 @@ class Kinematics:
     joints allow.
     """
 
-    def __init__(self, path: Path, joints: tuple[str, ...], site: str) -> None:
+    def __init__(self, path: Path, joints: tuple[str, ...], hand: str, kind: Literal["site", "body"] = "site") -> None:
         """Loads the model.
 
         Args:
             path: MJCF or URDF file.
             joints: Names of the joints that are commanded, each turning about one axis.
-            site: Whose pose is the hand's, in the model's world.
+            hand: Name of the site or body whose pose is the hand's, in the model's world.
+            kind: Which of the two it is.
 
         Raises:
-            ValueError: If the file is no model, or lacks a joint or the site; it says what there is.
+            ValueError: If the file is no model, or lacks a joint or the hand; it says what there is.
         """
         if not path.is_file():
             raise ValueError(f"there is no model {path}: name an MJCF or URDF file of the arm")
         model = mujoco.MjModel.from_xml_path(str(path))
         known = [model.joint(index).name for index in range(model.njnt)]
-        sites = [model.site(index).name for index in range(model.nsite)]
-        if not set(joints) <= set(known) or site not in sites:
-            raise ValueError(f"{path} has joints {known} and sites {sites}, the configuration names {joints}, {site!r}")
+        count, get = (model.nsite, model.site) if kind == "site" else (model.nbody, model.body)
+        hands = [get(index).name for index in range(count)]
+        if not set(joints) <= set(known) or hand not in hands:
+            raise ValueError(
+                f"{path} has joints {known} and {kind} names {hands}, the configuration names {joints}, {hand!r}"
+            )
         self._configuration = mink.Configuration(model)
         self._addresses = np.array([int(model.joint(name).qposadr[0]) for name in joints])
-        self._site = site
-        self._frame = mink.FrameTask(site, "site", position_cost=1.0, orientation_cost=0.01, lm_damping=1e-6)
+        self._hand, self._kind = hand, kind
+        self._frame = mink.FrameTask(hand, kind, position_cost=1.0, orientation_cost=0.01, lm_damping=1e-6)
         commanded = [int(model.joint(name).dofadr[0]) for name in joints]
         others = [index for index in range(model.nv) if index not in commanded]
         self._frozen = [mink.DofFreezingTask(model, dof_indices=others)] if others else []
@@ -53,7 +58,7 @@ class Kinematics:
     def forward(self, joints: Float[np.ndarray, "joints"]) -> Float[np.ndarray, "6"]:
         """Returns the hand's position [m] and extrinsic-xyz Euler angles [rad] at joint angles [rad]."""
         self._place(joints)
-        hand = self._configuration.get_transform_frame_to_world(self._site, "site")
+        hand = self._configuration.get_transform_frame_to_world(self._hand, self._kind)
         return np.concatenate([hand.translation(), euler_from_matrix(hand.rotation().as_matrix())])
 
     def inverse(

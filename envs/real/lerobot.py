@@ -58,7 +58,8 @@ class LeRobotConfig:
 
     Attributes:
         model: MJCF or URDF of the arm.
-        site: Of the model, between the fingertips.
+        site: Of the model, between the fingertips: whose pose is the hand's; or
+        body: of the model.
         kind: Names this driver in a configuration file.
         python: Of the environment that LeRobot is installed in.
         module: Of LeRobot's, that the robot is in.
@@ -73,11 +74,13 @@ class LeRobotConfig:
         rate: Control rate of the model that will drive it [Hz].
 
     Raises:
-        ValueError: If there are no joints, cameras are among the options or the gripper's positions are equal.
+        ValueError: If there are no joints, not exactly one of site and body is named, cameras are among the options,
+            they have it speak of -100..100, or the gripper's positions are equal.
     """
 
     model: Path
-    site: str
+    site: str | None = None
+    body: str | None = None
     kind: Literal["lerobot"] = "lerobot"
     python: Path = Path("python3")
     module: str = "lerobot.robots.so_follower"
@@ -95,6 +98,10 @@ class LeRobotConfig:
             raise ValueError("a LeRobot arm needs joints, and a gripper whose open and closed positions differ")
         if "cameras" in self.options:
             raise ValueError("give the camera as `camera`, not among LeRobot's options: images come from here")
+        if (self.site is None) == (self.body is None):
+            raise ValueError(f"name either a site or a body of the model, got site {self.site!r}, body {self.body!r}")
+        if self.options.get("use_degrees") is False:
+            raise ValueError("the motors are commanded in degrees: leave use_degrees: false out of LeRobot's options")
 
 
 class LeRobotArm(RealArm):
@@ -108,8 +115,10 @@ class LeRobotArm(RealArm):
         self.config = config
         super().__init__(f"LeRobot's {config.robot}", camera or OpenCVCamera(config.camera), config.rate)
         names = tuple(joint.joint for joint in config.joints)
-        self._forward = Kinematics(config.model, names, config.site)  # of the thread that measures
-        self._inverse = Kinematics(config.model, names, config.site)  # of the thread that sends
+        hand, kind = (config.site, "site") if config.body is None else (config.body, "body")
+        assert hand is not None, "LeRobotConfig has one of the two"
+        self._forward = Kinematics(config.model, names, hand, kind)  # of the thread that measures
+        self._inverse = Kinematics(config.model, names, hand, kind)  # of the thread that sends
         self._signs = np.array([joint.sign for joint in config.joints])
         self._offsets = np.array([joint.offset for joint in config.joints])
         self._child: JsonChild | None = None
