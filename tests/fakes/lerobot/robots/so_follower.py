@@ -13,6 +13,7 @@ START = (0.0, -20.0, 40.0, 60.0, 0.0, 100.0)
 
 
 @RobotConfig.register_subclass("so101_follower")
+@RobotConfig.register_subclass("so100_follower")
 @dataclass(kw_only=True)
 class SOFollowerRobotConfig(RobotConfig):
     port: str

@@ -1,0 +1,137 @@
+"""An SO-101 from recordings to motion through the public commands: no YAML by hand, model and site are named."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from vendor_arms import FAKES, library, vendor_libraries
+
+from envs.config import load_config
+from envs.episodes.kinematics import forward_kinematics
+from envs.episodes.lerobot import read_dataset
+from envs.real.build import build_arm
+from envs.real.lerobot import LeRobotConfig
+from tests.so101_recordings import JOINTS, MODEL, SITE, Recorded, Unit, write_calibration, write_so101
+
+__all__ = ["vendor_libraries"]  # a fixture
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def dataset(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("dataset")
+
+
+def propose(dataset: ModuleType, folder: Path, unit: Unit) -> Path:
+    """Recordings and the file of their arm, both proposed."""
+    robot = "so100" if unit == "old degrees" else "so101_follower"
+    write_so101(folder / "data", Recorded(unit, robot=robot))
+    calibration = ["--calibration", str(write_calibration(folder / "blue.json"))] if unit == "normalised" else []
+    told = ["--model", str(MODEL), "--site", SITE, *calibration, "--output", str(folder)]
+    assert dataset.main(["inspect", str(folder / "data"), "--propose", str(folder / "mine.yaml"), *told]) == 0
+    arm = ["arm", str(folder / "data"), str(folder / "arm.yaml"), "--reading", str(folder / "mine.yaml")]
+    assert dataset.main([*arm, "--python", sys.executable, "--port", str(folder / "port")]) == 0
+    return folder / "arm.yaml"
+
+
+@pytest.mark.parametrize("unit", ["deg", "normalised", "old degrees"])
+def test_the_proposed_arm_is_the_recorded_one(unit, dataset, vendor_libraries, tmp_path):
+    file = load_config(importlib.import_module("_deploy_arm").ArmFile, propose(dataset, tmp_path, unit))
+    config = file.arm
+    assert isinstance(config, LeRobotConfig)
+    assert (config.options["id"], config.options["use_degrees"]) == ("blue" if unit == "normalised" else "my_arm", True)
+    assert (config.camera.width, config.camera.height, config.rate) == (64, 48, 4.0)
+    assert (config.gripper_open, config.gripper_closed) == (100.0, 0.0)
+    arm = build_arm(config)
+    try:
+        arm.connect()
+        seen = arm.observe()
+    finally:
+        arm.close()
+    start = np.radians(library("lerobot.robots.so_follower").START[:5])
+    np.testing.assert_allclose(seen.pose[:6], forward_kinematics(MODEL, JOINTS, start[None], SITE)[0], atol=1e-6)
+
+
+def test_the_limits_hold_all_that_was_recorded_and_little_more(dataset, tmp_path):
+    limits = yaml.safe_load(propose(dataset, tmp_path, "deg").read_text())["limits"]
+    data = ["convert", str(tmp_path / "data"), str(tmp_path / "out"), "--reading", str(tmp_path / "mine.yaml")]
+    assert dataset.main([*data, "--processes", "1"]) == 0
+    poses = np.concatenate([episode.poses for episode in read_dataset(tmp_path / "out")])
+    low, high = poses[:, :3].min(axis=0), poses[:, :3].max(axis=0)
+    np.testing.assert_allclose(limits["workspace_low"], low - [0.02, 0.02, 0.0], atol=1e-3)
+    np.testing.assert_allclose(limits["workspace_high"], high + 0.02, atol=1e-3)
+
+
+def test_a_model_with_the_old_zeros_gets_signs_and_offsets_that_undo_today_s(dataset, tmp_path):
+    make = importlib.import_module("_dataset_arm")._joints
+    rule = load_config(
+        importlib.import_module("envs.episodes.reading").Reading,
+        {
+            "pose": {
+                "kind": "forward_kinematics",
+                "model": str(MODEL),
+                "site": SITE,
+                "gripper": None,
+                "joints": {"key": "observation.state", "names": JOINTS, "indices": [0, 1, 2, 3, 4], "unit": "deg"},
+            }
+        },
+    ).pose
+    lift, elbow = make(rule, [f"main_{joint}" for joint in JOINTS])[1:3]
+    now = 20.0  # degrees of shoulder_lift, which were 70 before June 2025
+    assert lift["sign"] * np.radians(now) + lift["offset"] == pytest.approx(np.radians(70.0), abs=1e-5)
+    assert np.radians(now) + elbow["offset"] == pytest.approx(np.radians(110.0), abs=1e-5)
+    assert all("sign" not in entry for entry in make(rule, [f"{joint}.pos" for joint in JOINTS]))
+
+
+def test_what_no_arm_s_file_can_be_made_of_is_said(dataset, tmp_path):
+    folder, file = write_so101(tmp_path / "data", Recorded(robot="stretch")), tmp_path / "mine.yaml"
+    told = ["inspect", str(folder), "--output", str(tmp_path), "--propose"]
+    assert dataset.main([*told, str(file)]) == 0
+    arm = ["arm", str(folder), str(tmp_path / "arm.yaml"), "--reading"]
+    with pytest.raises(SystemExit, match=r"has no forward kinematics, .*--model ARM\.xml"):
+        dataset.main([*arm, str(file)])
+    assert dataset.main([*told, str(tmp_path / "hand.yaml"), "--model", str(MODEL), "--site", SITE]) == 0
+    with pytest.raises(SystemExit, match=r"recordings are of stretch .* made of SO-101, SO-100, Koch"):
+        dataset.main([*arm, str(tmp_path / "hand.yaml")])
+    based = yaml.safe_load((tmp_path / "hand.yaml").read_text())
+    based["pose"]["base"] = "shoulder"
+    (tmp_path / "based.yaml").write_text(yaml.safe_dump(based))
+    so101 = write_so101(tmp_path / "so101")
+    with pytest.raises(SystemExit, match="leave `base` out of the Reading"):
+        dataset.main(["arm", str(so101), str(tmp_path / "arm.yaml"), "--reading", str(tmp_path / "based.yaml")])
+    assert not (tmp_path / "arm.yaml").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", ["deg", "normalised"])
+def test_an_so101_goes_from_recordings_to_a_dry_run(unit, dataset, tmp_path):
+    arm = propose(dataset, tmp_path, unit)
+    Image.fromarray(np.full((48, 64, 3), 120, np.uint8)).save(tmp_path / "goal.png")
+    data, run = tmp_path / "out", tmp_path / "run"
+    commands = [
+        ["dataset.py", "convert", tmp_path / "data", data, "--reading", tmp_path / "mine.yaml", "--processes", "1"],
+        ["train.py", "--parent", "franka-tiny", "--data", data, "--output", run, "--steps", "3", "--batch", "4",
+         "--frames", "3", "--held-out", "0.5", "--device", "cpu"],
+        ["deploy.py", "--arm", arm, "--checkpoint", run / "checkpoint", "--goal", tmp_path / "goal.png",
+         "--max-steps", "2", "--view", "none", "--output", tmp_path / "deploy"],
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{FAKES}"}
+    for program, *flags in commands:
+        command = [sys.executable, str(ROOT / "scripts" / program), *map(str, flags)]
+        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("would ") == 2 and "dry run: nothing moves" in done.stdout
+    sent = [json.loads(line)[1] for line in (tmp_path / "port.goals").read_text().splitlines()]
+    start = (0.0, -20.0, 40.0, 60.0, 0.0, 100.0)  # of the fake; at the end it is held where it stands
+    assert all(tuple(goal.values()) == start for goal in sent)
