@@ -38,7 +38,7 @@ def propose(dataset: ModuleType, folder: Path, unit: Unit) -> Path:
     robot = "so100" if unit == "old degrees" else "so101_follower"
     write_so101(folder / "data", Recorded(unit, robot=robot))
     calibration = ["--calibration", str(write_calibration(folder / "blue.json"))] if unit == "normalised" else []
-    told = ["--model", str(MODEL), "--site", SITE, *calibration, "--output", str(folder)]
+    told = ["--model", str(MODEL), "--site", SITE, *calibration, "--output", str(folder / "sheet")]
     assert dataset.main(["inspect", str(folder / "data"), "--propose", str(folder / "mine.yaml"), *told]) == 0
     arm = ["arm", str(folder / "data"), str(folder / "arm.yaml"), "--reading", str(folder / "mine.yaml")]
     assert dataset.main([*arm, "--python", sys.executable, "--port", str(folder / "port")]) == 0
@@ -96,7 +96,7 @@ def test_a_model_with_the_old_zeros_gets_signs_and_offsets_that_undo_today_s(dat
 
 def test_what_no_arm_s_file_can_be_made_of_is_said(dataset, tmp_path):
     folder, file = write_so101(tmp_path / "data", Recorded(robot="stretch")), tmp_path / "mine.yaml"
-    told = ["inspect", str(folder), "--output", str(tmp_path), "--propose"]
+    told = ["inspect", str(folder), "--output", str(tmp_path / "sheet"), "--propose"]
     assert dataset.main([*told, str(file)]) == 0
     arm = ["arm", str(folder), str(tmp_path / "arm.yaml"), "--reading"]
     with pytest.raises(SystemExit, match=r"has no forward kinematics, .*--model ARM\.xml"):
