@@ -263,6 +263,7 @@ def test_a_list_that_lost_episodes_is_refused(root, layout):
 def test_counts_that_were_not_kept_up_are_remarked_on(root, caplog):
     info(total_episodes=0, total_frames=0)(root / "v2.1")
     assert_read(root)
+    assert describe_recordings(root / "v2.1").episodes == 3
     assert "says 0 episodes with 0 frames; 3 episodes with 72 frames are listed and read" in caplog.text
 
 

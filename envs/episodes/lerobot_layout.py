@@ -156,6 +156,8 @@ def read_table(
             there = file.schema_arrow.names
             wanted = [field.name for field in file.schema_arrow if not (without and without(field))]
             table = file.read(wanted if others else [name for name in columns if name in there])
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"{path!r} is no path in UTF-8, which Arrow needs ({error}); rename it") from error
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
             f"{path} ({path.stat().st_size} bytes) cannot be read as parquet, {suspect(path)}: {error}"

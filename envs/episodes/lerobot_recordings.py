@@ -158,10 +158,10 @@ def open_lerobot(root: Path, camera: str | None, extrinsics: str | None = None) 
 
 
 def describe_lerobot(root: Path, name: str) -> Contents:
-    """Returns what meta/info.json says that there is, in the format of a name.
+    """Returns what meta/info.json says that there is, and how many episodes are listed, in the format of a name.
 
     Raises:
-        DatasetError: If it is missing or incomplete.
+        DatasetError: If either is missing or damaged.
     """
     info = read_info(root)
     features: dict[str, dict[str, Any]] = info["features"]
@@ -171,7 +171,8 @@ def describe_lerobot(root: Path, name: str) -> Contents:
         if feature["dtype"] not in ("video", "image", "string") and key not in _COUNTERS
     }  # fmt: skip
     columns = {key: _names_of(feature) for key, feature in numbers.items()}
-    return Contents(name, info["total_episodes"], float(info["fps"]), cameras, columns)
+    episodes = len(read_places(root, info, next(iter(cameras)))) if cameras else info["total_episodes"]
+    return Contents(name, episodes, float(info["fps"]), cameras, columns)
 
 
 def _names_of(feature: dict[str, Any]) -> tuple[str, ...]:
