@@ -17,6 +17,7 @@ from evaluate import checkpoint_hash, task_name
 from jaxtyping import Int
 
 from envs.config import dump_config
+from envs.folders import begin_folder, check_folder, write_text
 from world_model.clips import Windows
 from world_model.loop import LOG_FILE, read_log
 
@@ -32,10 +33,11 @@ def write_report(run: Path, config: ReportConfig | None = None) -> Path:
         ValueError: If the run is not finished, or its data, its parent or the task is not there.
     """
     config = config or ReportConfig()
+    output = run / "report"
+    check_folder(output, "report", "--run")
     opened, model = open_run(run, config.device)
     found = measure(opened, model, config)
-    output = run / "report"
-    output.mkdir(exist_ok=True)
+    begin_folder(output, "report", "--run")
     sections = [
         training_section(opened, found, output),
         error_section(opened, found, output),
@@ -45,8 +47,8 @@ def write_report(run: Path, config: ReportConfig | None = None) -> Path:
     ]
     title = f"# Was it worth it? {opened.folder.resolve().name}\n\n**{headline(found.changes)}**"
     remarks = "\n".join(f"- {remark}" for remark in opened.remarks)
-    (output / "report.md").write_text("\n\n".join([title, remarks, *sections]) + "\n", encoding="utf-8")
-    (output / "report.json").write_text(json.dumps(numbers(opened, found, config), indent=1) + "\n", encoding="utf-8")
+    write_text(output / "report.md", "\n\n".join([title, remarks, *sections]) + "\n")
+    write_text(output / "report.json", json.dumps(numbers(opened, found, config), indent=1) + "\n")
     return output / "report.md"
 
 

@@ -24,6 +24,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from tqdm import tqdm
 
 from envs.config import dump_config
+from envs.folders import explained
 from world_model.catalog import CatalogEntry, read_catalog
 from world_model.checkpoint import CHECKPOINTS, ENCODER_CONFIG, CheckpointError, save_checkpoint
 from world_model.download import DownloadError, download
@@ -77,9 +78,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit("error: name a source and a checkpoint to make, or --list to see what there is")
     folder = CHECKPOINTS / config.name if Path(config.name).name == config.name else Path(config.name)
     try:
-        if folder.exists():
-            raise CheckpointError(f"{folder} exists; choose another name or delete it")
-        print(import_source(config, folder))
+        with explained(NAME=folder, downloads=config.downloads):
+            if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+                raise CheckpointError(f"{folder} exists; choose another name")
+            print(import_source(config, folder))
     except (CheckpointError, DownloadError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -17,10 +17,12 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin while others work
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from _run_folders import run_folders
 from tqdm import tqdm
 
 from envs.config import config_from_command_line
 from envs.episodes.lerobot import read_dataset
+from envs.folders import writing
 from world_model.loop import RunLog
 from world_model.pretrain import CollapseError, PretrainConfig, pretrain
 from world_model.store import FrameStore, build_frames
@@ -31,9 +33,9 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = config_from_command_line(PretrainConfig, "Pretrain a small encoder by masked latent prediction.")
     try:
-        frames = decode(config)
-        finished = run(config, frames)
-    except (ValueError, CollapseError) as error:
+        with run_folders(config, "pretrain"):
+            finished = run(config, decode(config))
+    except (ValueError, OSError, CollapseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"encoder: {finished}" if finished else "stopped; the same command goes on from here")
@@ -50,7 +52,7 @@ def decode(config: PretrainConfig) -> FrameStore:
 def run(config: PretrainConfig, frames: FrameStore) -> object:
     """Returns the folder of the finished encoder, or None if interrupted."""
     shown: dict[str, str] = {}
-    with RunLog(config.output) as log, tqdm(total=config.steps, desc="pretrain") as bar:
+    with writing(config.output), RunLog(config.output) as log, tqdm(total=config.steps, desc="pretrain") as bar:
 
         def report(step: int, measured: Mapping[str, float]) -> None:
             log(step, measured)

@@ -25,6 +25,7 @@ from _training_report import write_report
 from _training_run import ReportConfig
 
 from envs.config import config_from_command_line
+from envs.folders import explained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     command = config_from_command_line(Command, "Says whether a training run was worth it.", arguments)
     try:
-        path = write_report(command.run, command)
+        with explained(run=command.run):
+            path = write_report(command.run, command)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(path.read_text(encoding="utf-8"))

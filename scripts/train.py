@@ -24,6 +24,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin w
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _progress import make_report, origin
+from _run_folders import run_folders
 from _training_data import check_actions, open_episodes
 from _training_report import write_report
 from tqdm import tqdm
@@ -31,6 +32,7 @@ from tqdm import tqdm
 from envs.config import config_from_command_line, dump_config, load_config
 from envs.episodes import EpisodeSource
 from envs.episodes.reading import Reading
+from envs.folders import writing
 from world_model.batches import WindowBatches
 from world_model.checkpoint import Manifest, find_checkpoint
 from world_model.encoder import Encoder
@@ -49,20 +51,18 @@ def main() -> int:
     try:
         processes = find_processes(config.device)
         logging.basicConfig(level=logging.INFO if processes.main else logging.ERROR, format="%(message)s")
-        with processes.main_first():
-            dataset = open_episodes(config, show=processes.main)
-        check_actions(config, dataset.spec)
-        encoder = load_encoder(encoder_folder(config)).to(processes.device)
-        latents = encode(config, dataset, encoder, processes)
-        batches = WindowBatches(dataset, latents, config.stride)
-        manifest = run(config, encoder, batches, dataset, processes)
+        with run_folders(config, "train", processes.main):
+            manifest = learn(config, processes)
+            if processes.main and manifest is not None:
+                print(f"checkpoint: {config.checkpoint_directory}")
+                print(f"report: {write_report(config.output)} (scripts/report.py adds success in simulation)")
     except DivergedError as error:  # the same in all processes, and the first that leaves ends the others
         with processes.main_first():
             if processes.main:
                 print(f"error: {error}", file=sys.stderr, flush=True)
         leave_processes()
         return 1
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -71,10 +71,17 @@ def main() -> int:
     leave_processes()
     if processes.main and manifest is None:
         print("stopped; the same command goes on")
-    elif processes.main:
-        print(f"checkpoint: {config.checkpoint_directory}")
-        print(f"report: {write_report(config.output)} (scripts/report.py adds success in simulation)")
     return 0 if manifest else 130
+
+
+def learn(config: TrainConfig, processes: Processes) -> Manifest | None:
+    """Returns the manifest of the finished checkpoint, or None if interrupted; encodes the episodes first."""
+    with processes.main_first():
+        dataset = open_episodes(config, show=processes.main)
+    check_actions(config, dataset.spec)
+    encoder = load_encoder(encoder_folder(config)).to(processes.device)
+    latents = encode(config, dataset, encoder, processes)
+    return run(config, encoder, WindowBatches(dataset, latents, config.stride), dataset, processes)
 
 
 def encoder_folder(config: TrainConfig) -> Path:
@@ -104,7 +111,7 @@ def run(
 ) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted."""
     bar = tqdm(total=config.steps, desc="train", disable=not processes.main)
-    with RunLog(config.output, config.log) as log, bar:
+    with writing(config.output), RunLog(config.output, config.log) as log, bar:
         return train(config, encoder, batches, make_report(log, bar, format_errors), provenance(config, dataset))
 
 

@@ -19,10 +19,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin w
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _progress import make_report, origin
+from _run_folders import run_folders
 from tqdm import tqdm
 
 from envs.config import config_from_command_line
 from envs.episodes.open import open_dataset
+from envs.folders import writing
 from world_model.batches import WindowBatches, join_batches
 from world_model.checkpoint import Manifest, load_checkpoint, read_manifest
 from world_model.latents import build_latents, latent_layout
@@ -37,13 +39,14 @@ def main() -> int:
     config = config_from_command_line(TrainCriticConfig, "Train the critic of a finished checkpoint.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        model = load_checkpoint(config.parent)
-        batches = open_windows(config.data, config.cache_directory, model)
-        if config.more:
-            others = [open_windows(data, cache_beside(data), model) for data in config.more]
-            batches = join_batches([batches, *others])
-        manifest = run(config, model, batches)
-    except (ValueError, FileNotFoundError) as error:
+        with run_folders(config, "train_critic"):
+            model = load_checkpoint(config.parent)
+            batches = open_windows(config.data, config.cache_directory, model)
+            if config.more:
+                others = [open_windows(data, cache_beside(data), model) for data in config.more]
+                batches = join_batches([batches, *others])
+            manifest = run(config, model, batches)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -76,7 +79,7 @@ def run(config: TrainCriticConfig, model: VJEPA2AC, batches: WindowBatches) -> M
     """Returns the manifest of the finished checkpoint, or None if interrupted."""
     provenance = {**origin(), "parent_files": read_manifest(config.parent).files}
     bar = tqdm(total=config.steps, desc="train")
-    with RunLog(config.output) as log, bar:
+    with writing(config.output), RunLog(config.output) as log, bar:
         return train_critic(config, model, batches, make_report(log, bar, format_errors), provenance)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -22,14 +23,15 @@ def save_encoder(encoder: Encoder, directory: Path) -> Path:
     Raises:
         CheckpointError: If weights are not finite.
     """
-    temporary = directory.with_name(f"{directory.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    encoder.model.config.save_pretrained(temporary)
-    write_weights(temporary / "model.safetensors", encoder.model.state_dict())
-    if encoder.whitening is not None:
-        write_weights(temporary / WHITENING, encoder.whitening.state_dict())
-    shutil.rmtree(directory, ignore_errors=True)
-    temporary.replace(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as beside:
+        temporary = Path(beside) / directory.name
+        encoder.model.config.save_pretrained(temporary)
+        write_weights(temporary / "model.safetensors", encoder.model.state_dict())
+        if encoder.whitening is not None:
+            write_weights(temporary / WHITENING, encoder.whitening.state_dict())
+        shutil.rmtree(directory, ignore_errors=True)
+        temporary.replace(directory)
     return directory
 
 

@@ -15,6 +15,7 @@ from jaxtyping import BFloat16, Int, UInt8, UInt16
 from torch import Tensor
 
 from envs.episodes import EpisodeSource
+from envs.folders import begin_cache
 from world_model.decode import DecodedImages, rebatch
 from world_model.encoder import IMAGE_MEAN, IMAGE_STD, Encoder, EncoderConfig
 from world_model.finite import not_finite
@@ -132,8 +133,10 @@ def build_latents(
 
     Raises:
         CacheError: If what is on disk is damaged or there is too little room.
+        FolderError: If the directory holds something else.
         DatasetError: If an episode can't be read or is not as its dataset says; what is finished is kept.
     """
+    begin_cache(directory)
     layout = layout or latent_layout(dataset, encoder)
     threads = max(1, torch.get_num_threads() // processes)
     source = EncodedImages(dataset, encoder, batch, threads)

@@ -29,10 +29,17 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     state or the one before it is there, whole.
     """
     temporary, previous = _other_names(path)
-    with temporary.open("wb") as file:
-        torch.save(dict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:  # of what the disk refused, torch makes a RuntimeError
+        refused = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(refused, OSError):
+            raise
+        temporary.unlink(missing_ok=True)  # what it takes of a full disk
+        raise OSError(refused.errno, refused.strerror, str(path)) from error
     if path.is_file():
         path.replace(previous)
     temporary.replace(path)

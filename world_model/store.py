@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from envs.episodes import EpisodeSource
+from envs.folders import begin_cache
 from world_model.decode import DecodedImages
 from world_model.store_build import Source, build
 from world_model.store_layout import SHARD_BYTES, Layout, check_index, read_index, shard_path
@@ -137,6 +138,7 @@ def build_frames(
     dataset: EpisodeSource, directory: Path, report: Callable[[int], object] = int, processes: int = 1
 ) -> FrameStore:
     """Returns the decoded images of a dataset, each video decoded once; see `build_store`."""
+    begin_cache(directory)
     layout = frame_layout(dataset)
     return build_store(directory / f"frames-{layout.key[:12]}", layout, DecodedImages(dataset), report, processes)
 

@@ -104,7 +104,7 @@ def _check_room(directory: Path, layout: Layout, missing: Iterable[int]) -> None
     if needed > free:
         raise CacheError(
             f"the cache {directory} needs {needed / 1e9:.2f} GB more disk, but {free / 1e9:.2f} GB are free there; "
-            "make room or name a cache directory on another disk"
+            "make room or name a cache directory on another disk (--cache)"
         )
 
 

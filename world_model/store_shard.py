@@ -76,7 +76,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CacheError(
-            f"{path} can't be written ({error}); build again when it can, what is finished is kept"
+            f"{path} can't be written ({error.strerror}); build again when it can, or with another --cache: what is "
+            "finished is kept, and the same command goes on"
         ) from error
 
 
