@@ -18,6 +18,7 @@ from envs.episodes import DatasetError
 from envs.episodes.lerobot import finalize_dataset, read_dataset, shard_exists
 from envs.folders import begin_folder, explained
 from envs.mujoco.tasks import HELD_OUT
+from envs.workers import end_with_parent
 
 CONFIG_FILE = "collect.yaml"
 
@@ -130,7 +131,7 @@ def _record(config: C, record_shard: Callable[[tuple[C, int]], int]) -> None:
     os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one thread a process
     with (
         tqdm(total=episodes, unit="episode", desc="collect", smoothing=0.05) as bar,
-        multiprocessing.get_context("spawn").Pool(processes) as pool,
+        multiprocessing.get_context("spawn").Pool(processes, end_with_parent) as pool,
     ):
         for count in pool.imap_unordered(record_shard, [(config, shard) for shard in shards]):
             bar.update(count)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from envs.config import dump_config
 from envs.mujoco.scene import SceneConfig
+from envs.workers import end_with_parent
 from planner.cem import CEMConfig
 from planner.choice import PlannerConfig, make_planner
 from planner.controller import Controller, ControllerConfig, RandomActions, ZeroActions
@@ -117,8 +118,14 @@ def run_jobs(config: EvaluateConfig, jobs: Sequence[Job]) -> Iterator[EpisodeRec
         yield from map(partial(run_job, config), jobs)
         return
     threads = max(1, (os.cpu_count() or 1) // config.processes)
-    with multiprocessing.get_context("spawn").Pool(config.processes, torch.set_num_threads, (threads,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(config.processes, _begin_worker, (threads,)) as pool:
         yield from pool.imap_unordered(partial(run_job, config), jobs)
+
+
+def _begin_worker(threads: int) -> None:
+    """Makes a worker process end with its parent, and gives it its share of the threads."""
+    end_with_parent()
+    torch.set_num_threads(threads)
 
 
 def run_job(config: EvaluateConfig, job: Job) -> EpisodeRecord:

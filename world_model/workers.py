@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import pickle
 import signal
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+
+from envs.workers import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -84,20 +84,12 @@ def _start() -> tuple[Connection, SpawnProcess]:
 
 def _run(pipe: Connection) -> None:
     """Works, in the worker process."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     work, arguments = pickle.loads(pipe.recv_bytes())
     try:
         work(*arguments)
     except PASSED_ON as error:
         pipe.send(error)
-
-
-def _end_with_parent() -> None:
-    """Waits for the parent's end and ends this process at once."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _ended_well(process: SpawnProcess, pipe: Connection) -> bool:

@@ -21,6 +21,7 @@ from jaxtyping import Float32
 from envs.episodes.episode import DatasetError, Episode, EpisodeSource
 from envs.episodes.lerobot_layout import write_bytes
 from envs.spec import ActionSpec
+from envs.workers import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -215,8 +216,9 @@ _work: tuple[Callable[[Any, Any], Any], Any] | None = None  # of a worker proces
 
 
 def _begin_worker(function: Callable[[Any, Any], Any], shared: Any) -> None:
-    """Keeps what a worker process needs for all of its tasks, and leaves Ctrl-C to its parent."""
+    """Keeps what a worker process needs for all of its tasks, ends with its parent, and leaves Ctrl-C to it."""
     global _work  # noqa: PLW0603 (a pool's worker has nowhere else to keep it)
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _work = function, shared
 

@@ -1,0 +1,23 @@
+"""Worker processes end with their parent, whatever ends it: nobody writes on after a program that was killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+
+
+def end_with_parent() -> None:
+    """Ends this worker process at once when its parent has ended; to be called first in every worker process.
+
+    A thread waits for that on the parent's pipe, which the kernel closes even for a parent that was killed.
+    """
+    threading.Thread(target=_wait_and_end, daemon=True).start()
+
+
+def _wait_and_end() -> None:
+    """Waits for the parent's end and ends this process."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is a worker process"
+    parent.join()
+    os._exit(1)
