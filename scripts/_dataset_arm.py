@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 import yaml
-from _dataset_families import FAMILIES, OLD_OFFSETS, OLD_SIGNS, Family, base_name, find_family, is_old
+from _dataset_families import FAMILIES, OLD_OFFSETS, OLD_SIGNS, Family, base_name, find_family, is_old, motors_of
 from _dataset_survey import Survey, spread, survey
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
@@ -127,7 +127,8 @@ def _recorded_names(joints: JointAngles, found: Survey) -> list[str]:
     if joints.key not in found.columns:
         raise DatasetError(f"{found.folder} has no column {joints.key!r}; it has {', '.join(found.columns)}")
     column = found.columns[joints.key]
-    named = column.names if len(column.names) == column.size else tuple(f"joint_{i}" for i in range(column.size))
+    unnamed = motors_of(find_family(found.stated.get("robot_type"), ()), column.size)
+    named = column.names or unnamed or tuple(f"joint_{i}" for i in range(column.size))
     return [named[i] for i in (range(column.size) if joints.indices is None else joints.indices)]
 
 

@@ -72,6 +72,12 @@ def find_family(robot_type: object, names: Sequence[str]) -> Family | None:
     return _UNKNOWN_SO if set(_SO_MOTORS[:-1]) <= {base_name(name) for name in names} else None
 
 
+def motors_of(family: Family | None, count: int) -> tuple[str, ...]:
+    """Returns what the numbers of an arm's state are called where no names were written, if the kind of arm says it."""
+    known = family is not None and family.make is not None and count == len(_SO_MOTORS)
+    return tuple(f"{motor}.pos" for motor in _SO_MOTORS) if known else ()
+
+
 def base_name(name: str) -> str:
     """Returns a motor's name without what versions of LeRobot and its robots put around it."""
     return re.sub(r"^(main|arm|follower)_", "", name.removesuffix(".pos"))

@@ -135,10 +135,8 @@ def _judge(
             raise DatasetError(f"{recorded.key}: the joints can't be {hints.unit}: {'; '.join(bad)}")
         judged = Judged(hints.unit, "as was said", old=judged.old)
     if judged.unit is None:
-        raise DatasetError(
-            f"{recorded.key}: {judged.why}. Is the model's zero the recordings' (LeRobot's is the middle of each "
-            "joint's range since June 2025)?"
-        )
+        zero = "Is the model's zero the recordings' (LeRobot's is the middle of each joint's range since June 2025)?"
+        raise DatasetError(f"{recorded.key}: {judged.why} {zero if fits else ''}".rstrip())
     if judged.unit == "normalised" and hints.calibration is None:
         raise DatasetError(
             f"{recorded.key}: the joints are normalised to -100..100 ({judged.why}), which are no angles: give the "
@@ -207,7 +205,7 @@ def _choose_convention(
     named_old: bool,
 ) -> tuple[list[float] | None, list[float] | None, str]:
     """Returns signs and offsets of the convention that numbers in degrees follow, and a remark."""
-    likely = "old" if judged.old or named_old else "now"
+    likely = "old" if judged.old or (named_old and judged.old is None) else "now"
     order = sorted(ways, key=lambda way: way != likely)
     if chain is not None:
         ranges, angles = chain.ranges_of(names), np.radians(values)

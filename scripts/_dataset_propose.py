@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
-from _dataset_families import Family, find_family
+from _dataset_families import Family, find_family, motors_of
 from _dataset_gripper import find_direction
 from _dataset_joints import Hints, Proposed, Recorded, propose_joints
 from _dataset_remarks import Kind, gripper_range, kinds
@@ -37,6 +38,7 @@ def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> s
     """
     hints, lines = hints or Hints(), [_HEAD]
     family = find_family(survey.stated.get("robot_type"), [name for column in _states(survey) for name in column.names])
+    survey = _with_names(survey, family)
     if len(contents.cameras) > 1:
         first = "left" if contents.format == "droid" else next(iter(contents.cameras))
         lines.append(f"camera: {_word(first)}  # {_GUESS} of {', '.join(contents.cameras)}")
@@ -51,6 +53,17 @@ def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> s
         return _text(lines)
     pose = (None if hints.model else _end_effector(survey, family)) or _joints(survey, family, hints)
     return _text(lines + pose) if pose else None
+
+
+def _with_names(survey: Survey, family: Family | None) -> Survey:
+    """Returns a survey whose state and action have the names that the kind of arm gives them, if none were written."""
+    columns = {
+        key: replace(column, names=motors_of(family, column.size))
+        if not column.names and re.fullmatch("observation.state|action", key)
+        else column
+        for key, column in survey.columns.items()
+    }
+    return replace(survey, columns=columns)
 
 
 def _end_effector(survey: Survey, family: Family | None) -> list[str] | None:
@@ -155,7 +168,9 @@ def _gripper(columns: Iterable[Column], most: int, survey: Survey, family: Famil
     """Returns the lines of the gripper, from the first column that has one."""
     for column in columns:
         indices = [i for i, kind in enumerate(kinds(column)) if kind == "gripper"][:most]
-        low, high = gripper_range(column.values[:, indices]) if indices else (0.0, 0.0)
+        values = column.values[:, indices]
+        values = values[np.isfinite(values).all(axis=1)]
+        low, high = gripper_range(values) if values.size else (0.0, 0.0)
         if low < high:
             usual = None if family is None or family.gripper is None else (family.title, family.gripper)
             parts = [(part[:, i], command) for i in indices for part, command in _commanded(column, i, survey)]

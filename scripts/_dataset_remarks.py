@@ -50,6 +50,8 @@ def kinds(column: Column) -> tuple[Kind, ...]:
 
 def _kind(key: str, name: str) -> Kind:
     """Returns what one number seems to be: by its own name, else by its key's."""
+    if _RATE.search(name):
+        return ""
     for text in filter(None, (name, key)):
         if _GRIPPER.search(text):
             return "gripper"

@@ -42,13 +42,13 @@ class Judged:
         unit: It; None if nothing fits or two units do.
         why: Why that one, or why none, in words.
         certain: Whether it is more than the likelier of two.
-        old: Whether it is LeRobot's degrees of before June 2025.
+        old: Whether it is LeRobot's degrees of before June 2025; None if the numbers do not tell.
     """
 
     unit: Unit | None
     why: str
     certain: bool = True
-    old: bool = False
+    old: bool | None = None
 
 
 def find_grid(values: Float[np.ndarray, "n joints"]) -> Grid | None:
@@ -112,14 +112,12 @@ def judge_unit(
     """
     grid, largest = find_grid(values), float(np.abs(values).max())
     if grid in ("deg", "old deg"):
-        step = "360 / 4095" if grid == "deg" else "360 / 4096, as LeRobot did before June 2025"
-        return Judged("deg", f"all are whole encoder steps of {step} degrees", old=grid == "old deg")
+        step = "360 / 4095 degrees" if grid == "deg" else "360 / 4096 degrees, LeRobot's before June 2025"
+        return Judged("deg", f"all are whole encoder steps of {step}", old=grid == "old deg")
     if grid == "normalised" and (normalises or largest > 2 * np.pi):
         return Judged("normalised", "all are whole encoder steps of a range from -100 to 100, and of no angle")
     if largest > _LARGEST:
-        return Judged(
-            None, f"numbers up to {largest:.0f} are no angles: encoder steps? Record with LeRobot's own units"
-        )
+        return Judged(None, f"numbers up to {largest:.0f} are no angles: raw encoder steps?")
     clipped = int((np.abs(values) == FURTHEST).sum())
     if largest <= FURTHEST and clipped >= _CLIPPED and normalises:
         return Judged("normalised", f"{clipped} numbers are exactly -100 or 100, where LeRobot clips normalised joints")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from envs.config import load_config
@@ -220,3 +224,83 @@ def test_the_length_of_a_joint_s_range_shows_in_its_normalised_numbers(span):
     values = (steps / span * 200 - 100).astype(np.float32).astype(float)
     assert part("units").find_span(values) == span
     assert not part("units").fits_span(values, span - 1)
+
+
+def rewrite(folder: Path, robot: str, names: Callable[[list[str]], object], extra: int = 0) -> Path:
+    """Recordings with another robot_type and other names, and some numbers more a frame."""
+    info = json.loads((folder / "meta/info.json").read_text())
+    info["robot_type"] = robot
+    for key in ("observation.state", "action"):
+        info["features"][key] |= {"names": names(info["features"][key]["names"]), "shape": [6 + extra]}
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    for path in folder.glob("data/*/*.parquet") if extra else ():
+        table = pq.read_table(path)
+        for key in ("observation.state", "action"):
+            values = np.array(table[key].to_pylist(), np.float32)
+            more = np.random.default_rng(0).normal(size=(len(values), extra)).astype(np.float32)
+            place = table.column_names.index(key)
+            table = table.set_column(place, key, pa.array(np.hstack([values, more]).tolist()))
+        pq.write_table(table, path)
+    return folder
+
+
+def test_numbers_without_names_are_called_as_the_kind_of_arm_has_them(tmp_path):
+    recorded = Recorded("deg")
+    folder = rewrite(write_so101(tmp_path / "data", recorded), "so101_follower", lambda names: None)
+    check_poses(folder, inspect(folder, *THROUGH_MODEL), recorded)
+
+
+def test_velocities_of_a_mobile_base_are_no_joints(tmp_path):
+    recorded, file = Recorded("normalised"), write_calibration(tmp_path / "arm.json")
+    base = ["x.vel", "y.vel", "theta.vel"]
+    write_so101(tmp_path / "data", recorded)
+    folder = rewrite(tmp_path / "data", "lekiwi_client", lambda names: [f"arm_{name}" for name in names] + base, 3)
+    check_poses(folder, inspect(folder, *THROUGH_MODEL, "--calibration", str(file)), recorded)
+
+
+def test_a_koch_s_motors_turn_round_themselves(tmp_path):
+    recorded, file = Recorded("normalised"), write_calibration(tmp_path / "arm.json")
+    motors = json.loads(file.read_text())
+    motors["elbow_flex"]["drive_mode"] = 1
+    file.write_text(json.dumps(motors))
+    folder = rewrite(write_so101(tmp_path / "data", recorded), "koch_follower", lambda names: names)
+    check_poses(folder, inspect(folder, *THROUGH_MODEL, "--calibration", str(file)), recorded)
+
+
+def test_names_under_a_heading_and_without_pos_are_joints_of_today_if_their_steps_are(tmp_path):
+    recorded = Recorded("deg")
+    write_so101(tmp_path / "data", recorded)
+    folder = rewrite(
+        tmp_path / "data", "so101", lambda names: {"motors": [name.removesuffix(".pos") for name in names]}
+    )
+    check_poses(folder, inspect(folder, *THROUGH_MODEL), recorded)
+    assert "before June 2025" not in (tmp_path / "data.yaml").read_text()
+
+
+def test_a_row_that_is_no_number_does_not_hide_the_gripper(tmp_path):
+    folder = write_so101(tmp_path / "data")
+    path = folder / "data/chunk-000/episode_000000.parquet"
+    table = pq.read_table(path)
+    values = np.array(table["observation.state"].to_pylist(), np.float32)
+    values[3] = np.nan
+    place = table.column_names.index("observation.state")
+    pq.write_table(table.set_column(place, "observation.state", pa.array(values.tolist())), path)
+    pose = inspect(folder, *THROUGH_MODEL).pose
+    assert isinstance(pose, ForwardKinematics) and pose.gripper is not None
+    assert (pose.gripper.open, pose.gripper.closed) == (100.0, 0.0)
+
+
+def test_encoder_steps_and_two_arms_through_one_model_are_refused(tmp_path):
+    folder = write_so101(tmp_path / "steps")
+    for path in folder.glob("data/*/*.parquet"):
+        table = pq.read_table(path)
+        steps = np.round(np.array(table["observation.state"].to_pylist()) * 4095 / 360 + 2047)
+        place = table.column_names.index("observation.state")
+        pq.write_table(table.set_column(place, "observation.state", pa.array(steps.tolist())), path)
+    assert "are no angles: raw encoder steps?" in refused(folder)
+    write_so101(tmp_path / "two")
+    two = rewrite(tmp_path / "two", "bi_so100_follower", lambda names: [f"left_{n}" for n in names] + RIGHT, 6)
+    assert "several arms" in refused(two, *THROUGH_MODEL)
+
+
+RIGHT = [f"right_{joint}.pos" for joint in (*JOINTS, "gripper")]
