@@ -62,10 +62,18 @@ class Planner(Protocol):
             generator: Source of all randomness; it lives across replans.
             deadline: `time.monotonic()` value [s] to return by with the best plan so far; None for no limit.
 
+        Returns:
+            A plan whose cost is infinite if no sequence has a finite one; a controller does not act on it.
+
         Raises:
             ValueError: If the guesses do not fit the horizon and the spec.
         """
         ...
+
+
+def cost_or_worst(costs: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
+    """Returns the costs, infinite where they are not finite: such a sequence loses against every other."""
+    return torch.where(costs.isfinite(), costs, torch.inf)
 
 
 def check_guesses(guesses: Float[Tensor, "G H A"], horizon: int, spec: ActionSpec) -> None:

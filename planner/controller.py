@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isfinite
 
 import numpy as np
 import torch
@@ -15,11 +16,13 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from envs.spec import ActionSpec, Observation
-from planner.base import Objective, Plan, Planner
+from planner.base import Objective, Plan, Planner, cost_or_worst
 from planner.chunks import Chunks
 from planner.goals import GoalProgress, GoalScheduleConfig, advance
+from planner.no_plan import NoPlanError, check_plan
 from planner.objective import GoalDistance
 from world_model.base import GoalCritic, GoalPose, GoalThing, LatentState, WorldModel
+from world_model.finite import not_finite, some
 
 
 @dataclass(frozen=True)
@@ -147,10 +150,14 @@ class Controller:
             seed: Seed of the planner's noise.
 
         Raises:
+            NoPlanError: If the latents of a goal are not finite.
             ValueError: If there is no goal, or the schedule is for another number of them.
         """
         self.config.schedule.check_goals(len(goals))
         encoded = [self.model.encode([goal]) for goal in goals]
+        broken = not_finite({f"goal {index}": goal.tokens for index, goal in enumerate(encoded)})
+        if broken:
+            raise NoPlanError(f"the model's latents of {some(broken)} are not finite: try precision fp32")
         self._goals = encoded
         self._goal_costs = [self.objective(goal) for goal in encoded]
         self._goal_cost = self._goal_costs[0]
@@ -177,6 +184,7 @@ class Controller:
                 the state that the model predicts after them. None to begin at the observation.
 
         Raises:
+            NoPlanError: If no plan has a finite cost; the next step plans afresh.
             ValueError: If there was no `reset`, or the committed actions are no finite table of the spec's width.
         """
         if self._generator is None:
@@ -192,6 +200,7 @@ class Controller:
             lambda actions: self.score(state, follow(actions)), self.spec, guesses, self._generator, deadline
         )
         plan = replace(plan, actions=follow(plan.actions))
+        self._check(plan, state)
         self._last_plan = plan
         if self.config.hold_if_no_better:
             plan = self._hold_if_no_better(state, plan, staying=guesses[-1])
@@ -202,8 +211,12 @@ class Controller:
         """Returns the frames (1, H, N, D) and poses that the last step's plan is predicted to lead to, no gradient."""
         if self._start is None:
             raise ValueError("imagine() before step(): a plan begins at the state that a step plans from")
+        return self._imagine(self._start, plan)
+
+    def _imagine(self, state: LatentState, plan: Plan) -> LatentState:
+        """Returns the frames and poses that a plan from a state is predicted to lead to, no gradient."""
         with torch.no_grad():
-            return self._predict(self._start, plan.actions.detach()[None])
+            return self._predict(state, plan.actions.detach()[None])
 
     def state(self) -> LatentState:
         """Returns the latents of the last observations, at most `context` of them, oldest first."""
@@ -298,13 +311,30 @@ class Controller:
         actions[..., self._followed] = guess[:, self._followed].to(actions)
         return actions
 
+    def _check(self, plan: Plan, state: LatentState) -> None:
+        """Returns if a plan may be acted on; NoPlanError says what is not finite, and what led to it is forgotten."""
+        try:
+            predicted = {} if isfinite(plan.cost) else {"the predicted latents": self._imagine(state, plan).tokens}
+            parts = {
+                "the latents of what was seen": state.tokens,
+                "the latents of the goal": self._goals[self.goal_index].tokens,
+                **predicted,
+                "the planned actions": plan.actions,
+            }
+            check_plan(plan, parts)
+        except NoPlanError:
+            self._frames.clear()
+            self._last_plan = self._start = None
+            raise
+
     def _hold_if_no_better(self, state: LatentState, plan: Plan, staying: Float[Tensor, "H A"]) -> Plan:
         """Returns the plan, or the one to stay if the first is not better by the share that is asked for.
 
         Both are scored in one batch, so that the same arithmetic compares them.
         """
-        cost, cost_of_staying = self.score(state, torch.stack([plan.actions, staying])).tolist()
-        if cost < (1.0 - self.config.min_improvement) * cost_of_staying:
+        both = self.score(state, torch.stack([plan.actions, staying]))
+        cost, cost_of_staying = cost_or_worst(both).tolist()
+        if cost < (1.0 - self.config.min_improvement) * cost_of_staying or not isfinite(cost_of_staying):
             return plan
         return replace(plan, actions=staying, cost=cost_of_staying, evaluations=plan.evaluations + 2)
 

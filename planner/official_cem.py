@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.spec import ActionSpec
-from planner.base import Plan, Score, check_guesses
+from planner.base import Plan, Score, check_guesses, cost_or_worst
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class OfficialCEM:
         for _ in range(config.iterations):
             start = time.monotonic()
             samples = (mean + std * self.draw_noise(low < high, low, generator)).clamp(low, high)
-            elite_costs, order = score(samples).detach().topk(config.elites, largest=False)
+            elite_costs, order = cost_or_worst(score(samples).detach()).topk(config.elites, largest=False)
             elites = samples[order]
             mean = elites.mean(dim=0) * (1 - mean_momentum) + mean * mean_momentum
             std = elites.std(dim=0) * (1 - std_momentum) + std * std_momentum

@@ -115,10 +115,10 @@ class PlanThread:
 def first_action(answer: Mapping[str, Any], spec: ActionSpec) -> tuple[Float[np.ndarray, "A"], float, float]:
     """Returns the action that an answer begins with, within its bounds, the plan's cost and the seconds it took.
 
-    That an action was outside of its bounds is logged.
+    That an action was outside of its bounds is logged. A planner that tells no cost has one of NaN.
 
     Raises:
-        PlanError: If the answer is no plan.
+        PlanError: If the answer is no plan, or its cost is not finite.
     """
     try:
         actions = np.asarray(answer.get("actions"), dtype=np.float64)
@@ -127,6 +127,8 @@ def first_action(answer: Mapping[str, Any], spec: ActionSpec) -> tuple[Float[np.
         raise PlanError(f"the planner's answer is no plan: {error}") from error
     if actions.ndim != 2 or actions.shape[1] != spec.size or not len(actions) or not np.all(np.isfinite(actions)):
         raise PlanError(f"a plan is (H, {spec.size}) finite numbers, got {str(actions.tolist())[:200]}")
+    if "cost" in answer and not math.isfinite(cost):
+        raise PlanError(f"the plan's cost is {cost}: what the planner predicts is no number, so it is not acted on")
     action = np.clip(actions[0], spec.low, spec.high)
     if not np.allclose(action, actions[0], rtol=0.0, atol=1e-6):
         logger.info("planned %s, commanded %s: outside of the action's bounds", actions[0], action)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.spec import ActionSpec
-from planner.base import Plan, Score, check_guesses
+from planner.base import Plan, Score, check_guesses, cost_or_worst
 
 
 class Search:
@@ -124,11 +124,11 @@ class Search:
         return torch.cat([known, (mean + std * noise).clamp(self.low, self.high)])
 
     def score(self, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
-        """Returns the costs, infinite where they are not numbers, and keeps the best sequence."""
+        """Returns the costs, infinite where they are not finite, and keeps the best sequence."""
         if not len(actions):
             return actions.new_empty(0)
         began = time.monotonic()
-        costs = self._score(actions).detach().nan_to_num(nan=float("inf"), posinf=float("inf"))
+        costs = cost_or_worst(self._score(actions).detach())
         self._keep(actions, costs, began)
         return costs
 
@@ -145,7 +145,7 @@ class Search:
             if not costs.requires_grad:
                 raise ValueError("the score has no gradient with respect to the actions: choose a planner by sampling")
             (gradient,) = torch.autograd.grad(costs.sum(), actions)
-        costs = costs.detach().nan_to_num(nan=float("inf"), posinf=float("inf"))
+        costs = cost_or_worst(costs.detach())
         self._keep(actions.detach(), costs, began, gradient=True)
         return costs, gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,8 @@ class Replayed:
         step = next(self._steps, None)
         if step is None or step.commanded is None:
             raise ValueError("the recording has no more commands")
-        return {"actions": difference(observation.pose, step.commanded)[None], "cost": step.cost, "seconds": 0.0}
+        cost = {"cost": step.cost} if math.isfinite(step.cost) else {}  # of old recordings it may be unknown
+        return {"actions": difference(observation.pose, step.commanded)[None], "seconds": 0.0, **cost}
 
 
 def commands_of(recording: Recording) -> list[RecordedStep]:

@@ -246,10 +246,13 @@ def do(config: DeployConfig, file: ArmFile, driver: StreamingArm, client: PlanCl
     done = Drive()
     with closing(driver):
         driver.connect()
-        for step in dry_run(driver, file.limits, source, config.runtime.executor, config.max_steps):
-            done.steps.append(source.shown(step))
-            view.show(done.steps[-1])
-            print(f"would  {describe(step)}", flush=True)
+        try:
+            for step in dry_run(driver, file.limits, source, config.runtime.executor, config.max_steps):
+                done.steps.append(source.shown(step))
+                view.show(done.steps[-1])
+                print(f"would  {describe(step)}", flush=True)
+        except (PlanError, ServerError) as error:
+            done.status, done.reason = FAILED, " ".join(str(error).split())
     return done
 
 

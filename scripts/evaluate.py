@@ -32,6 +32,7 @@ from _report import EpisodeRecord, Summary, stage_table, summarise, table
 from _suite import evaluate_suite
 
 from envs.config import config_from_command_line, dump_config
+from planner.no_plan import NoPlanError
 
 __all__ = ["EvaluateConfig", "checkpoint_hash", "evaluate", "load_model", "task_name", "workplace"]
 
@@ -52,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     output = config.output or Path("results") / f"{Path(config.checkpoint).name}-{task_name(config.task)}"
     output.mkdir(parents=True, exist_ok=True)
-    records = evaluate(config)
+    try:
+        records = evaluate(config)
+    except NoPlanError as error:
+        sys.exit(f"error: {error}")
     text, results = report(config, records)
     (output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (output / "results.md").write_text(text + "\n", encoding="utf-8")

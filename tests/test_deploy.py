@@ -18,10 +18,11 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from background import running, wait_until
 from fake_arms import START, FakeArm
 from PIL import Image
-from plan_servers import healthy, url
+from plan_servers import SMALL, healthy, url
 
 from envs.arm import OutOfReach
 from envs.config import load_config
@@ -32,12 +33,18 @@ from envs.episodes.video import read_header
 from envs.limits import SafetyLimits
 from envs.mujoco.arm import arm_action_spec
 from envs.pose import difference
+from envs.remote.listen import ListenConfig
 from envs.spec import Observation
+from planner.cem import CEM
+from planner.controller import Controller
 from planner.executor import ExecutorConfig
+from planner.server import Offer, PlanServer
 from tests.imagining import make_imagining_server
 from tests.small_training import make_config, make_encoder, run
+from world_model.base import LatentState
 from world_model.batches import WindowBatches
 from world_model.latents import build_latents
+from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 
 __all__ = ["url"]  # a fixture
 ROOT = Path(__file__).parent.parent
@@ -442,3 +449,24 @@ def test_what_does_not_go_together_is_said_in_one_line(flags: list[str], tmp_pat
         status = ended.code
     assert status in (1, 2)
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_plan_whose_cost_is_no_number_moves_nothing_and_ends_the_run_with_the_reason(
+    live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    class Doubtful(ToyWorldModel):
+        def rollout(self, state: LatentState, actions: torch.Tensor) -> LatentState:
+            return LatentState(super().rollout(state, actions).tokens * float("nan"), state.poses)
+
+    offer = Offer("toy", TOY_ACTION_SPEC, 1, None, goal_pose=True)
+    server = PlanServer(lambda spec: Controller(Doubtful(), CEM(SMALL), spec), offer, ListenConfig(port=0))
+    with running(server.run) as url:
+        workshop = Workshop(tmp_path, url, monkeypatch)
+        before = workshop.arm.pose.copy()
+        assert workshop.deploy(*(["--live"] if live else [])) == 1
+    assert "there is no plan: of" in (told := capsys.readouterr().err) and "predicted latents" in told
+    assert workshop.arm.closes and (workshop.arm.stops or not live)
+    np.testing.assert_allclose(workshop.arm.pose, before, atol=1e-9)
+    (run,) = json.loads((tmp_path / "results/results.json").read_text())["runs"]
+    assert "there is no plan" in run["stopped"] and run["costs"] == []

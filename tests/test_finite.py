@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,29 @@ import numpy as np
 import pytest
 import torch
 
+from envs.remote.client import PlanClient, ServerError
+from envs.remote.listen import ListenConfig
 from envs.spec import Observation, SpecError
+from planner.cem import CEMConfig
+from planner.choice import PlannerConfig, make_planner
+from planner.controller import Controller, ControllerConfig
+from planner.first_guess import FirstGuessConfig
+from planner.gradient import GradientConfig
+from planner.hybrid import HybridConfig
+from planner.icem import ICEMConfig
+from planner.mppi import MPPIConfig
+from planner.no_plan import NoPlanError
+from planner.official_cem import OfficialCEMConfig
+from planner.plan_thread import PlanError, first_action
+from planner.predictive_sampling import PredictiveSamplingConfig
+from planner.server import Offer, PlanServer
+from tests.background import running
 from tests.moving_square import MovingSquare
 from tests.small_models import small_model
 from tests.small_training import log_of, make_batches, make_config, make_encoder, run
 from tests.test_critic import make_critic_config
 from tests.test_pretrain import make_config as make_pretrain_config
+from world_model.base import LatentState
 from world_model.batches import Batch, WindowBatches
 from world_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from world_model.encoder import Encoder
@@ -29,10 +46,16 @@ from world_model.pretrain import pretrain
 from world_model.run import run_steps
 from world_model.state import StateError, load_state, save_state
 from world_model.store import CacheError, build_frames
+from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 from world_model.train_critic import train_critic
 from world_model.weights_file import write_weights
 
 NAN, INF = float("nan"), float("inf")
+START, GOAL = np.array([0.4, 0, 0.3, np.pi, 0, 0, 0]), np.array([0.55, -0.12, 0.2, np.pi, 0, 0, 0.3])
+
+
+def look(pose: np.ndarray, time: float = 0.0) -> Observation:
+    return Observation(np.zeros((8, 8, 3), np.uint8), pose, time)
 
 
 @pytest.fixture(scope="module")
@@ -361,3 +384,110 @@ def test_an_observation_that_is_not_finite_or_of_the_wrong_type_is_refused(chang
     good = Observation(np.zeros((4, 4, 3), np.uint8), np.zeros(7), 0.0)
     with pytest.raises(SpecError, match=why):
         dataclasses.replace(good, **changes)
+
+
+# Plans
+
+
+class Doubtful(ToyWorldModel):
+    """The toy model, whose predictions, or latents of what is seen, become something that is not finite."""
+
+    def __init__(self, value: float = NAN, seen: bool = False) -> None:
+        super().__init__()
+        self.value, self.seen, self.broken = value, seen, True
+
+    def encode(self, observations: Sequence[Observation]) -> LatentState:
+        state = super().encode(observations)
+        if not (self.seen and self.broken):
+            return state
+        return LatentState(torch.full_like(state.tokens, self.value), state.poses)
+
+    def rollout(self, state: LatentState, actions: torch.Tensor) -> LatentState:
+        predicted = super().rollout(state, actions)
+        spoilt = 0 * state.tokens.mean() if self.seen or not self.broken else self.value
+        return LatentState(predicted.tokens + spoilt, predicted.poses)
+
+
+def controlled(model: ToyWorldModel, planner: PlannerConfig | None = None, **changes: Any) -> Controller:
+    searching = make_planner(planner or CEMConfig(samples=16, iterations=2, elites=4, kept_elites=2))
+    return Controller(model, searching, TOY_ACTION_SPEC, ControllerConfig(**changes))
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize(
+    "planner",
+    [
+        CEMConfig(samples=16), ICEMConfig(), MPPIConfig(), PredictiveSamplingConfig(), GradientConfig(), HybridConfig(),
+        GradientConfig(optimizer="lbfgs"), OfficialCEMConfig(samples=16), FirstGuessConfig(),
+    ],
+    ids=lambda value: f"{getattr(value, 'algorithm', value)}",
+)  # fmt: skip
+def test_no_planners_plan_is_acted_on_where_no_cost_is_finite(planner: PlannerConfig, value: float) -> None:
+    model = Doubtful(value)
+    controller = controlled(model, planner)
+    controller.reset([look(GOAL)], seed=0)
+    with pytest.raises(NoPlanError, match=r"no plan: of \d+ action sequences .* not finite are the predicted latents"):
+        controller.step(look(START))
+    model.broken = False
+    action, plan = controller.step(look(START, time=1.0))  # and the next one is made afresh
+    assert np.isfinite(action).all() and np.isfinite(plan.cost)
+
+
+def test_latents_that_are_not_finite_are_named_and_forgotten() -> None:
+    model = Doubtful(seen=True)
+    model.broken = False
+    controller = controlled(model)
+    controller.reset([look(GOAL)], seed=0)
+    model.broken = True
+    with pytest.raises(NoPlanError, match="not finite are the latents of what was seen, the predicted latents"):
+        controller.step(look(START))
+    with pytest.raises(NoPlanError, match="latents of goal 0 are not finite"):
+        controller.reset([look(GOAL)], seed=0)
+    model.broken = False
+    assert np.isfinite(controller.step(look(START))[1].cost)
+
+
+def test_where_staying_has_no_finite_cost_the_plan_is_not_given_up_for_it() -> None:
+    class StayingIsNone(ToyWorldModel):
+        def rollout(self, state: LatentState, actions: torch.Tensor) -> LatentState:
+            predicted = super().rollout(state, actions)
+            still = (actions == 0).all(dim=2).all(dim=1)
+            return LatentState(torch.where(still[:, None, None, None], NAN, predicted.tokens), predicted.poses)
+
+    controller = controlled(StayingIsNone(), hold_if_no_better=True, min_improvement=0.99)
+    controller.reset([look(GOAL)], seed=0)
+    action, plan = controller.step(look(START))
+    assert np.isfinite(plan.cost) and np.abs(action).max() > 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [CEMConfig, ICEMConfig, MPPIConfig, PredictiveSamplingConfig, GradientConfig, HybridConfig, OfficialCEMConfig],
+)
+def test_a_cost_of_minus_infinity_loses(config: type) -> None:
+    def score(actions: torch.Tensor) -> torch.Tensor:
+        cost = (actions - 0.02).square().sum(dim=(1, 2))
+        return torch.where(actions[:, 0, 0] > 0.03, -INF, cost)
+
+    generator = torch.Generator().manual_seed(0)
+    plan = make_planner(config()).plan(score, TOY_ACTION_SPEC, torch.zeros(1, 1, 7), generator)
+    assert np.isfinite(plan.cost) and plan.actions[0, 0] <= 0.03
+
+
+@pytest.mark.parametrize("cost", [NAN, INF, -INF])
+def test_an_answer_whose_cost_is_not_finite_is_no_action(cost: float) -> None:
+    with pytest.raises(PlanError, match=f"the plan's cost is {cost}: .* not acted on"):
+        first_action({"actions": np.zeros((1, 7)), "cost": cost, "seconds": 0.1}, TOY_ACTION_SPEC)
+    assert np.isnan(first_action({"actions": np.zeros((1, 7))}, TOY_ACTION_SPEC)[1])  # of a server that tells none
+
+
+def test_a_plan_server_answers_with_one_line_and_goes_on() -> None:
+    model = Doubtful()
+    offer = Offer("toy", TOY_ACTION_SPEC, 1, None, goal_pose=True)
+    server = PlanServer(lambda spec: controlled(model), offer, ListenConfig(port=0))
+    with running(server.run) as url, PlanClient(url) as client:
+        client.reset([look(GOAL)], seed=0)
+        with pytest.raises(ServerError, match=r"there is no plan: of .* not finite are the predicted latents"):
+            client.infer(look(START))
+        model.broken = False
+        assert np.isfinite(client.infer(look(START))["cost"])

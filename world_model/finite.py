@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch import Tensor
 
 
 class DivergedError(ValueError):
@@ -49,19 +47,6 @@ def check_measured(measured: Mapping[str, float]) -> None:
     broken = [f"{name} is {value}" for name, value in measured.items() if not math.isfinite(value)]
     if broken:
         raise DivergedError(some(broken))
-
-
-def clip_gradients(parameters: Iterable[nn.Parameter], clip: float) -> Float[Tensor, ""]:
-    """Returns the norm of all gradients, and scales them so that it is at most `clip` (0 leaves them as they are).
-
-    Where tensors are shared out all processes call it and get the norm of the whole.
-    """
-    parameters = list(parameters)
-    if clip:
-        norm = nn.utils.clip_grad_norm_(parameters, clip)
-    else:
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _is_finite(tensor: Tensor) -> bool:

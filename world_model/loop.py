@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from world_model.tracker import Tracker, TrackerName, find_tracker
 
@@ -64,6 +65,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
     """Sets the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], clip: float) -> Float[Tensor, ""]:
+    """Returns the norm of all gradients, and scales them so that it is at most `clip` (0 leaves them as they are)."""
+    if clip:
+        return nn.utils.clip_grad_norm_(parameters, clip)
+    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
 @torch.no_grad()

@@ -1,18 +1,14 @@
-"""Official V-JEPA 2-AC files: their layout, and the way from it to ours.
+"""Official V-JEPA 2-AC files: the way from their layout, see `official_file`, to ours.
 
-A `.pt` file is a dict with `encoder` and `predictor` (and optimiser state, which is not read), parameters prefixed
-``module.`` (pretraining files: ``module.backbone.``, and another, masked predictor). The predictor's names are ours.
-The encoder's become transformers' by the map below, with qkv split into three. Files of jepa-wms (arXiv 2512.24497) may
-lack the encoder, the pose token and the extrinsics token.
+The predictor's names are ours. The encoder's become transformers' by the map below, with qkv split into three. Files of
+jepa-wms (arXiv 2512.24497) may lack the encoder, the pose token and the extrinsics token.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +16,7 @@ from torch import Tensor
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
 from world_model.checkpoint import CheckpointError, load_weights
 from world_model.encoder import Encoder, EncoderConfig
+from world_model.official_file import read_parts
 from world_model.predictor import EXTRINSICS_SIZE, Predictor, PredictorConfig
 from world_model.statistics import Statistics
 from world_model.vjepa2_ac import VJEPA2AC
@@ -35,7 +32,6 @@ OFFICIAL_ACTIONS = ActionSpec(
 )
 RELEASED_HEADS = {1024: 16, 1280: 16, 1408: 22}
 """Attention heads by width: the predictor and ViT-L, ViT-H, ViT-g."""
-PREFIXES = ("module.", "backbone.")
 ENCODER_NAMES = (
     ("patch_embed.", "encoder.embeddings.patch_embeddings."),
     ("blocks.", "encoder.layer."),
@@ -146,27 +142,16 @@ def read_official(path: str | Path) -> OfficialFile:
     Raises:
         CheckpointError: If the file can't be read, or has neither an encoder nor a predictor.
     """
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path} can't be read as a torch file of tensors: {error}") from error
-    content = content if isinstance(content, dict) else {}
-    parts = {
-        part: {_bare(name): tensor for name, tensor in content[part].items()}
-        for part in ("encoder", "predictor")
-        if isinstance(content.get(part), dict)
-    }
+    path = Path(path)
+    parts = read_parts(path)
     predictor = parts.get("predictor")
     if predictor is not None and "action_encoder.weight" not in predictor:
         predictor = None  # the masked predictor of pretraining
     encoder = encoder_to_transformers(parts["encoder"]) if parts.get("encoder") else None
     if encoder is None and predictor is None:
-        raise CheckpointError(
-            f"{path} is no V-JEPA 2 file: it must hold an encoder or an action-conditioned predictor, it has "
-            f"{sorted(map(str, content)) or 'no named parts'}"
-        )
+        raise CheckpointError(f"{path} has a masked predictor of pretraining alone: it plans nothing and sees nothing")
     renamed = {name.replace("proprio_encoder.", "state_encoder."): tensor for name, tensor in (predictor or {}).items()}
-    return OfficialFile(Path(path), encoder, renamed or None)
+    return OfficialFile(path, encoder, renamed or None)
 
 
 def encoder_to_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -217,12 +202,6 @@ def infer_predictor_config(
         max_frames=max_frames,
         extrinsics=extrinsics,
     )
-
-
-def _bare(name: str) -> str:
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
 
 
 def _released_heads(width: int, path: str | Path, option: str) -> int:

@@ -66,6 +66,11 @@ def whole(values: Any, keep: bool) -> Any:
     return [whole(value, keep) for value in values] if isinstance(values, list) else values
 
 
+def whole_tensor(value: Tensor) -> Tensor:
+    """Returns a tensor put together where it is, if it is shared out; all processes call it."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
 def share_like(value: Tensor, like: Tensor) -> Tensor:
     """Returns a whole tensor, or this process's share of it if `like` is shared out."""
     if not isinstance(like, DTensor) or value.shape != like.shape:

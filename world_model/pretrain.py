@@ -17,8 +17,8 @@ from world_model.clips import Shuffle, split_episodes
 from world_model.device import Precision, autocast, find_device, resolve_precision
 from world_model.encoder import Encoder, EncoderConfig, layer_norm
 from world_model.encoder_folder import save_encoder
-from world_model.finite import DivergedError, check_measured, clip_gradients
-from world_model.loop import Report, learning_rate_factor, make_adamw, set_learning_rate, update_average
+from world_model.finite import DivergedError, check_measured
+from world_model.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate, update_average
 from world_model.masked import (
     MaskConfig,
     MaskedPredictor,

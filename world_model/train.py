@@ -17,10 +17,10 @@ from world_model.checkpoint import Manifest, find_checkpoint, read_manifest, sav
 from world_model.clips import Shuffle, split_episodes
 from world_model.device import autocast, resolve_precision
 from world_model.encoder import Encoder
-from world_model.finite import check_measured, clip_gradients
+from world_model.finite import check_measured
 from world_model.held_out import held_out_errors
-from world_model.loop import Report, learning_rate_factor, make_adamw, set_learning_rate, update_average
-from world_model.parallel import exchange, load_optimizer, load_whole, replicate, shard, share_all, whole
+from world_model.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate, update_average
+from world_model.parallel import exchange, load_optimizer, load_whole, replicate, shard, share_all, whole, whole_tensor
 from world_model.processes import Processes, find_processes
 from world_model.run import run_steps
 from world_model.train_config import SESSION_FIELDS, LoRA, PredictorSize, TrainConfig
@@ -109,7 +109,7 @@ class PredictorTrainer:
         set_learning_rate(self.optimizer, config.learning_rate * share)
         self.optimizer.zero_grad(set_to_none=True)
         losses = torch.stack([self._add_gradients(step, part) for part in range(config.accumulate)]).mean(0)
-        norm = clip_gradients(self.model.predictor.parameters(), config.clip)
+        norm = whole_tensor(clip_gradients(self.model.predictor.parameters(), config.clip))
         means = self.processes.sum(losses) / self.processes.count
         *values, length = torch.cat([means, norm.to(means)[None]]).tolist()  # the device is waited for once a step
         measured: dict[str, float] = dict(zip(("total", "teacher_forcing", "rollout"), values, strict=True))

@@ -21,9 +21,9 @@ from world_model.checkpoint import Manifest, find_checkpoint, read_manifest, sav
 from world_model.clips import split_episodes
 from world_model.critic import OPEN, Critic, CriticConfig
 from world_model.device import Precision, autocast, resolve_precision
-from world_model.finite import check_measured, clip_gradients
+from world_model.finite import check_measured
 from world_model.frame_table import FrameTable
-from world_model.loop import Report, learning_rate_factor, make_adamw, set_learning_rate, update_average
+from world_model.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate, update_average
 from world_model.run import run_steps
 from world_model.sight import Sight
 from world_model.store_layout import cache_beside
