@@ -111,10 +111,14 @@ class ActionSpec:
             if getattr(self, field) != getattr(other, field)
         ]
         if differing:
-            raise SpecError(
-                "the two action specs do not mean the same: " + "; ".join(differing) + ". Use a checkpoint trained "
-                "for this arm, or convert the actions at the arm (envs/arm.py)."
-            )
+            remedy = "Use a checkpoint trained for this arm, or convert the actions at the arm (envs/arm.py)."
+            if self.frame != other.frame and "joints" in (self.frame, other.frame):
+                remedy = (
+                    "A checkpoint in joint space is trained and scored, but drives no arm yet: read the joints through "
+                    "a model of the arm (dataset.py inspect FOLDER --propose FILE.yaml --model ARM.xml --site NAME) and "
+                    "train on the poses."
+                )
+            raise SpecError("the two action specs do not mean the same: " + "; ".join(differing) + ". " + remedy)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain lists, strings and numbers for YAML or JSON."""

@@ -60,3 +60,10 @@ def test_fresh_conditioning_learns_other_actions_and_joint_space_is_said_not_to_
         check(config(fresh_conditioning=True), JOINTS)
     assert "deploy.py and evaluate.py do not drive an arm with it" in caplog.text
     assert "--model ARM.xml --site NAME" in caplog.text
+
+
+def test_a_hand_s_arm_and_a_checkpoint_of_joints_are_told_the_way_through_a_model():
+    with pytest.raises(SpecError, match=r"joint space is trained and scored, .*--model ARM\.xml --site NAME"):
+        JOINTS.check_same_meaning(HAND)
+    with pytest.raises(SpecError, match="Use a checkpoint trained for this arm"):
+        HAND.check_same_meaning(replace(HAND, rate=5.0))
