@@ -115,8 +115,8 @@ class ActionSpec:
             if self.frame != other.frame and "joints" in (self.frame, other.frame):
                 remedy = (
                     "A checkpoint in joint space is trained and scored, but drives no arm yet: read the joints through "
-                    "a model of the arm (dataset.py inspect FOLDER --propose FILE.yaml --model ARM.xml --site NAME) and "
-                    "train on the poses."
+                    "a model of the arm (dataset.py inspect FOLDER --propose FILE.yaml --model ARM.xml --site NAME), "
+                    "then train on the poses."
                 )
             raise SpecError("the two action specs do not mean the same: " + "; ".join(differing) + ". " + remedy)
 
