@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +19,7 @@ from PIL import Image
 
 from envs.episodes.episode import DatasetError
 from envs.episodes.lerobot_index import EpisodePlace
+from envs.episodes.lerobot_rows import stamp
 from envs.episodes.suspicion import suspect
 from envs.episodes.video import Footage, count_frames, decode_batches, decode_times, read_header
 
@@ -173,20 +176,13 @@ class TableFilm:
 
     def _values(self, rows: Int[np.ndarray, "n"]) -> Iterator[tuple[int, Any]]:
         """Yields what chosen rows, ascending, have in the camera's column, reading only the groups that they are in."""
-        try:
-            with pq.ParquetFile(self.path) as file:
-                if self.key not in file.schema_arrow.names:
-                    raise DatasetError(f"{self.path} lacks the column {self.key!r}; it has {file.schema_arrow.names}")
-                start = 0
-                for group in range(file.num_row_groups):
-                    stop = start + file.metadata.row_group(group).num_rows
-                    inside = rows[(start <= rows) & (rows < stop)]
-                    if len(inside):
-                        column = file.read_row_group(group, columns=[self.key])[self.key].take(inside - start)
-                        yield from zip(inside.tolist(), column.to_pylist(), strict=True)
-                    start = stop
-        except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{self.path} cannot be read as parquet, {suspect(self.path)}: {error}") from error
+        start = 0
+        for group, size in enumerate(_read_groups(self.path, stamp(self.path), self.key)):
+            inside = rows[(start <= rows) & (rows < start + size)]
+            if len(inside):
+                column = _read_group(self.path, stamp(self.path), self.key, group).take(inside - start)
+                yield from zip(inside.tolist(), column.to_pylist(), strict=True)
+            start += size
 
     def _decode(self, row: int, value: Any) -> UInt8[np.ndarray, "h w 3"]:
         """Returns the image that a row has."""
@@ -224,3 +220,29 @@ class TableFilm:
 
     def _where(self, row: int) -> str:
         return f"{self.path}: {self.key!r} of row {row}"
+
+
+@functools.lru_cache(maxsize=64)
+def _read_groups(path: Path, _stamp: int, key: str) -> tuple[int, ...]:
+    """Returns how many rows each group of a data file has, after checking that it has the column."""
+    with _table(path) as file:
+        if key not in file.schema_arrow.names:
+            raise DatasetError(f"{path} lacks the column {key!r}; it has {file.schema_arrow.names}")
+        return tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+
+
+@functools.lru_cache(maxsize=1)  # the episodes of a group are read one after another, and it may be large
+def _read_group(path: Path, _stamp: int, key: str, group: int) -> pa.ChunkedArray:
+    """Returns a column of one group of a data file."""
+    with _table(path) as file:
+        return file.read_row_group(group, columns=[key])[key]
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[pq.ParquetFile]:
+    """Yields a data file; what fails while reading it is a DatasetError that names it."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{path} cannot be read as parquet, {suspect(path)}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 from collections import Counter
@@ -180,9 +181,12 @@ def _with_neighbours(places: Sequence[EpisodePlace], rate: float) -> Iterator[Ep
         ordered = sorted(inside, key=lambda place: place.start)
         sums = np.cumsum([0, *(place.length for place in ordered)]).tolist()
         on_beat = all(abs(place.start * rate - place.first_frame(rate)) <= _ON_BEAT for place in ordered)
+        starts = [place.start for place in ordered]
         for place, before in zip(ordered, sums, strict=False):
-            later = next((other.start for other in ordered if other.start > place.start), None)
-            ends = [end for end in (place.end, later) if end is not None and end > place.start]
+            following = bisect.bisect_right(starts, place.start)
+            ends = [
+                end for end in (place.end, *starts[following : following + 1]) if end is not None and end > place.start
+            ]
             end = min(ends, default=None)
             yield replace(place, end=end, before=before, together=sums[-1], on_beat=on_beat)
 
