@@ -27,6 +27,7 @@ import tyro
 from _dataset_arm import MakeArm, make_arm
 from _dataset_convert import Convert, convert
 from _dataset_inspect import Inspect, inspect
+from _terminal import use_utf8
 from tqdm import tqdm
 
 from envs.config import load_config
@@ -62,6 +63,8 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns 1 if something is broken."""
+    if arguments is None:
+        use_utf8()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         command = tyro.cli(Command, args=arguments, description=__doc__)
