@@ -271,6 +271,16 @@ def test_counts_that_were_not_kept_up_are_remarked_on(root, caplog):
     assert "says 0 episodes with 0 frames; 3 episodes with 72 frames are listed and read" in caplog.text
 
 
+def test_counts_that_nobody_wrote_are_not_missed(root):
+    info(total_episodes=None, total_frames=None)(root / "v2.1")
+    assert_read(root)
+
+
+def test_a_folder_of_datasets_names_them(root):
+    with pytest.raises(DatasetError, match=r"has LeRobot's in it; open them one by one: \['.*v2\.1', '.*v3\.0'\]"):
+        find_format(root)
+
+
 def test_an_episode_that_is_listed_twice_is_refused(root):
     edit_lines(root / "v2.1", lambda lines: [*lines, lines[1]])
     with pytest.raises(DatasetError, match=r"lists the episodes \[1\] more than once"):

@@ -91,7 +91,7 @@ def check_complete(root: Path, info: dict[str, Any], places: Sequence[EpisodePla
     Raises:
         DatasetError: If it has gaps or is not as long as meta/info.json says.
     """
-    frames, expected = sum(place.length for place in places), (info["total_episodes"], info["total_frames"])
+    frames, expected = sum(place.length for place in places), (info.get("total_episodes"), info.get("total_frames"))
     if [place.number for place in places] != list(range(len(places))) or (len(places), frames) != expected:
         raise DatasetError(
             f"{root} has {len(places)} episodes with {frames} frames, its meta/info.json says {expected[0]} with "

@@ -15,7 +15,7 @@ VERSIONS = ("v2.0", "v2.1", layout.VERSION)
 """That are read. Of v2.0 and v2.1 all that is read here is the same; they differ in their statistics."""
 
 _CAMERAS = ("video", "image")
-_NEEDED = ("fps", "features", "total_episodes", "total_frames", "data_path")
+_NEEDED = ("fps", "features", "data_path")
 _V1_CONVERTER = "lerobot/common/datasets/v2/convert_dataset_v1_to_v2.py of LeRobot 0.1"
 
 

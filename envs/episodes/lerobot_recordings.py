@@ -171,7 +171,7 @@ def describe_lerobot(root: Path, name: str) -> Contents:
         if feature["dtype"] not in ("video", "image", "string") and key not in _COUNTERS
     }  # fmt: skip
     columns = {key: _names_of(feature) for key, feature in numbers.items()}
-    episodes = len(read_places(root, info, next(iter(cameras)))) if cameras else info["total_episodes"]
+    episodes = len(read_places(root, info, next(iter(cameras)))) if cameras else info.get("total_episodes", 0)
     return Contents(name, episodes, float(info["fps"]), cameras, columns)
 
 

@@ -68,7 +68,7 @@ def settle_places(
         DatasetError: If the data files have episodes that the meta folder seems to have lost.
     """
     listed, frames = [place.number for place in places], sum(place.length for place in places)
-    said = (info["total_episodes"], info["total_frames"])
+    said = (info.get("total_episodes", len(listed)), info.get("total_frames", frames))
     gaps = sorted({*range(max(listed, default=-1) + 1)} - set(listed))
     rows: Mapping[int, Mapping[Path, int]] = {}
     if not is_old(info):

@@ -44,6 +44,11 @@ def find_format(folder: Path | str) -> Format:
     if robomimic.find_files(folder):
         return "robomimic"
     there = sorted(item.name for item in folder.iterdir())[:10] if folder.is_dir() else "no such folder"
+    inside = sorted(
+        str(path.parent.parent) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{layout.INFO_FILE}")
+    )
+    if inside:
+        raise DatasetError(f"{folder} is no dataset, but has LeRobot's in it; open them one by one: {inside[:10]}")
     raise DatasetError(
         f"{folder} is none of the formats that are read (there: {there}): LeRobot has {layout.INFO_FILE}, DROID "
         f"{droid.TRAJECTORY} at any depth, robomimic an .hdf5 file. An interrupted collection is completed by running "
