@@ -27,7 +27,6 @@ import tyro
 from _dataset_arm import MakeArm, make_arm
 from _dataset_convert import Convert, convert
 from _dataset_inspect import Inspect, inspect
-from _terminal import use_utf8
 from tqdm import tqdm
 
 from envs.config import load_config
@@ -63,8 +62,6 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns 1 if something is broken."""
-    if arguments is None:
-        use_utf8()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         command = tyro.cli(Command, args=arguments, description=__doc__)
@@ -109,4 +106,7 @@ def check_cache(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    from _terminal import use_utf8
+
+    use_utf8()
     sys.exit(main())
