@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from _deploy_keys import ask
+from _pictures import read_picture
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from envs.arm import StreamingArm
 from envs.safety import SafeArm
@@ -20,6 +21,7 @@ CAMERA = "camera"
 """The name of a goal that is taken with the arm's own camera."""
 
 _POSE = "pose"  # name of a PNG's text that holds the pose
+_LEAST = 32  # pixels: a goal with a shorter side shows nothing, unless the camera's images are as small
 _ASPECT = 0.02  # share by which a goal's aspect ratio may differ from the camera's
 
 
@@ -42,18 +44,17 @@ def read_goal(path: Path | str) -> Goal:
     """Returns the goal in a PNG or JPEG file, turned upright as its camera noted.
 
     Raises:
-        ValueError: If there is no such file or it is no picture.
+        ValueError: If there is no such file or it is no picture, see `read_picture`, or its pose is none.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no goal photograph {path}; name a PNG or JPEG file, or `camera`")
+    image, info = read_picture(path)
+    told = info.get(_POSE)
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
-            told = picture.info.get(_POSE)
-            image = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
         pose = None if told is None else np.array(json.loads(told), dtype=np.float64)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is no whole PNG or JPEG picture: {error}") from error
+    except (ValueError, TypeError):
+        pose = np.zeros(0)
     if pose is not None and (pose.shape != (7,) or not np.all(np.isfinite(pose))):
         raise ValueError(f"the pose noted in {path} is not 7 finite numbers, got {told}; take the goal again")
     return Goal(path, image, pose)
@@ -72,14 +73,28 @@ def check_aspect(goal: Goal, image_shape: tuple[int, int, int]) -> None:
     """Returns if a goal may have been taken by the arm's camera.
 
     Raises:
-        ValueError: If its shape is another, so that the model would compare different views.
+        ValueError: If its shape is another, so that the model would compare different views, or it is tiny.
     """
     height, width = goal.image.shape[:2]
+    if min(height, width) < min(_LEAST, *image_shape[:2]):
+        raise ValueError(
+            f"the goal {goal.path} is {width} x {height} pixels, too small to show a goal: the arm's camera has "
+            f"{image_shape[1]} x {image_shape[0]}"
+        )
     if abs(width * image_shape[0] / (height * image_shape[1]) - 1.0) > _ASPECT:
         raise ValueError(
             f"the goal {goal.path} is {width} x {height} pixels, the arm's camera {image_shape[1]} x {image_shape[0]}: "
             "take it with the arm's camera from where it stands (--goal camera), or crop it to the same shape"
         )
+
+
+def scaled(goal: Goal, image_shape: tuple[int, int, int]) -> Goal:
+    """Returns a goal with no more pixels than the arm's camera has, each the mean of those that it was."""
+    height, width = image_shape[:2]
+    if goal.image.shape[0] <= height or goal.image.shape[1] <= width:
+        return goal
+    smaller = Image.fromarray(goal.image).resize((width, height), Image.Resampling.BOX)
+    return replace(goal, image=np.asarray(smaller))
 
 
 def for_planner(goals: Sequence[Goal], pose_needed: bool) -> list[Observation]:
@@ -109,7 +124,7 @@ def take_goals(names: Sequence[str], output: Path, driver: StreamingArm) -> Iter
     for index, name in enumerate(names):
         goal = _take_goal(driver, output / f"goal-{index}.png") if name == CAMERA else read_goal(name)
         check_aspect(goal, driver.image_shape)
-        yield goal
+        yield scaled(goal, driver.image_shape)
 
 
 def _take_goal(driver: StreamingArm, path: Path) -> Goal:

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _pictures import read_picture
 from jaxtyping import Float
-from PIL import Image
 from tqdm import tqdm
 
 from envs.config import config_from_command_line, dump_config
@@ -142,7 +142,7 @@ def find_pairs(config: LandscapeConfig) -> Iterator[Pair]:
         ValueError: If a file is not what it should be.
     """
     if config.images is not None and config.poses is not None:
-        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in config.images]
+        pictures = [read_picture(path)[0] for path in config.images]
         poses = np.array(config.poses).reshape(2, 7)
         now, after = (Observation(picture, pose, 0.0) for picture, pose in zip(pictures, poses, strict=True))
         yield Pair(now, after, "images")
