@@ -197,14 +197,14 @@ def checkpoint_hash(checkpoint: str, critic: bool = True) -> str | None:
     """
     if checkpoint == "toy":
         return None
-    from world_model.checkpoint import CRITIC_WEIGHTS, MANIFEST, find_checkpoint, read_manifest
+    from world_model.checkpoint import MANIFEST, find_checkpoint, head_file, read_manifest
 
     if critic:
         described = (find_checkpoint(checkpoint) / MANIFEST).read_bytes()
     else:
         manifest = read_manifest(checkpoint)
-        files = {name: sha for name, sha in manifest.files.items() if name != CRITIC_WEIGHTS}
-        kept = replace(manifest, name="", licence="", parent=None, training={}, critic=None, files=files)
+        files = {name: sha for name, sha in manifest.files.items() if name not in map(head_file, manifest.heads)}
+        kept = replace(manifest, name="", licence="", parent=None, training={}, heads={}, files=files)
         described = json.dumps(dump_config(kept), sort_keys=True).encode()
     return hashlib.sha256(described).hexdigest()
 

@@ -15,6 +15,7 @@ from envs.spec import ActionSpec, SpecError
 from world_model.batches import strided_spec
 from world_model.checkpoint import read_manifest
 from world_model.train_config import TrainConfig
+from world_model.vjepa2_ac import predictor_config
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +62,10 @@ def check_actions(config: TrainConfig, spec: ActionSpec) -> None:
         remedies = list(_remedies(config, spec, parent.action_spec, through_a_model))
         if remedies:
             raise SpecError(f"{config.parent} can't learn from {config.data} as it is read. " + " ".join(remedies))
-        if parent.predictor.pose_size not in {0, spec.size}:
+        pose_size = predictor_config(parent).pose_size
+        if pose_size not in {0, spec.size}:
             raise SpecError(
-                f"the data's poses have {spec.size} numbers, those of {config.parent} {parent.predictor.pose_size}: "
+                f"the data's poses have {spec.size} numbers, those of {config.parent} {pose_size}: "
                 "let the encoders of actions and poses start anew (--fresh-conditioning)"
             )
     if spec.frame == "joints":

@@ -26,7 +26,7 @@ from world_model.latents import build_latents, latent_layout
 from world_model.loop import CONFIG_FILE
 from world_model.neighbours import spread_frames
 from world_model.train_config import TrainConfig
-from world_model.vjepa2_ac import VJEPA2AC
+from world_model.vjepa2_ac import VJEPA2AC, predictor_config
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,9 @@ def _other_inputs(parent: Manifest, batches: WindowBatches) -> str | None:
     except SpecError as error:
         return str(error)
     pose_size = batches.poses[0].shape[1]
-    if parent.predictor.pose_size not in {0, pose_size}:
-        return f"its poses have {parent.predictor.pose_size} numbers, the data's {pose_size}"
+    known = predictor_config(parent).pose_size
+    if known not in {0, pose_size}:
+        return f"its poses have {known} numbers, the data's {pose_size}"
     return None
 
 

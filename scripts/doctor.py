@@ -91,7 +91,7 @@ def what_it_knows(manifest: Manifest) -> Training:
     step = float(np.sqrt((mean**2 + std**2).mean()))
     if step > 0.5:  # identity statistics
         step = float(np.abs(manifest.action_spec.high[:3]).mean()) / 2
-    return Training(step=step, rate=manifest.fps, image_size=manifest.encoder.image_size)
+    return Training(step=step, rate=manifest.fps, image_size=manifest.image_size)
 
 
 def record(config: DoctorConfig, training: Training) -> Recording:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from envs.config import dump_config
 from envs.folders import explained
 from world_model.catalog import CatalogEntry, read_catalog
-from world_model.checkpoint import CHECKPOINTS, ENCODER_CONFIG, CheckpointError, save_checkpoint
+from world_model.checkpoint import CHECKPOINTS, CheckpointError, save_checkpoint
 from world_model.download import DownloadError, download
 from world_model.encoder import Encoder
 from world_model.encoder_folder import load_encoder, save_encoder
@@ -151,7 +151,7 @@ def fetch(config: ImportConfig, entry: CatalogEntry | None) -> Path:
 def find_encoder(name: str) -> Encoder:
     """Returns the encoder of a checkpoint, or of a folder in transformers' format, by name or path."""
     for folder in (Path(name), CHECKPOINTS / name):
-        for inside in (folder, (folder / ENCODER_CONFIG).parent):
+        for inside in (folder, folder / "encoder"):
             if (inside / "config.json").is_file():
                 return load_encoder(inside)
     raise CheckpointError(

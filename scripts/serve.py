@@ -147,7 +147,7 @@ def image_size(checkpoint: str) -> int | None:
         return None
     from world_model.checkpoint import read_manifest
 
-    return read_manifest(checkpoint).encoder.image_size
+    return read_manifest(checkpoint).image_size
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def eager_model() -> VJEPA2AC:
     with torch.no_grad():
         critic.count_head.get_parameter("1.bias")[1] = 50.0
         critic.action_head.centres[:] = -1.0
-    model.critic = critic
+    model.heads["goal_policy"] = critic
     return model
 
 

@@ -22,7 +22,8 @@ from transformers import (
     ResNetModel,
 )
 
-from world_model.encoders.backbone import BackboneEncoder, load_backbone, save_backbone
+from world_model.encoder_folder import load_encoder, save_encoder
+from world_model.encoders.backbone import BackboneEncoder, load_backbone
 
 SIZES: dict[str, Any] = {
     "hidden_size": 24,
@@ -79,7 +80,8 @@ def test_a_saved_encoder_is_the_same_with_the_same_fingerprint(
     )
     encoder = load_backbone(tmp_path / "theirs")
     assert encoder.config.mean == (0.5, 0.5, 0.5)
-    again = load_backbone(save_backbone(encoder, tmp_path / "ours"))
+    again = load_encoder(save_encoder(encoder, tmp_path / "ours"))
+    assert isinstance(again, BackboneEncoder)
     assert again.fingerprint == encoder.fingerprint
     assert torch.equal(again(again.preprocess(images)), encoder(encoder.preprocess(images)))
     with torch.no_grad():

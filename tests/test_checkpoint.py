@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import VJEPA2Model
 
+from envs.config import dump_config
 from envs.spec import Observation
 from tests.small_models import (
     ACTIONS,
@@ -30,12 +31,11 @@ from world_model.checkpoint import (
     CheckpointError,
     Manifest,
     load_checkpoint,
-    load_weights,
     read_manifest,
     save_checkpoint,
 )
 from world_model.official import load_official, read_official
-from world_model.weights_file import write_weights
+from world_model.weights_file import load_weights, write_weights
 
 TRAINING = {"command": "python scripts/train.py", "git_commit": "0" * 40, "metrics": {"held_out": 0.04}}
 
@@ -76,7 +76,9 @@ def test_a_loaded_checkpoint_gives_bit_identical_outputs(folder: Path) -> None:
 def test_the_manifest_says_what_was_saved(folder: Path) -> None:
     manifest, model = read_manifest(folder), small_model(residual=True)
     assert isinstance(manifest, Manifest) and manifest.name == "small" and manifest.parent == "none"
-    assert manifest.encoder == model.encoder.config and manifest.predictor == model.predictor.config
+    shapes = {"encoder": model.encoder.settings(), "predictor": dump_config(model.predictor.config)}
+    assert shapes["encoder"]["kind"] == "vjepa2" and shapes["encoder"]["patch_size"] == 8
+    assert manifest.kind == "vjepa2_ac" and manifest.image_size == 16 and manifest.parts == shapes
     assert manifest.training == TRAINING and manifest.fps == ACTIONS.rate and manifest.licence == "MIT"
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert names == sorted([*manifest.files, "manifest.yaml"])
@@ -185,16 +187,26 @@ def test_a_file_that_is_no_safetensors_is_named(folder: Path) -> None:
     ("change", "message"),
     [
         (lambda m: m.update(contxt=m.pop("context")), "unknown key 'contxt'.*did you mean 'context'"),
-        (lambda m: m["predictor"].update(head=3), r"unknown key 'predictor\.head'.*did you mean 'predictor\.heads'"),
+        (
+            lambda m: m["parts"]["predictor"].update(head=3),
+            r"parts\.predictor: unknown key 'head'.*did you mean 'heads'",
+        ),
         (lambda m: m.pop("statistics"), "lacks 'statistics'"),
-        (lambda m: m.update(format=7), "must be of format 1, got 7"),
+        (lambda m: m.update(format=7), "must be of format 2, got 7; a newer vjepa-planner"),
         (lambda m: m["action_spec"].update(low=[1.0] * 7), "low <= high"),
         (lambda m: m["action_spec"].update(names=["x"]), "equally long"),
         (lambda m: m["files"].update({"../../etc/passwd": "0"}), "files must be exactly"),
+        (lambda m: m["files"].update({"more.bin": "0"}), r"more\.bin is missing"),
+        (lambda m: m.update(format=1), "must be of format 2, got 1; train or import it again"),
+        (lambda m: m.update(kind="vjepa3"), r"there is no world model 'vjepa3'.*Known: vjepa2_ac, compact"),
+        (lambda m: m["parts"]["encoder"].pop("kind"), r"parts\.encoder must have a kind, one of vjepa2, backbone"),
+        (lambda m: m["parts"]["encoder"].update(kind="dino"), "parts.encoder: there is no encoder 'dino'"),
+        (lambda m: m["heads"].update(goal={}), "there is no head 'goal'.*Known: goal_policy"),
+        (lambda m: m["files"].pop("predictor.safetensors"), r"must name the file predictor\.safetensors"),
         (lambda m: m.update(context="many"), "'context'.*must be int"),
         (lambda m: m.update(context=99), r"context must be 1 \.\. 6"),
-        (lambda m: m["encoder"].update(image_size=24), "crop_size is 16, the manifest's encoder has 24"),
-        (lambda m: m["predictor"].update(grid_width=3), "tokens a frame differ: 4 and 6"),
+        (lambda m: m["parts"]["encoder"].update(image_size=24), "crop_size is 16, the manifest's encoder has 24"),
+        (lambda m: m["parts"]["predictor"].update(grid_width=3), "tokens a frame differ: 4 and 6"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

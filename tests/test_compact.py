@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from small_models import ACTIONS, STATISTICS, random_actions, randomise
+from transformers import Dinov2Config, Dinov2Model
 
 from envs.pose import compose
 from envs.spec import Observation
 from planner.cem import CEM, CEMConfig
 from planner.controller import Controller
 from world_model.base import LatentState
+from world_model.checkpoint import save_checkpoint
 from world_model.compact import CompactModel
 from world_model.encoder import Encoder, EncoderConfig
+from world_model.encoder_folder import load_encoder
 from world_model.encoders.readout import Readout, ReadoutConfig
+from world_model.load import load_world_model
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
 from world_model.sigreg import sigreg
 from world_model.statistics import Statistics
@@ -136,3 +141,33 @@ def test_sigreg_pulls_a_collapsed_batch_apart() -> None:
         optimizer.step()
     covariance = torch.cov(latents.detach().T)
     torch.testing.assert_close(covariance, torch.eye(8), atol=0.2, rtol=0.0)
+
+
+@torch.no_grad()
+def test_a_checkpoint_of_it_plans_alike(tmp_path: Path) -> None:
+    model = small_compact()
+    manifest = save_checkpoint(tmp_path / "small", model, training={"command": "made up"})
+    assert manifest.kind == "compact" and set(manifest.parts) == {"encoder", "readout", "dynamics"}
+    loaded = load_world_model(tmp_path / "small")
+    assert isinstance(loaded, CompactModel) and loaded.image_size == 16
+    seen, actions = observations(2), random_actions(3, 2)
+    assert torch.equal(loaded.encode(seen).tokens, model.encode(seen).tokens)
+    assert torch.equal(
+        loaded.rollout(random_latents(), actions).tokens, model.rollout(random_latents(), actions).tokens
+    )
+    rounded = load_world_model(tmp_path / "small", precision="bf16").encode(seen)
+    assert rounded.tokens.dtype == torch.float32
+    torch.testing.assert_close(rounded.tokens, model.encode(seen).tokens, atol=0.1, rtol=0.1)
+
+
+def test_a_backbone_of_transformers_is_its_encoder_in_a_checkpoint(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape = Dinov2Config(hidden_size=12, num_hidden_layers=1, num_attention_heads=2, patch_size=8, image_size=16)
+    Dinov2Model(shape).save_pretrained(tmp_path / "dino")
+    encoder, small = load_encoder(tmp_path / "dino"), small_compact()
+    model = CompactModel(encoder, small.readout, small.dynamics, ACTIONS, STATISTICS).freeze()
+    save_checkpoint(tmp_path / "with-dino", model, training={})
+    loaded, seen = load_world_model(tmp_path / "with-dino"), observations(2)
+    assert isinstance(loaded, CompactModel)
+    assert loaded.encoder.fingerprint == encoder.fingerprint
+    assert torch.equal(loaded.encode(seen).tokens, model.encode(seen).tokens)

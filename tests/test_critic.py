@@ -55,7 +55,7 @@ def make_critic_config(parent: Path, output: Path, **changes: Any) -> TrainCriti
 def critic_model() -> Any:
     model = small_model()
     torch.manual_seed(0)
-    model.critic = Critic(SHAPE).eval()
+    model.heads["goal_policy"] = Critic(SHAPE).eval()
     return model.requires_grad_(False)
 
 
@@ -331,7 +331,7 @@ def test_where_the_thing_is_kept_it_does_not_matter_where_the_goal_image_has_it(
 @pytest.mark.parametrize("pose", ["seen", "told", "open"])
 def test_in_bfloat16_proposals_are_nearly_the_same(pose: GoalPose) -> None:
     model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
-    model.critic = Critic(replace(SHAPE, open_goals=True)).eval()
+    model.heads["goal_policy"] = Critic(replace(SHAPE, open_goals=True)).eval()
     exact = model.propose(state, goal, 1, pose=pose)
     model.critic.to(torch.bfloat16)
     torch.testing.assert_close(model.propose(state, goal, 1, pose=pose), exact, atol=0.02, rtol=0.1)

@@ -125,7 +125,7 @@ def test_fine_tuning_starts_from_its_parent_and_says_so(
     assert manifest is not None and manifest.parent == str(parent)
     assert manifest.training["parent_metrics"] == pytest.approx(before.training["metrics"])
     assert manifest.training["metrics"]["teacher_forcing"] < before.training["metrics"]["teacher_forcing"]
-    assert (manifest.predictor, manifest.statistics) == (before.predictor, before.statistics)
+    assert (manifest.parts, manifest.statistics) == (before.parts, before.statistics)
 
 
 def test_fine_tuning_the_last_blocks_leaves_the_others_as_they_were(

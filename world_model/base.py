@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from envs.spec import ActionSpec, Observation
@@ -29,6 +30,61 @@ class LatentState:
 
     tokens: Float[Tensor, "B T N D"]
     poses: Float[Tensor, "B T P"]
+
+
+class Encoder(Protocol):
+    """Turns images into tokens, frozen: the same image always gives the same.
+
+    Attributes:
+        tokens: Tokens of an image, N.
+        width: Of a token, D.
+        grid: Patches along a side: N = grid * grid, row by row.
+        image_size: Side of the square images that it looks at [pixels].
+        fingerprint: Hash of its shape, its weights and the version of its code: what makes the same tokens.
+        device: Where it is, and pixels must be.
+    """
+
+    @property
+    def tokens(self) -> int: ...  # noqa: D102
+
+    @property
+    def width(self) -> int: ...  # noqa: D102
+
+    @property
+    def grid(self) -> int: ...  # noqa: D102
+
+    @property
+    def image_size(self) -> int: ...  # noqa: D102
+
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102
+
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+
+    def to(self, device: torch.device | str, /) -> Self:
+        """Returns itself on a device."""
+        ...
+
+    def preprocess(self, images: UInt8[Tensor, "B h w 3"]) -> Float[Tensor, "B 3 S S"]:
+        """Returns camera images as the encoder takes them.
+
+        Raises:
+            ValueError: If they are not (B, h, w, 3) uint8.
+        """
+        ...
+
+    def __call__(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B N D"]:
+        """Returns the tokens of what `preprocess` returned.
+
+        Raises:
+            ValueError: If that is of another size.
+        """
+        ...
+
+    def restore(self, predicted: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        """Returns predicted tokens normed as its own are."""
+        ...
 
 
 class WorldModel(Protocol):

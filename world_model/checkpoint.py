@@ -1,56 +1,34 @@
-"""Checkpoints on disk: NAME/manifest.yaml, NAME/encoder/ (transformers format), NAME/predictor.safetensors.
+"""Checkpoints on disk: NAME/manifest.yaml and the files that a kind of world model writes beside it.
 
-Where a critic was trained, NAME/critic.safetensors is there too, and NAME/encoder/whitening.safetensors where tokens
-are whitened.
-
-The manifest says everything that planning needs (shapes, action spec, statistics, rate) and the SHA-256 of each file.
-Loading is strict and reads nothing but YAML, JSON and safetensors.
+The manifest says everything that planning needs (kind, shapes of the parts, action spec, statistics, rate) and the
+SHA-256 of each file. Loading is strict and reads nothing but YAML, JSON and safetensors; `world_model.load` does it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.config import dump_config, load_config
-from envs.spec import ActionSpec
-from world_model.critic import Critic, CriticConfig
-from world_model.device import Precision, find_device, resolve_precision
-from world_model.encoder import Encoder, EncoderConfig
-from world_model.finite import not_finite, some
-from world_model.predictor import Predictor, PredictorConfig
-from world_model.statistics import Statistics
-from world_model.vjepa2_ac import VJEPA2AC
-from world_model.weights_file import CheckpointError, file_sha256, write_weights
+from envs.spec import ActionSpec, Observation
+from world_model.base import LatentState
+from world_model.statistics import NormalisedModel, Statistics
+from world_model.weights_file import DTYPES, CheckpointError, CheckpointFiles, file_sha256, write_weights
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.yaml"
-ENCODER_CONFIG, ENCODER_WEIGHTS, PREDICTOR_WEIGHTS = (
-    "encoder/config.json",
-    "encoder/model.safetensors",
-    "predictor.safetensors",
-)
-CRITIC_WEIGHTS = "critic.safetensors"
-WHITENING = "encoder/whitening.safetensors"
-FILES = frozenset((ENCODER_CONFIG, ENCODER_WEIGHTS, PREDICTOR_WEIGHTS))
-ENCODER_FIELDS = (  # of transformers' config.json, those that the encoder's outputs depend on
-    "crop_size", "patch_size", "tubelet_size", "in_chans", "hidden_size", "num_attention_heads", "num_hidden_layers",
-    "mlp_ratio", "layer_norm_eps", "qkv_bias", "hidden_act",
-)  # fmt: skip
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -59,9 +37,10 @@ class Manifest:
 
     Attributes:
         format: Version of this layout.
+        kind: Of world model, see `world_model.load.KINDS`.
         name: Of the folder it was written as.
-        encoder: Shape of the encoder; image_size is the side of the images it plans with [pixels].
-        predictor: Shape of the predictor.
+        image_size: Side of the square images that it looks at [pixels].
+        parts: Shape of each of its parts, plain values that the kind understands.
         action_spec: What its actions mean.
         fps: Frames a second of the training windows.
         context: Past frames that its rollouts use.
@@ -70,14 +49,15 @@ class Manifest:
         licence: Of the weights.
         parent: The checkpoint it was trained from, if any.
         training: How it was made: command, git_commit, data, metrics.
+        heads: What else was learnt on its latents, by name, see `world_model.load.HEADS`; each one's shape.
         files: SHA-256 of each file.
-        critic: Shape of the critic; None where there is none.
     """
 
     format: int
+    kind: str
     name: str
-    encoder: EncoderConfig
-    predictor: PredictorConfig
+    image_size: int
+    parts: dict[str, dict[str, Any]]
     action_spec: ActionSpec
     fps: float
     context: int
@@ -86,20 +66,84 @@ class Manifest:
     licence: str
     parent: str | None
     training: dict[str, Any]
+    heads: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
-    critic: CriticConfig | None = None
 
     def __post_init__(self) -> None:
-        expected = checkpoint_files(self.encoder, self.critic)
-        if set(self.files) != expected:
-            raise CheckpointError(f"files must be exactly {sorted(expected)}, got {sorted(self.files)}")
-        if not self.fps > 0:
-            raise CheckpointError(f"fps must be positive, got {self.fps}")
+        if not self.fps > 0 or self.image_size < 1:
+            raise CheckpointError(f"fps and image_size must be positive, got {self.fps} and {self.image_size}")
+        for name in self.files:
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise CheckpointError(f"files must be exactly those in the checkpoint's folder, {name} is not in it")
+
+
+class Head(nn.Module):
+    """Something learnt on a world model's latents that travels with it.
+
+    Attributes:
+        config: Its shape, which its class is called with.
+        Config: The dataclass of that.
+    """
+
+    Config: ClassVar[type]
+    config: Any
+
+
+class StoredModel(NormalisedModel, ABC):
+    """A kind of world model that travels as a checkpoint; see `world_model.base.WorldModel` for what it does.
+
+    Attributes:
+        kind: Its name in `world_model.load.KINDS`.
+        context: How many past frames `rollout` makes use of at most.
+        heads: What else was learnt on its latents, by name.
+    """
+
+    kind: ClassVar[str]
+    context: int
+
+    def __init__(self, action_spec: ActionSpec, statistics: Statistics) -> None:
+        super().__init__(action_spec, statistics)
+        self.heads = nn.ModuleDict()
+
+    @property
+    @abstractmethod
+    def image_size(self) -> int:
+        """Side of the square images that it looks at [pixels]."""
+
+    @abstractmethod
+    def encode(self, observations: Sequence[Observation]) -> LatentState:
+        """See `WorldModel.encode`."""
+
+    @abstractmethod
+    def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
+        """See `WorldModel.rollout`."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """Returns the shape of each part, plain values: what `load` makes it from."""
+
+    @abstractmethod
+    def save(self, folder: Path, dtype: torch.dtype) -> None:
+        """Writes the parts' files, weights in that type; heads are none of them."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, files: CheckpointFiles, manifest: Manifest, dtype: torch.dtype) -> Self:
+        """Returns what `save` wrote, on the CPU.
+
+        Args:
+            files: To read.
+            manifest: With the parts' shapes.
+            dtype: Type of the networks' weights in memory.
+
+        Raises:
+            ValueError: If files and manifest do not fit together.
+        """
 
 
 def save_checkpoint(
     directory: str | Path,
-    model: VJEPA2AC,
+    model: StoredModel,
     *,
     training: Mapping[str, Any],
     fps: float | None = None,
@@ -125,17 +169,19 @@ def save_checkpoint(
     if directory.exists() and not (directory / MANIFEST).is_file() and any(directory.iterdir()):
         raise CheckpointError(f"{directory} holds something that is no checkpoint; name another directory")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    critic = None if model.critic is None else model.critic.config
-    files = checkpoint_files(model.encoder.config, critic)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         partial.chmod(0o755)
-        _write_weights(partial, model, DTYPES[weights])
+        model.save(partial, DTYPES[weights])
+        for name, head in model.heads.items():
+            write_weights(partial / head_file(name), head.state_dict(), DTYPES[weights])
+        files = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
         manifest = Manifest(
             format=FORMAT,
+            kind=model.kind,
             name=directory.name,
-            encoder=model.encoder.config,
-            predictor=model.predictor.config,
+            image_size=model.image_size,
+            parts=model.parts(),
             action_spec=model.action_spec,
             fps=float(model.action_spec.rate if fps is None else fps),
             context=model.context,
@@ -144,8 +190,8 @@ def save_checkpoint(
             licence=licence,
             parent=parent,
             training=dict(training),
-            files={name: file_sha256(partial / name) for name in sorted(files)},
-            critic=critic,
+            heads={name: dump_config(head.config) for name, head in model.heads.items() if isinstance(head, Head)},
+            files={name: file_sha256(partial / name) for name in files},
         )
         dump_config(manifest, partial / MANIFEST)
         _replace(directory, partial)
@@ -154,44 +200,16 @@ def save_checkpoint(
     return manifest
 
 
-def load_checkpoint(
-    name_or_path: str | Path, device: str | torch.device = "cpu", precision: Precision = "fp32"
-) -> VJEPA2AC:
-    """Returns the world model of a checkpoint, in eval mode and frozen: training unfreezes what it trains.
+def head_file(name: str) -> str:
+    """Returns the file of a head's weights."""
+    return f"{name}.safetensors"
 
-    Args:
-        name_or_path: A folder, or the name of one in checkpoints/.
-        device: Where to put it: cpu, cuda, cuda:1, mps, or auto for the best there is.
-        precision: Type of the networks' weights in memory, in which they compute; "bf16" is for planning (training
-            wants fp32 weights), "auto" takes it where the hardware is faster in it.
 
-    Raises:
-        CheckpointError: If there is no such checkpoint, or a file is missing, is not the one that the manifest names,
-            or does not fit it.
-        ValueError: If there is no such device.
-    """
-    device = find_device(device)
-    dtype = torch.bfloat16 if resolve_precision(precision, device) == "bf16" else torch.float32
-    folder = find_checkpoint(name_or_path)
-    manifest = read_manifest(folder)
-    _verify_files(folder, manifest)
-    _check_encoder_config(folder, manifest.encoder)
-    with torch.device("meta"):  # no weights are initialised only to be overwritten
-        encoder, predictor = Encoder(manifest.encoder), Predictor(manifest.predictor)
-        critic = None if manifest.critic is None else Critic(manifest.critic)
-    stored = DTYPES[manifest.weights]
-    parts: list[tuple[nn.Module, str]] = [(encoder.model, ENCODER_WEIGHTS), (predictor, PREDICTOR_WEIGHTS)]
-    if critic is not None:
-        parts.append((critic, CRITIC_WEIGHTS))
-    for module, name in parts:
-        load_weights(module, _read_weights(folder / name, stored), str(folder / name), dtype)
-    if encoder.whitening is not None:
-        load_weights(encoder.whitening, _read_weights(folder / WHITENING, torch.float32), str(folder / WHITENING))
-    try:
-        model = VJEPA2AC(encoder, predictor, manifest.action_spec, manifest.statistics, manifest.context, critic)
-    except ValueError as error:
-        raise CheckpointError(f"{folder / MANIFEST}: {error}") from error
-    return model.to(device).requires_grad_(False).eval()
+def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu", precision: Any = "fp32") -> Any:
+    """Returns the world model of a checkpoint, see `world_model.load.load_world_model`."""
+    from world_model.load import load_world_model
+
+    return load_world_model(name_or_path, device, precision)
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
@@ -220,74 +238,23 @@ def read_manifest(name_or_path: str | Path) -> Manifest:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        version = values.get("format") if isinstance(values, dict) else None
-        raise CheckpointError(f"{path} must be of format {FORMAT}, got {version}; a newer version may read it")
+    version = values.get("format") if isinstance(values, dict) else None
+    if version != FORMAT:
+        newer = isinstance(version, int) and version > FORMAT
+        advice = "a newer vjepa-planner may read it" if newer else "train or import it again with this version"
+        raise CheckpointError(f"{path} must be of format {FORMAT}, got {version}; {advice}")
     try:
         return load_config(Manifest, values)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def load_weights(
-    module: nn.Module, weights: Mapping[str, Tensor], origin: str, dtype: torch.dtype = torch.float32
-) -> None:
-    """Makes the given tensors the module's parameters; exactly its names and shapes, finite, in the type asked for.
+def open_files(folder: Path, manifest: Manifest) -> CheckpointFiles:
+    """Returns a checkpoint's files, all of them there and as they were written.
 
     Raises:
-        CheckpointError: Naming missing and unexpected keys, wrong shapes or what is not finite, and `origin`, where
-            they come from.
+        CheckpointError: If one is missing or is not the one that the manifest was written for.
     """
-    expected = module.state_dict()
-    missing, unexpected = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    if missing or unexpected:
-        raise CheckpointError(f"{origin}: {some(missing)} missing, {some(unexpected)} unexpected")
-    wrong = [
-        f"{name} is {tuple(weights[name].shape)}, must be {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if weights[name].shape != tensor.shape
-    ]
-    if wrong:
-        raise CheckpointError(f"{origin}: wrong shapes: {'; '.join(wrong[:5])}")
-    broken = not_finite(weights)
-    if broken:
-        raise CheckpointError(
-            f"{origin}: {len(broken)} of {len(weights)} tensors are not finite: {some(broken)}. The training that they "
-            "come from diverged; use an earlier checkpoint"
-        )
-    module.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=True, assign=True)
-
-
-def _write_weights(folder: Path, model: VJEPA2AC, dtype: torch.dtype) -> None:
-    (folder / "encoder").mkdir()
-    model.encoder.model.config.save_pretrained(folder / "encoder")
-    write_weights(folder / ENCODER_WEIGHTS, model.encoder.model.state_dict(), dtype)
-    write_weights(folder / PREDICTOR_WEIGHTS, model.predictor.state_dict(), dtype)
-    if model.encoder.whitening is not None:
-        write_weights(folder / WHITENING, model.encoder.whitening.state_dict())  # small, and divides by small numbers
-    if model.critic is not None:
-        write_weights(folder / CRITIC_WEIGHTS, model.critic.state_dict(), dtype)
-
-
-def checkpoint_files(encoder: EncoderConfig, critic: CriticConfig | None) -> frozenset[str]:
-    """Returns the names of a checkpoint's files beside the manifest."""
-    there = {CRITIC_WEIGHTS: critic is not None, WHITENING: encoder.components is not None}
-    return FILES | {name for name, is_there in there.items() if is_there}
-
-
-def _read_weights(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
-    wrong = sorted(name for name, tensor in weights.items() if tensor.dtype != dtype)
-    if wrong:
-        raise CheckpointError(f"{path}: the manifest says {dtype}, but {some(wrong)} is {weights[wrong[0]].dtype}")
-    return weights
-
-
-def _verify_files(folder: Path, manifest: Manifest) -> None:
-    """Raises CheckpointError if a file is missing or not the one that the manifest was written for."""
     for name, expected in manifest.files.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name} is missing, though {MANIFEST} names it")
@@ -296,21 +263,7 @@ def _verify_files(folder: Path, manifest: Manifest) -> None:
             raise CheckpointError(
                 f"{folder / name} is damaged or was replaced: its SHA-256 is {found}, {MANIFEST} says {expected}"
             )
-
-
-def _check_encoder_config(folder: Path, config: EncoderConfig) -> None:
-    """Raises CheckpointError if transformers' config.json describes another encoder than the manifest."""
-    path = folder / ENCODER_CONFIG
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
-    expected = config.to_transformers()
-    for name in ENCODER_FIELDS:
-        if found.get(name) != getattr(expected, name):
-            raise CheckpointError(
-                f"{path}: {name} is {found.get(name)!r}, the manifest's encoder has {getattr(expected, name)!r}"
-            )
+    return CheckpointFiles(folder, manifest.files, DTYPES[manifest.weights])
 
 
 def _replace(directory: Path, partial: Path) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from envs.config import dump_config, load_config
 from envs.spec import ActionSpec, Observation
-from world_model.base import LatentState
-from world_model.encoder import Encoder
-from world_model.encoders.readout import Readout
-from world_model.predictors.compact import CompactDynamics
-from world_model.statistics import NormalisedModel, Statistics
+from world_model.base import Encoder, LatentState
+from world_model.checkpoint import Manifest, StoredModel
+from world_model.encoders.readout import Readout, ReadoutConfig
+from world_model.encoders.registry import StoredEncoder, load_stored_encoder
+from world_model.predictors.compact import CompactDynamics, DynamicsConfig
+from world_model.statistics import Statistics
+from world_model.weights_file import CheckpointFiles, write_weights
 
 
-class CompactModel(NormalisedModel):
+class CompactModel(StoredModel):
     """A `WorldModel` whose frames are K latents of D numbers, N = K.
 
     ::
@@ -32,14 +36,16 @@ class CompactModel(NormalisedModel):
         encoder: Gives an image's tokens.
         readout: Gives their latents.
         dynamics: Rolls latents forward.
+        heads: What else was learnt on its latents, by name.
         context: 1: the last frame says all that is used.
     """
 
+    kind = "compact"
     context = 1
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: StoredEncoder,
         readout: Readout,
         dynamics: CompactDynamics,
         action_spec: ActionSpec,
@@ -50,6 +56,39 @@ class CompactModel(NormalisedModel):
         self.encoder = encoder
         self.readout = readout
         self.dynamics = dynamics
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that it looks at [pixels]."""
+        return self.encoder.image_size
+
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """See `StoredModel.parts`."""
+        shapes = {name: dump_config(part.config) for name, part in self._learnt.items()}
+        return {"encoder": self.encoder.settings(), **shapes}
+
+    def save(self, folder: Path, dtype: torch.dtype) -> None:
+        """See `StoredModel.save`."""
+        (folder / "encoder").mkdir()
+        self.encoder.save(folder / "encoder", dtype)
+        for name, part in self._learnt.items():
+            write_weights(folder / f"{name}.safetensors", part.state_dict(), dtype)
+
+    @classmethod
+    def load(cls, files: CheckpointFiles, manifest: Manifest, dtype: torch.dtype) -> Self:
+        """See `StoredModel.load`."""
+        encoder = load_stored_encoder(files, manifest.parts.get("encoder"), dtype)
+        with torch.device("meta"):  # no weights are initialised only to be overwritten
+            readout = Readout(load_config(ReadoutConfig, manifest.parts.get("readout", {})))
+            dynamics = CompactDynamics(load_config(DynamicsConfig, manifest.parts.get("dynamics", {})))
+        files.fill(readout, "readout.safetensors", dtype)
+        files.fill(dynamics, "dynamics.safetensors", dtype)
+        return cls(encoder, readout, dynamics, manifest.action_spec, manifest.statistics)
+
+    @property
+    def _learnt(self) -> dict[str, Readout | CompactDynamics]:
+        """The parts beside the encoder, by the names that manifest and files give them."""
+        return {"readout": self.readout, "dynamics": self.dynamics}
 
     def freeze(self) -> Self:
         """Returns itself, without gradients and in eval mode: as it plans."""

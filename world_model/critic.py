@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from world_model.action_modes import ActionModes
+from world_model.checkpoint import Head
 from world_model.sight import Sight
 
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)
@@ -72,7 +73,7 @@ class CriticConfig:
         return min(3, self.pose_size)
 
 
-class Critic(nn.Module):
+class Critic(Head):
     """Predicts, from a frame and a goal image, how many actions lie between them and the first of these.
 
     Frame and goal are read in the same way, see `Sight`, and then compared; the frame's pose is known and goes in, the
@@ -89,6 +90,7 @@ class Critic(nn.Module):
         sight: Reads images.
     """
 
+    Config = CriticConfig
     counts: Tensor
 
     def __init__(self, config: CriticConfig) -> None:

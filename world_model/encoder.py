@@ -1,9 +1,12 @@
-"""The frozen V-JEPA 2 image encoder and its preprocessing, which lives here alone."""
+"""The frozen V-JEPA 2 image encoder."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -12,11 +15,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import VJEPA2Config, VJEPA2Model
 
+from envs.config import dump_config, load_config
+from world_model.encoders.pixels import IMAGE_MEAN, IMAGE_STD, to_pixels
+from world_model.encoders.registry import StoredEncoder
 from world_model.rope import frame_positions, rotary_tables, rotate_adjacent
+from world_model.weights_file import CheckpointError, CheckpointFiles, write_weights
 from world_model.whitening import Whitening
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
+CONFIG, WEIGHTS, WHITENING = "config.json", "model.safetensors", "whitening.safetensors"
+"""Files of an encoder's folder."""
+
+_DECIDING = (  # of transformers' config.json, the fields that tokens depend on
+    "crop_size", "patch_size", "tubelet_size", "in_chans", "hidden_size", "num_attention_heads", "num_hidden_layers",
+    "mlp_ratio", "layer_norm_eps", "qkv_bias", "hidden_act",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,7 +140,7 @@ class RotaryTables(nn.Module):
         return rotate_adjacent(x, tables)
 
 
-class Encoder(nn.Module):
+class Encoder(StoredEncoder):
     """Turns images into tokens: transformers' VJEPA2Model without its masked predictor.
 
     Each image is a clip of its own, repeated to fill one tubelet, so frames never see each other. The output is
@@ -165,25 +177,25 @@ class Encoder(nn.Module):
         """Width of a token that comes out, D."""
         return self.config.components or self.config.width
 
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.config.grid
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that it looks at [pixels]."""
+        return self.config.image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.rotary.tables.device
+
     def preprocess(self, images: UInt8[Tensor, "B h w 3"]) -> Float[Tensor, "B 3 S S"]:
-        """Returns normalised pixels: centre square crop, bilinear resize without antialias, ImageNet mean and std.
-
-        The official inference transform; transformers' video processor does something else.
-
-        Raises:
-            ValueError: If the images are not (B, h, w, 3) uint8.
-        """
-        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.uint8:
-            raise ValueError(f"images must be (B, h, w, 3) uint8 RGB, got {tuple(images.shape)} {images.dtype}")
-        height, width = images.shape[1:3]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        square = images[:, top : top + side, left : left + side].permute(0, 3, 1, 2)  # (B, 3, side, side)
-        pixels = square.to(self.rotary.tables.dtype) / 255.0  # float32 though the weights be bfloat16
-        mean, std = (pixels.new_tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
-        size = self.config.image_size
-        resized = functional.interpolate(pixels, (size, size), mode="bilinear", align_corners=False, antialias=False)
-        return (resized - mean) / std
+        """See `world_model.base.Encoder.preprocess`, and `to_pixels`."""
+        dtype = self.rotary.tables.dtype  # float32 though the weights be bfloat16
+        return to_pixels(images, self.config.image_size, IMAGE_MEAN, IMAGE_STD, dtype)
 
     def forward(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B N D"]:
         """Returns the tokens of normalised images, layer-normed and, with `components`, whitened.
@@ -202,6 +214,29 @@ class Encoder(nn.Module):
         """Returns predicted tokens normed as this encoder's own are: layer-normed, or as they are where whitened."""
         return layer_norm(predicted) if self.whitening is None else _at_least_float32(predicted)
 
+    def settings(self) -> dict[str, Any]:
+        """See `StoredEncoder.settings`."""
+        return {"kind": "vjepa2", **dump_config(self.config)}
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """See `StoredEncoder.save`. In transformers' format, and whitening.safetensors where tokens are whitened."""
+        self.model.config.save_pretrained(folder)
+        write_weights(folder / WEIGHTS, self.model.state_dict(), dtype)
+        if self.whitening is not None:
+            write_weights(folder / WHITENING, self.whitening.state_dict())  # small, and divides by small numbers
+
+    @classmethod
+    def load(cls, files: CheckpointFiles, settings: Mapping[str, Any], dtype: torch.dtype) -> Self:
+        """See `StoredEncoder.load`."""
+        config = load_config(EncoderConfig, {name: value for name, value in settings.items() if name != "kind"})
+        _check_transformers_config(files.path(f"encoder/{CONFIG}"), config)
+        with torch.device("meta"):  # no weights are initialised only to be overwritten
+            encoder = cls(config)
+        files.fill(encoder.model, f"encoder/{WEIGHTS}", dtype)
+        if encoder.whitening is not None:
+            files.fill(encoder.whitening, f"encoder/{WHITENING}", stored=torch.float32)
+        return encoder
+
 
 def layer_norm(tokens: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
     """Returns tokens of mean 0 and variance 1 (eps 1e-5), no scale, no offset, in float32 or better."""
@@ -211,3 +246,17 @@ def layer_norm(tokens: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
 
 def _at_least_float32(tokens: Tensor) -> Tensor:
     return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+
+
+def _check_transformers_config(path: Path, config: EncoderConfig) -> None:
+    """Raises CheckpointError if transformers' config.json describes another encoder than the manifest."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    expected = config.to_transformers()
+    for name in _DECIDING:
+        if found.get(name) != getattr(expected, name):
+            raise CheckpointError(
+                f"{path}: {name} is {found.get(name)!r}, the manifest's encoder has {getattr(expected, name)!r}"
+            )

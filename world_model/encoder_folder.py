@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,14 +11,12 @@ from pathlib import Path
 from safetensors.torch import load_file
 from transformers import VJEPA2Config
 
-from world_model.checkpoint import load_weights
-from world_model.encoder import Encoder, EncoderConfig
-from world_model.weights_file import write_weights
-
-WHITENING = "whitening.safetensors"
+from world_model.encoder import CONFIG, WEIGHTS, WHITENING, Encoder, EncoderConfig
+from world_model.encoders.registry import StoredEncoder
+from world_model.weights_file import load_weights
 
 
-def save_encoder(encoder: Encoder, directory: Path) -> Path:
+def save_encoder(encoder: StoredEncoder, directory: Path) -> Path:
     """Returns a folder with the encoder in transformers' format, written beside and then moved into place.
 
     Raises:
@@ -26,25 +25,37 @@ def save_encoder(encoder: Encoder, directory: Path) -> Path:
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as beside:
         temporary = Path(beside) / directory.name
-        encoder.model.config.save_pretrained(temporary)
-        write_weights(temporary / "model.safetensors", encoder.model.state_dict())
-        if encoder.whitening is not None:
-            write_weights(temporary / WHITENING, encoder.whitening.state_dict())
+        temporary.mkdir()
+        encoder.save(temporary)
         shutil.rmtree(directory, ignore_errors=True)
         temporary.replace(directory)
     return directory
 
 
-def load_encoder(directory: Path) -> Encoder:
-    """Returns the encoder that `save_encoder` wrote, or any VJEPA2Model in transformers' format.
+def load_encoder(name: str | Path, image_size: int | None = None) -> StoredEncoder:
+    """Returns the encoder that `save_encoder` wrote, or any image backbone: a folder, or a hub id.
+
+    Args:
+        name: Folder in transformers' format of a VJEPA2Model or of another backbone, or the hub id of one.
+        image_size: Side of the images that a backbone looks at [pixels]; None for the size it was trained at.
 
     Raises:
-        ValueError: If the folder is not one, or its weights are not exactly such an encoder's.
+        ValueError: If it is none, or its weights are not exactly such an encoder's.
     """
-    if not (directory / "config.json").is_file():
-        raise ValueError(f"{directory} is no encoder in transformers' format (no config.json); run scripts/pretrain.py")
+    config = Path(name) / CONFIG
+    if Path(name).is_dir() and not config.is_file():
+        raise ValueError(f"{name} is no encoder in transformers' format (no {CONFIG}); run scripts/pretrain.py")
+    if not config.is_file() or json.loads(config.read_text(encoding="utf-8")).get("model_type") != "vjepa2":
+        from world_model.encoders.backbone import load_backbone  # slow to import
+
+        return load_backbone(name, image_size)
+    return _load_vjepa2(Path(name))
+
+
+def _load_vjepa2(directory: Path) -> Encoder:
+    """Returns the encoder of a VJEPA2Model's folder."""
     config = EncoderConfig.from_transformers(VJEPA2Config.from_pretrained(directory))
-    path, whitening = directory / "model.safetensors", directory / WHITENING
+    path, whitening = directory / WEIGHTS, directory / WHITENING
     whitened = load_file(whitening) if whitening.is_file() else None
     if whitened is not None:
         config = dataclasses.replace(config, components=whitened["matrix"].shape[1])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import inspect
-import io
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from envs.episodes import EpisodeSource
 from envs.folders import begin_cache
+from world_model.base import Encoder
 from world_model.decode import DecodedImages, rebatch
-from world_model.encoder import IMAGE_MEAN, IMAGE_STD, Encoder, EncoderConfig
 from world_model.finite import not_finite
 from world_model.store import CHECKED_BYTES, CacheError, FrameStore, Layout, build_store, verify_store
 from world_model.store_layout import SHARD_BYTES
@@ -92,20 +92,11 @@ Latents = LatentCache | JoinedLatents
 def latent_layout(dataset: EpisodeSource, encoder: Encoder, shard_bytes: int = SHARD_BYTES) -> Layout:
     """Returns what the cache of a dataset and an encoder holds; `Layout.bytes` is the disk that it takes.
 
-    Its key hashes the encoder's shape and weights, the preprocessing (its constants and its code) and the dataset's
-    fingerprint: a change of any of them makes another cache.
+    Its key hashes the fingerprints of encoder and dataset: a change of either makes another cache.
     """
-    digest = hashlib.sha256()
-    preprocessing = (IMAGE_MEAN, IMAGE_STD, inspect.getsource(Encoder.preprocess))
-    digest.update(repr((encoder.config, preprocessing, dataset.fingerprint)).encode())
-    weights = encoder.model.state_dict()
-    if encoder.whitening is not None:
-        weights |= encoder.whitening.state_dict(prefix="whitening.")
-    for name, value in sorted(weights.items()):
-        digest.update(f"{name} {tuple(value.shape)}".encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    key = hashlib.sha256(f"{encoder.fingerprint} {dataset.fingerprint}".encode()).hexdigest()
     shape = (encoder.tokens, encoder.width)
-    return Layout.plan(digest.hexdigest(), dataset.lengths, shape, "uint16", shard_bytes)
+    return Layout.plan(key, dataset.lengths, shape, "uint16", shard_bytes)
 
 
 def build_latents(
@@ -173,20 +164,14 @@ class EncodedImages:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Returns what `_in_worker` makes this of again."""
-        weights = io.BytesIO()
-        torch.save(self.encoder.state_dict(), weights)
-        device = self.encoder.rotary.tables.device
-        return _in_worker, (self.dataset, self.encoder.config, weights.getvalue(), device, self.batch, self.threads)
+        encoder = pickle.dumps(copy.deepcopy(self.encoder).to("cpu"))
+        return _in_worker, (self.dataset, encoder, self.encoder.device, self.batch, self.threads)
 
 
-def _in_worker(
-    dataset: EpisodeSource, config: EncoderConfig, weights: bytes, device: torch.device, batch: int, threads: int
-) -> EncodedImages:
+def _in_worker(dataset: EpisodeSource, encoder: bytes, device: torch.device, batch: int, threads: int) -> EncodedImages:
     """Returns the same in a worker process, with its share of the threads."""
     torch.set_num_threads(threads)
-    encoder = Encoder(config)
-    encoder.load_state_dict(torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True), assign=True)
-    return EncodedImages(dataset, encoder.requires_grad_(False).eval().to(device), batch, threads)
+    return EncodedImages(dataset, pickle.loads(encoder).to(device), batch, threads)
 
 
 @torch.no_grad()
@@ -196,7 +181,7 @@ def encode_images(encoder: Encoder, images: UInt8[np.ndarray, "B h w 3"]) -> UIn
     Raises:
         CacheError: If tokens are not finite.
     """
-    pixels = encoder.preprocess(torch.from_numpy(np.ascontiguousarray(images)).to(encoder.rotary.tables.device))
+    pixels = encoder.preprocess(torch.from_numpy(np.ascontiguousarray(images)).to(encoder.device))
     tokens = encoder(pixels).to(torch.bfloat16)
     if not_finite({"tokens": tokens}):
         raise CacheError(

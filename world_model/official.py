@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
-from world_model.checkpoint import CheckpointError, load_weights
+from world_model.checkpoint import CheckpointError
 from world_model.encoder import Encoder, EncoderConfig
 from world_model.official_file import read_parts
 from world_model.predictor import EXTRINSICS_SIZE, Predictor, PredictorConfig
 from world_model.statistics import Statistics
 from world_model.vjepa2_ac import VJEPA2AC
+from world_model.weights_file import load_weights
 
 # The bounds the official planner searches: xyz within 5 cm, no rotation, gripper within 0.75; DROID at 4 fps.
 OFFICIAL_ACTIONS = ActionSpec(

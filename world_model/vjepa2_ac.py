@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from envs.config import dump_config, load_config
 from envs.spec import ActionSpec, Observation
-from world_model.base import GoalPose, GoalThing, LatentState
+from world_model.base import Encoder, GoalPose, GoalThing, LatentState
+from world_model.checkpoint import Manifest, StoredModel
 from world_model.critic import OPEN, Critic
-from world_model.encoder import Encoder
-from world_model.predictor import Cache, Predictor
-from world_model.statistics import NormalisedModel, Statistics
+from world_model.encoders.registry import StoredEncoder, load_stored_encoder
+from world_model.predictor import Cache, Predictor, PredictorConfig
+from world_model.statistics import Statistics
+from world_model.weights_file import CheckpointError, CheckpointFiles, write_weights
+
+PREDICTOR_WEIGHTS = "predictor.safetensors"
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,10 @@ class Losses:
     rollout: Float[Tensor, ""]
 
 
-class VJEPA2AC(NormalisedModel):
+class VJEPA2AC(StoredModel):
     """A `WorldModel` with a frozen V-JEPA 2 encoder. Physical units outside, normalised ones inside.
 
-    The networks compute in the type of their weights: float32, or bfloat16 as `load_checkpoint` can load them. Poses,
+    The networks compute in the type of their weights: float32, or bfloat16 as `load_world_model` can load them. Poses,
     normalisation and the latents that come out are float32 in either case.
 
     Attributes:
@@ -47,24 +53,53 @@ class VJEPA2AC(NormalisedModel):
         motion: How its poses and actions go together.
         statistics: What actions and poses are normalised with.
         context: How many past frames `rollout` makes use of at most.
-        critic: Says how many actions lie between a frame and a goal; None where none was trained.
+        heads: What else was learnt on its latents, by name.
     """
+
+    kind = "vjepa2_ac"
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: StoredEncoder,
         predictor: Predictor,
         action_spec: ActionSpec,
         statistics: Statistics,
         context: int = 2,
-        critic: Critic | None = None,
     ) -> None:
         super().__init__(action_spec, statistics)
-        _check_parts(encoder, predictor, action_spec, statistics, context, critic)
+        _check_parts(encoder, predictor, action_spec, statistics, context)
         self.encoder = encoder.requires_grad_(False).eval()
         self.predictor = predictor
-        self.critic = critic
         self.context = context
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that it looks at [pixels]."""
+        return self.encoder.image_size
+
+    @property
+    def critic(self) -> Critic | None:
+        """Says how many actions lie between a frame and a goal; None where none was trained."""
+        return self.heads["goal_policy"] if "goal_policy" in self.heads else None  # type: ignore[return-value]
+
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """See `StoredModel.parts`."""
+        return {"encoder": self.encoder.settings(), "predictor": dump_config(self.predictor.config)}
+
+    def save(self, folder: Path, dtype: torch.dtype) -> None:
+        """See `StoredModel.save`."""
+        (folder / "encoder").mkdir()
+        self.encoder.save(folder / "encoder", dtype)
+        write_weights(folder / PREDICTOR_WEIGHTS, self.predictor.state_dict(), dtype)
+
+    @classmethod
+    def load(cls, files: CheckpointFiles, manifest: Manifest, dtype: torch.dtype) -> Self:
+        """See `StoredModel.load`."""
+        encoder = load_stored_encoder(files, manifest.parts.get("encoder"), dtype)
+        with torch.device("meta"):  # no weights are initialised only to be overwritten
+            predictor = Predictor(predictor_config(manifest))
+        files.fill(predictor, PREDICTOR_WEIGHTS, dtype)
+        return cls(encoder, predictor, manifest.action_spec, manifest.statistics, manifest.context)
 
     def train(self, mode: bool = True) -> Self:
         """Sets the predictor's mode; the encoder stays in eval mode."""
@@ -239,13 +274,20 @@ class VJEPA2AC(NormalisedModel):
         return self._predict(tokens, self.motion.difference(poses[:, :-1], poses[:, 1:]), poses[:, :-1], None)[1]
 
 
+def predictor_config(manifest: Manifest) -> PredictorConfig:
+    """Returns the shape of the predictor of a checkpoint of this kind.
+
+    Raises:
+        CheckpointError: If the manifest has none.
+    """
+    try:
+        return load_config(PredictorConfig, manifest.parts.get("predictor", {}))
+    except ValueError as error:
+        raise CheckpointError(f"parts.predictor: {error}") from error
+
+
 def _check_parts(
-    encoder: Encoder,
-    predictor: Predictor,
-    action_spec: ActionSpec,
-    statistics: Statistics,
-    context: int,
-    critic: Critic | None,
+    encoder: Encoder, predictor: Predictor, action_spec: ActionSpec, statistics: Statistics, context: int
 ) -> None:
     """Raises ValueError naming the first two parts that do not fit together."""
     config = predictor.config
@@ -257,11 +299,6 @@ def _check_parts(
     }
     if config.pose_size:
         sizes["pose dimensions of statistics and predictor"] = (len(statistics.pose_mean), config.pose_size)
-    if critic is not None:
-        sizes["tokens a frame of encoder and critic"] = (encoder.tokens, critic.config.tokens)
-        sizes["token width of encoder and critic"] = (encoder.width, critic.config.token_width)
-        sizes["action dimensions of spec and critic"] = (action_spec.size, critic.config.action_size)
-        sizes["pose dimensions of statistics and critic"] = (len(statistics.pose_mean), critic.config.pose_size)
     for name, (one, other) in sizes.items():
         if one != other:
             raise ValueError(f"{name} differ: {one} and {other}")

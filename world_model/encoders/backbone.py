@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
-from world_model.encoder import IMAGE_MEAN, IMAGE_STD, layer_norm
-from world_model.encoders.pixels import to_pixels
-
-FINGERPRINT_VERSION = 1
-"""Changes when preprocessing or output of the same weights change."""
+from envs.config import dump_config, load_config
+from world_model.encoder import CONFIG, WEIGHTS, layer_norm
+from world_model.encoders.pixels import IMAGE_MEAN, IMAGE_STD, to_pixels
+from world_model.encoders.registry import StoredEncoder
+from world_model.weights_file import CheckpointFiles, write_weights
 
 _PREPROCESSOR = "preprocessor_config.json"
 
@@ -68,7 +66,7 @@ class BackboneConfig:
         return self.image_size // self.patch_size
 
 
-class BackboneEncoder(nn.Module):
+class BackboneEncoder(StoredEncoder):
     """A frozen image backbone. See `world_model.base.Encoder`.
 
     Its last hidden states at the patches, layer-normed once more without scale and offset, as V-JEPA 2's are.
@@ -97,13 +95,19 @@ class BackboneEncoder(nn.Module):
         return self.config.width
 
     @property
-    def fingerprint(self) -> str:
-        """Hash of how it is used and of its weights; the same fingerprint gives the same tokens."""
-        digest = hashlib.sha256(repr((FINGERPRINT_VERSION, self.config)).encode())
-        for name, value in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {tuple(value.shape)}".encode())
-            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.config.grid
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that it looks at [pixels]."""
+        return self.config.image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self._place.device
 
     def preprocess(self, images: UInt8[Tensor, "B h w 3"]) -> Float[Tensor, "B 3 S S"]:
         """See `world_model.base.Encoder.preprocess`."""
@@ -125,6 +129,27 @@ class BackboneEncoder(nn.Module):
     def restore(self, predicted: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """Returns predicted tokens normed as this encoder's own are."""
         return layer_norm(predicted)
+
+    def settings(self) -> dict[str, Any]:
+        """See `StoredEncoder.settings`."""
+        return dump_config(self.config)
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """See `StoredEncoder.save`. In transformers' format."""
+        self.model.config.save_pretrained(folder)
+        write_weights(folder / WEIGHTS, self.model.state_dict(), dtype)
+        colours = {"image_mean": list(self.config.mean), "image_std": list(self.config.std)}
+        (folder / _PREPROCESSOR).write_text(json.dumps(colours, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, files: CheckpointFiles, settings: Mapping[str, Any], dtype: torch.dtype) -> Self:
+        """See `StoredEncoder.load`."""
+        config, folder = load_config(BackboneConfig, settings), files.path(f"encoder/{CONFIG}").parent
+        files.path(f"encoder/{_PREPROCESSOR}")  # for others who read the folder; what counts is in the settings
+        with torch.device("meta"):
+            model = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+        files.fill(model, f"encoder/{WEIGHTS}", dtype)
+        return cls(config, model)
 
 
 def load_backbone(name: str | Path, image_size: int | None = None) -> BackboneEncoder:
@@ -151,18 +176,6 @@ def load_backbone(name: str | Path, image_size: int | None = None) -> BackboneEn
     return BackboneEncoder(
         BackboneConfig("backbone", config.model_type, size, patch, seen.shape[2], leading, mean, std), model
     )
-
-
-def save_backbone(encoder: BackboneEncoder, directory: Path) -> Path:
-    """Returns a folder that `load_backbone` reads, written beside and then moved into place."""
-    temporary = directory.with_name(f"{directory.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    encoder.model.save_pretrained(temporary)
-    colours = {"image_mean": list(encoder.config.mean), "image_std": list(encoder.config.std)}
-    (temporary / _PREPROCESSOR).write_text(json.dumps(colours, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(directory, ignore_errors=True)
-    temporary.replace(directory)
-    return directory
 
 
 @torch.no_grad()

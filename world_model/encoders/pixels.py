@@ -7,6 +7,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""Of the colours of ImageNet, 0..1: what V-JEPA 2 was trained with."""
+
 
 def to_pixels(
     images: UInt8[Tensor, "B h w 3"],

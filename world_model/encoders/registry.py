@@ -1,0 +1,110 @@
+"""Every frozen encoder by its kind, stored with a checkpoint and loaded again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from envs.registry import Registry
+from world_model.weights_file import CheckpointError, CheckpointFiles, weights_fingerprint
+
+
+class StoredEncoder(nn.Module, ABC):
+    """An encoder that travels with checkpoints; see `world_model.base.Encoder` for what it does.
+
+    Attributes:
+        FINGERPRINT: Changes when preprocessing or tokens of the same weights change.
+    """
+
+    FINGERPRINT: ClassVar[int] = 1
+
+    @property
+    @abstractmethod
+    def tokens(self) -> int:
+        """Patches an image, N."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Width of a token, D."""
+
+    @property
+    @abstractmethod
+    def grid(self) -> int:
+        """Patches along a side."""
+
+    @property
+    @abstractmethod
+    def image_size(self) -> int:
+        """Side of the square images that it looks at [pixels]."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where it is."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of its settings, its weights and the version of its code."""
+        return weights_fingerprint((self.FINGERPRINT, self.settings()), self.state_dict())
+
+    @abstractmethod
+    def preprocess(self, images: UInt8[Tensor, "B h w 3"]) -> Float[Tensor, "B 3 S S"]:
+        """See `world_model.base.Encoder.preprocess`."""
+
+    @abstractmethod
+    def restore(self, predicted: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        """See `world_model.base.Encoder.restore`."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Returns what `load` makes it from, plain values; ``kind`` is its name in the registry."""
+
+    @abstractmethod
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Writes its files into a folder, weights in that type."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, files: CheckpointFiles, settings: Mapping[str, Any], dtype: torch.dtype) -> Self:
+        """Returns what `save` wrote into ``encoder/``.
+
+        Args:
+            files: Of the checkpoint.
+            settings: What `settings` returned.
+            dtype: Type of the weights in memory.
+
+        Raises:
+            ValueError: If files and settings do not fit together.
+        """
+
+
+ENCODERS: Registry[type[StoredEncoder]] = Registry(
+    "encoder",
+    {
+        "vjepa2": "world_model.encoder:Encoder",
+        "backbone": "world_model.encoders.backbone:BackboneEncoder",
+    },
+)
+
+
+def load_stored_encoder(files: CheckpointFiles, settings: Any, dtype: torch.dtype) -> StoredEncoder:
+    """Returns the encoder of a checkpoint, frozen.
+
+    Raises:
+        CheckpointError: If its kind is not known or files and settings do not fit together.
+    """
+    if not isinstance(settings, Mapping) or not isinstance(settings.get("kind"), str):
+        raise CheckpointError(f"parts.encoder must have a kind, one of {', '.join(ENCODERS.names)}; got {settings}")
+    try:
+        return ENCODERS.find(settings["kind"]).load(files, settings, dtype)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"parts.encoder: {error}") from error
