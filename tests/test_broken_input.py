@@ -358,7 +358,7 @@ IN_CHECKPOINT = {
     "manifest cut off": to("manifest.yaml", truncate),
     "empty manifest": to("manifest.yaml", empty),
     "manifest with an unknown key": to("manifest.yaml", text(lambda old: old + "colour: red\n")),
-    "manifest of another format": to("manifest.yaml", text(lambda old: old.replace("format: 1", "format: 9"))),
+    "manifest of another format": to("manifest.yaml", text(lambda old: old.replace("format: 2", "format: 9"))),
 }
 
 

@@ -386,7 +386,7 @@ def test_a_model_without_a_critic_is_refused_with_what_to_do() -> None:
 def test_a_critic_of_another_shape_is_refused() -> None:
     model, other = small_model(), Critic(replace(SHAPE, grid_height=3, grid_width=3))
     with pytest.raises(ValueError, match="tokens a frame of encoder and critic differ: 4 and 9"):
-        type(model)(model.encoder, model.predictor, model.action_spec, model.statistics, 1, other)
+        model.add_head("goal_policy", other)
     with pytest.raises(ValueError, match="a critic's depth must be positive, got 0"):
         replace(SHAPE, depth=0)
 
@@ -491,6 +491,6 @@ def test_a_checkpoint_whose_critic_is_missing_is_refused(trained: tuple[Path, Wi
     checkpoint, batches = trained
     config = make_critic_config(checkpoint, tmp_path, look_steps=1, judge_steps=1)
     train_logged(config, load_checkpoint(checkpoint), batches)
-    (config.checkpoint_directory / "critic.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"critic.safetensors is missing"):
+    (config.checkpoint_directory / "goal_policy.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"goal_policy.safetensors is missing"):
         load_checkpoint(config.checkpoint_directory)

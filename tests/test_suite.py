@@ -174,7 +174,7 @@ def test_episodes_of_another_checkpoint_are_refused(program, tmp_path: Path, mon
 def test_episodes_that_asked_no_critic_stay_where_only_the_critic_is_another(program, tmp_path: Path) -> None:
     manifest = yaml.safe_load((ROOT / "checkpoints/franka-manipulation/manifest.yaml").read_text())
     folders = [tmp_path / name for name in ("trained", "again", "other")]
-    for folder, changed in zip(folders, (None, "critic.safetensors", "predictor.safetensors"), strict=True):
+    for folder, changed in zip(folders, (None, "goal_policy.safetensors", "predictor.safetensors"), strict=True):
         folder.mkdir()
         changes = {} if changed is None else {changed: "0" * 64}
         now = {**manifest, "files": {**manifest["files"], **changes}, "training": {"by": folder.name}}

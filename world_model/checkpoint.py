@@ -88,6 +88,13 @@ class Head(nn.Module):
     Config: ClassVar[type]
     config: Any
 
+    def check_fits(self, model: StoredModel) -> None:
+        """Returns if it takes such a model's latents, poses and actions.
+
+        Raises:
+            ValueError: Naming the first two sizes that differ.
+        """
+
 
 class StoredModel(NormalisedModel, ABC):
     """A kind of world model that travels as a checkpoint; see `world_model.base.WorldModel` for what it does.
@@ -104,6 +111,15 @@ class StoredModel(NormalisedModel, ABC):
     def __init__(self, action_spec: ActionSpec, statistics: Statistics) -> None:
         super().__init__(action_spec, statistics)
         self.heads = nn.ModuleDict()
+
+    def add_head(self, name: str, head: Head) -> None:
+        """Takes up what was learnt on its latents, under a name of `world_model.load.HEADS`.
+
+        Raises:
+            ValueError: If it was learnt on others.
+        """
+        head.check_fits(self)
+        self.heads[name] = head
 
     @property
     @abstractmethod

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from world_model.action_modes import ActionModes
-from world_model.checkpoint import Head
+from world_model.checkpoint import Head, StoredModel
 from world_model.sight import Sight
 
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)
@@ -109,6 +109,20 @@ class Critic(Head):
         self.action_norm = nn.LayerNorm(config.width)
         self.action_head = ActionModes(config.width, config.action_size, config.modes)
         self.register_buffer("counts", torch.arange(config.most_actions + 1.0, device="cpu"), persistent=False)
+
+    def check_fits(self, model: StoredModel) -> None:
+        """See `Head.check_fits`."""
+        shapes, config = model.parts(), self.config
+        grid = int(shapes["predictor"]["grid_height"]), int(shapes["predictor"]["grid_width"])
+        sizes = {
+            "tokens a frame of encoder and critic": (grid[0] * grid[1], config.tokens),
+            "token width of encoder and critic": (shapes["predictor"]["token_width"], config.token_width),
+            "action dimensions of spec and critic": (model.action_spec.size, config.action_size),
+            "pose dimensions of statistics and critic": (len(model.statistics.pose_mean), config.pose_size),
+        }
+        for name, (one, other) in sizes.items():
+            if one != other:
+                raise ValueError(f"{name} differ: {one} and {other}")
 
     def compare(
         self, seen: Float[Tensor, "B S+1"], poses: Float[Tensor, "B P"], wanted: Float[Tensor, "b V"]

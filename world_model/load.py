@@ -46,7 +46,7 @@ def load_world_model(
     try:
         model = KINDS.find(manifest.kind).load(files, manifest, dtype)
         for name in manifest.heads:
-            model.heads[name] = _load_head(name, files, manifest, dtype)
+            model.add_head(name, _load_head(name, files, manifest, dtype))
         files.check_all_read()
     except CheckpointError:
         raise

@@ -430,7 +430,7 @@ def train_critic(
     if not run_steps(trainer, config, SESSION_FIELDS, batches.latents.key, report):
         return None
     parent = read_manifest(find_checkpoint(config.parent))
-    model.heads["goal_policy"] = trainer.average.requires_grad_(False).eval()
+    model.add_head("goal_policy", trainer.average.requires_grad_(False).eval())
     made = {**provenance, "config": dump_config(config), "metrics": trainer.evaluate()}
     training = {**parent.training, "critic": made}
     return save_checkpoint(
