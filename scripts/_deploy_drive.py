@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,6 +26,8 @@ from planner.signals import stopping_on_signals
 
 FINISHED, FAILED, STOPPED_BY_SAFETY, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses."""
+
+logger = logging.getLogger(__name__)
 
 _AN_HOUR = 3600.0  # s that a person may look at an action before it is confirmed; the arm stands meanwhile
 
@@ -108,8 +111,12 @@ def drive(arm: WatchedArm, source: PlanNotes, manner: Manner, view: View, verbos
             confirmed.refused = partial(interrupt, "the action was not confirmed")
         stack.enter_context(stopping_on_signals(interrupt))
         for step in runtime.run(manner.max_steps):
-            if recorder is not None:
-                recorder.record(step)
+            if recorder is not None and outcome.status != FAILED:
+                try:
+                    recorder.record(step)
+                except OSError as error:  # the arm stops: what is done is to be recorded
+                    outcome.status = FAILED
+                    runtime.stop(f"the recording can't be written, its {recorder.steps} steps are kept: {error}")
             outcome.steps.append(source.shown(step))
             view.show(outcome.steps[-1])
             if verbose:
@@ -129,10 +136,13 @@ def _interrupt(outcome: Drive, runtime: Runtime, reason: str) -> None:
 
 def _keep(recorder: Recorder, outcome: Drive) -> None:
     """Ends a recording, and deletes one without a step."""
-    recorder.close()
-    if outcome.steps:
+    if recorder.steps:
         outcome.recording = recorder.path
-    else:
+    try:
+        recorder.close()
+    except OSError as error:
+        logger.warning("%s may lack its last steps: %s", recorder.path, error)
+    if not recorder.steps:
         recorder.path.unlink()
 
 

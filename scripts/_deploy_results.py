@@ -14,7 +14,8 @@ from _deploy_drive import Drive
 from _deploy_view import View, latency
 from jaxtyping import Float
 
-from envs.episodes.recorder import RecordedStep, add_to_dataset, read_recording
+from envs.episodes.recorder import RecordedStep, read_recording
+from envs.folders import write_text, writing
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,15 @@ class Results:
         if judged:
             results |= self._sum_up(judged)
         results["runs"] = [_to_dict(done) for done in self._runs]
-        (self._output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        for done in self._runs:
-            if done.drive.recording is not None:
-                _add_to_dataset(done.drive.recording, robot_type)
-        for done in self._runs[:videos]:
-            view.finish(done.drive.steps, done.name, done.folder)
+        try:
+            for done in self._runs:
+                if done.drive.recording is not None:
+                    _add_to_dataset(done.drive.recording, robot_type)
+        finally:
+            write_text(self._output / "results.json", json.dumps(results, indent=1) + "\n")
+        with writing(self._output):
+            for done in self._runs[:videos]:
+                view.finish(done.drive.steps, done.name, done.folder)
         print(f"wrote {self._output}")
 
     def _sum_up(self, judged: list[_Done]) -> dict[str, Any]:
@@ -156,4 +160,8 @@ def _add_to_dataset(recording: Path, robot_type: str) -> None:
     if len(read_recording(recording).steps) < 2:
         print(f"{recording} has fewer than two steps: it is no episode", file=sys.stderr)
         return
+    from envs.episodes.recording_dataset import add_missing, add_to_dataset  # import torch: only when no arm moves
+
     add_to_dataset(recording, recording.parent.parent, robot_type)
+    for other in add_missing(recording.parent.parent, robot_type):
+        print(f"{other}, which an earlier run could not add, is in the dataset now", file=sys.stderr)

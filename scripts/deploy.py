@@ -36,7 +36,8 @@ from _deploy_view import Shown, View, describe, make_view
 
 from envs.arm import ArmError, StreamingArm
 from envs.config import config_from_command_line, dump_config
-from envs.episodes.recorder import read_recording
+from envs.episodes.recorder import RECORD, read_recording
+from envs.folders import begin_folder, explained
 from envs.remote.client import PlanClient, ServerError
 from envs.spec import ActionSpec
 from planner.plan_thread import PlanError
@@ -135,8 +136,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = config_from_command_line(DeployConfig, DESCRIPTION, arguments)
         output = config.output or Path("results/deploy") / time.strftime("%Y-%m-%dT%H-%M-%S")
-        output.mkdir(parents=True, exist_ok=True)
-        return replay(config, output) if config.replay is not None else deploy(config, output)
+        with explained(output=output, record=config.record):
+            begin_folder(output, "deploy", "--output")
+            if config.record is not None:
+                begin_folder(config.record, RECORD, "--record")
+            return replay(config, output) if config.replay is not None else deploy(config, output)
     except (ValueError, OSError, ArmError, ServerError, PlanError, ImportError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED

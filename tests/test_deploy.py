@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -28,7 +29,8 @@ from envs.arm import OutOfReach
 from envs.config import load_config
 from envs.episodes.lerobot import read_dataset
 from envs.episodes.open import open_dataset
-from envs.episodes.recorder import RecordedStep, Recorder, add_to_dataset, read_recording
+from envs.episodes.recorder import RecordedStep, Recorder, read_recording
+from envs.episodes.recording_dataset import add_to_dataset
 from envs.episodes.video import read_header
 from envs.limits import SafetyLimits
 from envs.mujoco.arm import arm_action_spec
@@ -39,6 +41,7 @@ from planner.cem import CEM
 from planner.controller import Controller
 from planner.executor import ExecutorConfig
 from planner.server import Offer, PlanServer
+from tests.disks import contents
 from tests.imagining import make_imagining_server
 from tests.small_training import make_config, make_encoder, run
 from world_model.base import LatentState
@@ -470,3 +473,33 @@ def test_a_plan_whose_cost_is_no_number_moves_nothing_and_ends_the_run_with_the_
     np.testing.assert_allclose(workshop.arm.pose, before, atol=1e-9)
     (run,) = json.loads((tmp_path / "results/results.json").read_text())["runs"]
     assert "there is no plan" in run["stopped"] and run["costs"] == []
+
+
+def test_a_full_disk_stops_the_arm_and_what_was_recorded_is_kept(
+    workshop: Workshop, tmp_path: Path, monkeypatch, capsys
+):
+    write = Recorder.record
+
+    def record(recorder: Recorder, step: RecordedStep) -> None:
+        if recorder.steps == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(recorder.path))
+        write(recorder, step)
+
+    monkeypatch.setattr(Recorder, "record", record)
+    assert workshop.deploy("--live", "--max-steps", "9", "--record", str(tmp_path / "mine")) == 1
+    said = capsys.readouterr().err
+    assert "stopped: the recording can't be written, its 2 steps are kept" in said and "No space left on device" in said
+    assert workshop.arm.stops and workshop.arm.closes
+    (file,) = (tmp_path / "mine/recordings").iterdir()
+    assert len(read_recording(file).steps) == len(open_dataset(tmp_path / "mine")[0]) == 2
+
+
+@pytest.mark.parametrize("option", ["--record", "--output"])
+def test_somebody_elses_folder_is_refused_before_the_arm_is_touched(workshop, tmp_path: Path, capsys, option) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/info.json").write_text("{}")
+    workshop.arm.connect = lambda: pytest.fail("the arm was connected")
+    assert workshop.deploy("--live", option, str(tmp_path / "theirs")) == 1
+    said = capsys.readouterr().err
+    assert f"error: {option} {tmp_path}/theirs holds something else (info.json): nothing was written" in said
+    assert contents(tmp_path / "theirs") == {"info.json": b"{}"}

@@ -13,7 +13,8 @@ from background import running
 from plan_servers import GOAL, SMALL, SPEC, START, look, url
 
 from envs.episodes import DatasetError
-from envs.episodes.recorder import RecordedStep, Recorder, add_to_dataset
+from envs.episodes.recorder import RecordedStep, Recorder
+from envs.episodes.recording_dataset import add_to_dataset
 from envs.mujoco.arm import arm_action_spec
 from envs.remote.client import PlanClient
 from envs.spec import Observation

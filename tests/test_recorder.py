@@ -1,5 +1,9 @@
 """Recordings: read back as written, up to the last complete step, and made episodes to train on."""
 
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +11,13 @@ import pytest
 
 from envs.episodes import DatasetError
 from envs.episodes.lerobot import read_dataset
-from envs.episodes.recorder import RecordedStep, Recorder, add_to_dataset, read_recording
+from envs.episodes.recorder import RecordedStep, Recorder, read_recording
+from envs.episodes.recording_dataset import add_missing, add_to_dataset
+from envs.folders import FolderError
 from envs.mujoco.arm import arm_action_spec
 from envs.pose import difference
 from envs.spec import Observation
+from tests.disks import contents, small_disk
 
 START = np.array([0.5, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])
 
@@ -120,3 +127,67 @@ def test_a_recording_of_one_step_is_no_episode(tmp_path: Path) -> None:
         with pytest.raises(DatasetError):
             add_to_dataset(recorder.path, tmp_path, "panda")
     assert not (tmp_path / "meta").exists()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    yield from small_disk(tmp_path / "disk")
+
+
+def test_a_full_disk_keeps_the_complete_steps_and_the_recording_can_be_added_later(disk: Callable[..., Path]) -> None:
+    folder, steps = disk("40k"), make_steps(5, size=64)
+    with pytest.raises(OSError, match="No space left") as raised, Recorder(folder, arm_action_spec()) as recorder:
+        for step in steps:
+            recorder.record(step)
+    assert raised.value.filename == str(recorder.path) and recorder.steps == 3
+    recording = read_recording(recorder.path)
+    assert recording.complete
+    assert_same(recording.steps, steps[:3])
+    before = recorder.path.read_bytes()
+    with pytest.raises(OSError, match="No space left"):
+        add_to_dataset(recorder.path, folder, "panda")
+    assert recorder.path.read_bytes() == before
+    os.system(f"mount -o remount,size=4m {folder}")
+    add_to_dataset(recorder.path, folder, "panda")
+    assert len(read_dataset(folder)[0]) == 3
+
+
+def test_a_recording_that_cannot_begin_leaves_no_file(disk: Callable[..., Path]) -> None:
+    folder = disk("16k")
+    with Recorder(folder, arm_action_spec()):
+        pass
+    (folder / "fill").write_bytes(b"")
+    with pytest.raises(OSError), (folder / "fill").open("wb", buffering=0) as fill:
+        while True:
+            fill.write(bytes(4096))
+    with pytest.raises(OSError, match="No space left"):
+        Recorder(folder, arm_action_spec())
+    assert len(list((folder / "recordings").iterdir())) == 1
+
+
+def test_recordings_that_were_kept_out_of_their_dataset_are_added_once(tmp_path: Path, caplog) -> None:
+    finished = record(tmp_path, make_steps(3))
+    add_to_dataset(finished, tmp_path, "panda")
+    lost, short, other = (record(tmp_path, steps) for steps in (make_steps(5), make_steps(1), make_steps(3, size=48)))
+    running = Recorder(tmp_path, arm_action_spec())
+    for step in make_steps(4):
+        running.record(step)
+    with caplog.at_level(logging.WARNING):
+        assert add_missing(tmp_path, "panda") == [lost]
+    assert other.name in caplog.text and short.name not in caplog.text
+    running.close()
+    assert add_missing(tmp_path, "panda") == [running.path] and add_missing(tmp_path, "panda") == []
+    dataset = read_dataset(tmp_path)
+    assert [len(dataset[index]) for index in range(len(dataset))] == [3, 5, 4]
+
+
+def test_nothing_is_recorded_into_another_programs_folder_or_among_other_actions(tmp_path: Path) -> None:
+    (tmp_path / "theirs/meta").mkdir(parents=True)
+    (tmp_path / "theirs/meta/info.json").write_text('{"codebase_version": "v3.0"}')
+    before = contents(tmp_path)
+    with pytest.raises(FolderError, match=r"--record .*theirs holds something else"):
+        Recorder(tmp_path / "theirs", arm_action_spec())
+    assert contents(tmp_path) == before
+    add_to_dataset(record(tmp_path / "ours", make_steps(3)), tmp_path / "ours", "panda")
+    with pytest.raises(DatasetError, match="recordings of other actions"):
+        Recorder(tmp_path / "ours", replace(arm_action_spec(), rate=9.0))

@@ -10,6 +10,7 @@ a power cut may lose the last seconds.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import math
@@ -27,10 +28,12 @@ from jaxtyping import Float
 from PIL import Image
 
 from envs.episodes.episode import DatasetError, Episode
+from envs.folders import begin_folder
 from envs.pose import difference
 from envs.spec import ActionSpec, Observation
 
 FOLDER = "recordings"
+RECORD = "record"  # what a folder of recordings is begun as
 SUFFIX = ".recording"
 _MAGIC = b"vjepa-planner recording 1\n"
 _LENGTHS = struct.Struct("<II")
@@ -101,6 +104,7 @@ class Recorder:
 
     Attributes:
         path: The file.
+        steps: How many are in it.
     """
 
     def __init__(self, folder: Path | str, spec: ActionSpec, task: str = "") -> None:
@@ -110,34 +114,64 @@ class Recorder:
             folder: Of recordings, and of the LeRobot v3.0 dataset that `finish` adds them to.
             spec: The arm's actions.
             task: What is being done, in words.
+
+        Raises:
+            FolderError: If the folder holds something that was not recorded.
+            DatasetError: If it holds recordings of other actions.
+            OSError: If the file can't be written.
         """
         self._folder = Path(folder)
+        begin_folder(self._folder, RECORD, "--record")
+        _check_spec(self._folder, spec)
         recordings = self._folder / FOLDER
         recordings.mkdir(parents=True, exist_ok=True)
         self.path = recordings / f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{time.monotonic_ns()}{SUFFIX}"
+        self.steps = 0
         self._file: int | None = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        _write(self._file, _MAGIC + _record({"action_spec": spec.to_dict(), "task": task}))
+        fcntl.flock(self._file, fcntl.LOCK_EX)  # until it is closed, or the program ends
+        self._size = 0
+        try:
+            self._append(_MAGIC + _record({"action_spec": spec.to_dict(), "task": task}))
+        except OSError:
+            self.close()
+            self.path.unlink()
+            raise
 
     def record(self, step: RecordedStep) -> None:
         """Appends a step.
 
         Raises:
             DatasetError: If the recorder was closed.
+            OSError: If the step can't be written; the file ends with the one before.
         """
+        self._append(_record(_describe(step), step.observation.image))
+        self.steps += 1
+
+    def _append(self, content: bytes) -> None:
+        """Writes all of it or nothing."""
         if self._file is None:
             raise DatasetError(f"{self.path} is finished: make another Recorder for another run")
-        _write(self._file, _record(_describe(step), step.observation.image))
+        try:
+            _write(self._file, content)
+        except OSError as error:
+            os.ftruncate(self._file, self._size)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        self._size += len(content)
 
     def close(self) -> None:
         """Ends the file. Closing twice does no harm."""
         if self._file is not None:
-            os.fsync(self._file)
-            os.close(self._file)
-            self._file = None
+            file, self._file = self._file, None
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
 
     def finish(self, robot_type: str) -> None:
-        """Ends the file and adds the run to the folder's dataset, see `add_to_dataset`."""
+        """Ends the file and adds the run to the folder's dataset, see `recording_dataset.add_to_dataset`."""
         self.close()
+        from envs.episodes.recording_dataset import add_to_dataset  # imports torch, which recording must not
+
         add_to_dataset(self.path, self._folder, robot_type)
 
     def __enter__(self) -> Recorder:
@@ -159,7 +193,7 @@ def read_recording(path: Path | str) -> Recording:
     content = path.read_bytes()
     records = list(_records(content)) if content.startswith(_MAGIC) else []
     if not records:
-        raise DatasetError(f"{path} is no recording, or was cut short before its first step: delete it")
+        raise DatasetError(f"{path} is no recording, or was cut short before its first step")
     header = json.loads(records[0][0])
     spec = ActionSpec.from_dict(header["action_spec"])
     length = len(_MAGIC) + sum(_LENGTHS.size + _TEXT.size + len(text) + len(image) for text, image in records)
@@ -167,37 +201,13 @@ def read_recording(path: Path | str) -> Recording:
     return Recording(spec, header["task"], steps, length == len(content))
 
 
-def add_to_dataset(path: Path | str, root: Path | str, robot_type: str) -> None:
-    """Adds a recording as an episode to a LeRobot v3.0 dataset of ours, made if need be; scripts/train.py reads it.
-
-    Args:
-        path: The recording.
-        root: Folder of the dataset.
-        robot_type: Name of the arm.
-
-    Raises:
-        DatasetError: If the recording has fewer than two steps, or the dataset's are of another kind.
-    """
-    from envs.episodes import lerobot, lerobot_layout  # they import torch, which recording must not
-
-    recording, root = read_recording(path), Path(root)
-    episode = recording.episode()
-    lerobot_layout.check_ours(root)
-    info = root / lerobot_layout.INFO_FILE
+def _check_spec(root: Path, spec: ActionSpec) -> None:
+    """Returns if the dataset that a folder has, if any, is of these actions."""
+    info = root / "meta/info.json"
     if info.is_file():
-        there = json.loads(info.read_text(encoding="utf-8"))
-        shape = tuple(there["features"][lerobot.CAMERA]["shape"])
-        spec = there[lerobot_layout.PROJECT_KEY]["action_spec"]
-        if shape != episode.images.shape[1:] or spec != json.loads(json.dumps(episode.spec.to_dict())):
-            raise DatasetError(
-                f"{root} holds images of {shape} and actions {spec}, {path} has {episode.images.shape[1:]} and "
-                f"{episode.spec.to_dict()}: record each setting into a folder of its own"
-            )
-    shard = 0
-    while lerobot.shard_exists(root, shard):
-        shard += 1
-    lerobot.write_shard(root, shard, [episode])
-    lerobot.finalize_dataset(root, robot_type)
+        there = json.loads(info.read_text(encoding="utf-8"))["vjepa_planner"]["action_spec"]
+        if there != json.loads(json.dumps(spec.to_dict())):
+            raise DatasetError(f"{root} has recordings of other actions, {there}: record into a folder of its own")
 
 
 def _describe(step: RecordedStep) -> dict[str, Any]:
