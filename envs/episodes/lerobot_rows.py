@@ -33,7 +33,7 @@ def read_numbers(path: Path) -> Int64[np.ndarray, "n"]:
     return _read_numbers(path, stamp(path))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def _read_numbers(path: Path, _stamp: int) -> Int64[np.ndarray, "n"]:
     column = layout.read_table(path, ("episode_index",), others=False)["episode_index"]
     return to_numbers(path, "episode_index", column)[:, 0].astype(np.int64)
