@@ -491,3 +491,33 @@ def test_a_plan_server_answers_with_one_line_and_goes_on() -> None:
             client.infer(look(START))
         model.broken = False
         assert np.isfinite(client.infer(look(START))["cost"])
+
+
+def test_damaged_lines_of_the_log_are_left_out_and_the_run_goes_on(
+    encoder: Encoder, batches: WindowBatches, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = make_config(tmp_path)
+    run(config, encoder, batches, stop_after=7)
+    path = tmp_path / "losses.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    lines[1], lines[3], lines[4] = lines[1][:20], b"\0\0\xff\xfe", b"[1, 2]"
+    path.write_bytes(b"\n".join(lines))
+    assert run(config, encoder, batches) is not None
+    assert [line["step"] for line in log_of(tmp_path)] == [0, 2, 5, 6, 7, 8, 9, 10, 11]
+    assert "losses.jsonl: damaged lines are left out: 2, 4, 5" in caplog.text
+
+
+def test_a_damaged_state_is_refused_or_gives_way_wherever_its_damage_is(tmp_path: Path) -> None:
+    path, generator = tmp_path / STATE_FILE, np.random.default_rng(0)
+    save_state(path, {"format": 1, "step": 3, "trainer": {"weights": torch.ones(40), "names": ["a", "b"]}})
+    whole = path.read_bytes()
+    for place in generator.integers(len(whole), size=300):
+        broken = bytearray(whole)
+        broken[place] ^= 1 << int(generator.integers(8))
+        path.write_bytes(bytes(broken))
+        try:
+            state = load_state(path)
+        except StateError as error:
+            assert "\n" not in str(error)
+        else:  # a bit that means nothing
+            assert state is not None and torch.equal(state["trainer"]["weights"], torch.ones(40))

@@ -159,9 +159,21 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Returns the lines of a losses.jsonl; a last line that a kill cut off is left out."""
+    """Returns the lines of a losses.jsonl; one that a kill cut off, or that is damaged, is left out, which is said."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    complete = [line for line in lines[:-1] if line]
-    return [json.loads(line) for line in complete]
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    read = {number: _read_line(line) for number, line in enumerate(lines[:-1], start=1) if line}
+    broken = [str(number) for number, line in read.items() if line is None]
+    if broken:
+        logger.warning("%s: damaged lines are left out: %s", path, ", ".join(broken))
+    return [line for line in read.values() if line is not None]
+
+
+def _read_line(line: str) -> dict[str, float] | None:
+    """Returns what a line of the log says, None if it is none."""
+    try:
+        read = json.loads(line)
+    except ValueError:
+        return None
+    return read if isinstance(read, dict) and isinstance(read.get("step"), int) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -16,6 +17,13 @@ import torch
 from world_model.finite import not_finite, some, tensors_in
 
 logger = logging.getLogger(__name__)
+
+
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError,
+    KeyError, IndexError, OverflowError,
+)  # fmt: skip
+"""What reading a damaged archive ends in; 3000 flipped bits gave no other."""
 
 
 class StateError(ValueError):
@@ -88,8 +96,8 @@ def _read(path: Path) -> dict[str, Any]:
         if bad is not None:
             raise StateError(f"the checksum of its entry {bad} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise StateError(str(error).partition("\n")[0]) from error
+    except _DAMAGE as error:
+        raise StateError(str(error).partition("\n")[0] or type(error).__name__) from error
     if not isinstance(state, dict):
         raise StateError(f"it holds a {type(state).__name__}, no state of a run")
     broken = not_finite(dict(tensors_in(state)))
