@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -106,6 +106,36 @@ class StreamingArm(Protocol):
 
     def close(self) -> None:
         """Stops and releases the device. Closing twice does no harm."""
+        ...
+
+
+@runtime_checkable
+class JointArm(StreamingArm, Protocol):
+    """A streaming arm that knows its joints, so that a checkpoint in joint space can plan for it.
+
+    Angles are counted as in recordings of the arm. Both directions may be asked by any one thread.
+    """
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the joints, as recordings have them, without the gripper."""
+        ...
+
+    @property
+    def joint_ranges(self) -> Float[np.ndarray, "joints 2"]:
+        """Lowest and highest angle of each joint [rad]; infinite where there is no end."""
+        ...
+
+    def joints_of(self, pose: Float[np.ndarray, "6"]) -> Float[np.ndarray, "joints"]:
+        """Returns the joint angles [rad] at a pose, the ones next to where the arm is.
+
+        Raises:
+            OutOfReach: If there are none near.
+        """
+        ...
+
+    def pose_of(self, joints: Float[np.ndarray, "joints"]) -> Float[np.ndarray, "6"]:
+        """Returns the pose at joint angles [rad]."""
         ...
 
 

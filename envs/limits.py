@@ -69,6 +69,42 @@ class SafetyLimits:
 
 
 @dataclass(frozen=True)
+class JointLimits:
+    """How far an action of a checkpoint in joint space may take the joints, before it becomes a pose.
+
+    Speed and acceleration are `SafetyLimits`' to hold, of the hand.
+
+    Attributes:
+        max_step: Of one joint in one action [rad].
+        margin: Kept from either end of a joint's range [rad].
+
+    Raises:
+        ValueError: If the step is not positive or the margin negative.
+    """
+
+    max_step: float = 0.25
+    margin: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.max_step) and self.max_step > 0 and self.margin >= 0):
+            raise ValueError(f"max_step must be positive and margin not negative [rad], got {self}")
+
+    def held(
+        self,
+        start: Float[np.ndarray, "joints"],
+        end: Float[np.ndarray, "joints"],
+        ranges: Float[np.ndarray, "joints 2"],
+    ) -> Float[np.ndarray, "joints"]:
+        """Returns the joint angles next to `end` that an action from `start` may lead to [rad].
+
+        A joint that is beyond its range is not made to jump back: it may stay where it is, or come back.
+        """
+        low = np.minimum(ranges[:, 0] + self.margin, start)
+        high = np.maximum(ranges[:, 1] - self.margin, start)
+        return np.clip(np.clip(end, start - self.max_step, start + self.max_step), low, high)
+
+
+@dataclass(frozen=True)
 class SafetyEvent:
     """What became of a set-point.
 

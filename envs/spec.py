@@ -114,9 +114,9 @@ class ActionSpec:
             remedy = "Use a checkpoint trained for this arm, or convert the actions at the arm (envs/arm.py)."
             if self.frame != other.frame and "joints" in (self.frame, other.frame):
                 remedy = (
-                    "A checkpoint in joint space is trained and scored, but drives no arm yet: read the joints through "
-                    "a model of the arm (dataset.py inspect FOLDER --propose FILE.yaml --model ARM.xml --site NAME), "
-                    "then train on the poses."
+                    "A checkpoint in joint space drives LeRobot's arms in deploy.py, no other: for this one read the "
+                    "joints through a model of the arm (dataset.py inspect FOLDER --propose FILE.yaml --model ARM.xml "
+                    "--site NAME), then train on the poses."
                 )
             raise SpecError("the two action specs do not mean the same: " + "; ".join(differing) + ". " + remedy)
 

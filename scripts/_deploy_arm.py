@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from envs.arm import StreamingArm
 from envs.config import load_config
+from envs.limits import JointLimits
 from envs.mujoco.scene import SceneConfig
 from envs.mujoco.tasks import SUCCESS_DISTANCE, FrankaReachEnv
 from envs.mujoco.twin import TwinConfig
@@ -62,6 +63,7 @@ class ArmFile:
     Attributes:
         arm: The arm, chosen by ``kind``: twin, remote, franka, ur, lerobot or ros2.
         limits: Of the safety filter.
+        joint_limits: Beside them, of a checkpoint in joint space.
         fixed: Dimensions of an action that stay, such as roll, pitch, yaw and gripper for an arm that only translates.
         robot_type: Name of the arm in recorded datasets; its kind if not given.
         unattended: Whether --yes may stand for the answer of a person who looks at the arm.
@@ -72,6 +74,7 @@ class ArmFile:
 
     arm: TwinArmConfig | RemoteArmConfig | RealArmConfig = field(default_factory=TwinArmConfig)
     limits: SafetyLimits = field(default_factory=SafetyLimits)
+    joint_limits: JointLimits = field(default_factory=JointLimits)
     fixed: tuple[str, ...] = ()
     robot_type: str | None = None
     unattended: bool = False

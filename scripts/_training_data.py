@@ -20,8 +20,8 @@ from world_model.vjepa2_ac import predictor_config
 logger = logging.getLogger(__name__)
 
 JOINT_SPACE = (
-    "actions are of joints: such a checkpoint is trained and scored, but deploy.py and evaluate.py do not drive an arm "
-    "with it yet. For one that they drive, read the joints through a model of the arm: {remedy}"
+    "actions are of joints: deploy.py drives LeRobot's arms with such a checkpoint, evaluate.py's simulated arm and "
+    "other drivers take poses alone. For those, read the joints through a model of the arm: {remedy}"
 )
 _THROUGH_A_MODEL = "dataset.py inspect {data} --propose FILE.yaml --model ARM.xml --site NAME"
 

@@ -28,6 +28,7 @@ from _deploy_arm import ARM_TOKEN, ArmFile, TwinArmConfig, TwinTask, WatchedArm,
 from _deploy_drive import FAILED, FINISHED, INTERRUPTED, Drive, Manner, PlanNotes, drive
 from _deploy_dry import dry_run
 from _deploy_goals import Goal, for_planner, keep_goal, take_goals
+from _deploy_joints import JointPlans, plans_for
 from _deploy_keys import ask
 from _deploy_replay import Replayed, commands_of, deviations
 from _deploy_results import Results
@@ -39,7 +40,6 @@ from envs.config import config_from_command_line, dump_config
 from envs.episodes.recorder import RECORD, read_recording
 from envs.folders import begin_folder, explained
 from envs.remote.client import PlanClient, ServerError
-from envs.spec import ActionSpec
 from planner.plan_thread import PlanError
 from planner.runtime import RuntimeConfig
 
@@ -162,8 +162,8 @@ def deploy(config: DeployConfig, output: Path) -> int:
         server = config.server or stack.enter_context(plan_server(server_arguments(config), output / "server.log"))
         patience = max(_PATIENCE, config.runtime.planning_time)
         shown = config.view != "none"
-        client = stack.enter_context(PlanClient(server, os.environ.get(TOKEN), patience, imagine=shown))
-        ActionSpec.from_dict(client.metadata["action_spec"]).check_same_meaning(driver.action_spec)
+        server_client = stack.enter_context(PlanClient(server, os.environ.get(TOKEN), patience, imagine=shown))
+        client = plans_for(server_client, driver, file.joint_limits)
         judge = task if config.live and not config.goal else None
         results = Results(dump_config(config), output, client.metadata["checkpoint"], judge)
         stack.callback(results.write, view, config.videos, file.robot_type or file.arm.kind)  # after an error as well
@@ -235,7 +235,9 @@ def confirm(config: DeployConfig, file: ArmFile, driver: StreamingArm, run: Run)
         raise ValueError("not confirmed: nothing moved")
 
 
-def do(config: DeployConfig, file: ArmFile, driver: StreamingArm, client: PlanClient, run: Run, view: View) -> Drive:
+def do(
+    config: DeployConfig, file: ArmFile, driver: StreamingArm, client: PlanClient | JointPlans, run: Run, view: View
+) -> Drive:
     """Returns what came of one run, live or dry."""
     run.folder.mkdir(parents=True, exist_ok=True)
     spec = file.narrowed(driver.action_spec)

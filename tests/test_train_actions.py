@@ -55,15 +55,16 @@ def test_another_rate_is_refused_with_the_reading_s_rate_and_a_stride_that_fits(
         check(config(), replace(HAND, rate=2.0))
 
 
-def test_fresh_conditioning_learns_other_actions_and_joint_space_is_said_not_to_be_driven(check, caplog):
+def test_fresh_conditioning_learns_other_actions_and_what_drives_joints_is_said(check, caplog):
     with caplog.at_level(logging.WARNING):
         check(config(fresh_conditioning=True), JOINTS)
-    assert "deploy.py and evaluate.py do not drive an arm with it" in caplog.text
+    assert "deploy.py drives LeRobot's arms with such a checkpoint" in caplog.text
+    assert "evaluate.py's simulated arm and other drivers take poses alone" in caplog.text
     assert "--model ARM.xml --site NAME" in caplog.text
 
 
 def test_a_hand_s_arm_and_a_checkpoint_of_joints_are_told_the_way_through_a_model():
-    with pytest.raises(SpecError, match=r"joint space is trained and scored, .*--model ARM\.xml --site NAME"):
+    with pytest.raises(SpecError, match=r"joint space drives LeRobot's arms .*--model ARM\.xml --site NAME"):
         JOINTS.check_same_meaning(HAND)
     with pytest.raises(SpecError, match="Use a checkpoint trained for this arm"):
         HAND.check_same_meaning(replace(HAND, rate=5.0))

@@ -22,6 +22,9 @@ class Kinematics:
 
     An arm with fewer than six joints cannot take every pose: its position is reached, its orientation as nearly as the
     joints allow.
+
+    Attributes:
+        ranges: Lowest and highest angle of each joint [rad]; infinite where the model does not say.
     """
 
     def __init__(self, path: Path, joints: tuple[str, ...], hand: str, kind: Literal["site", "body"] = "site") -> None:
@@ -54,6 +57,9 @@ class Kinematics:
         others = [index for index in range(model.nv) if index not in commanded]
         self._frozen = [mink.DofFreezingTask(model, dof_indices=others)] if others else []
         self._limits = [mink.ConfigurationLimit(model)]
+        numbers = [model.joint(name).id for name in joints]
+        limited = model.jnt_limited[numbers].astype(bool)[:, None]
+        self.ranges = np.where(limited, model.jnt_range[numbers], [-np.inf, np.inf])
 
     def forward(self, joints: Float[np.ndarray, "joints"]) -> Float[np.ndarray, "6"]:
         """Returns the hand's position [m] and extrinsic-xyz Euler angles [rad] at joint angles [rad]."""

@@ -119,6 +119,7 @@ class LeRobotArm(RealArm):
         assert hand is not None, "LeRobotConfig has one of the two"
         self._forward = Kinematics(config.model, names, hand, kind)  # of the thread that measures
         self._inverse = Kinematics(config.model, names, hand, kind)  # of the thread that sends
+        self._planning = Kinematics(config.model, names, hand, kind)  # of the thread that plans
         self._signs = np.array([joint.sign for joint in config.joints])
         self._offsets = np.array([joint.offset for joint in config.joints])
         self._child: JsonChild | None = None
@@ -149,7 +150,7 @@ class LeRobotArm(RealArm):
         joints = self._inverse.inverse(pose, near)
         if joints is None:
             raise OutOfReach(f"{self.name}: no joint angles near the present ones reach {np.round(pose, 3)}; it holds")
-        degrees = np.degrees((joints - self._offsets) * self._signs)
+        degrees = np.degrees(self._to_motors(joints))
         motors = (joint.motor for joint in self.config.joints)
         self._joint_goal = dict(zip(motors, degrees.tolist(), strict=True))
 
@@ -175,6 +176,32 @@ class LeRobotArm(RealArm):
         child, self._child = self._child, None
         if child is not None:
             child.close()
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """See `JointArm.joint_names`: the motors', whose degrees LeRobot records."""
+        return tuple(joint.motor.removesuffix(".pos") for joint in self.config.joints)
+
+    @property
+    def joint_ranges(self) -> Float[np.ndarray, "joints 2"]:
+        """See `JointArm.joint_ranges`."""
+        ends = np.stack([self._to_motors(end) for end in self._planning.ranges.T])
+        return np.sort(ends, axis=0).T
+
+    def joints_of(self, pose: Float[np.ndarray, "6"]) -> Float[np.ndarray, "joints"]:
+        """See `JointArm.joints_of`."""
+        joints = self._planning.inverse(pose, self._to_radians(self._positions))
+        if joints is None:
+            raise OutOfReach(f"{self.name}: no joint angles near the present ones are those of {np.round(pose, 3)}")
+        return self._to_motors(joints)
+
+    def pose_of(self, joints: Float[np.ndarray, "joints"]) -> Float[np.ndarray, "6"]:
+        """See `JointArm.pose_of`."""
+        return self._planning.forward(joints * self._signs + self._offsets)
+
+    def _to_motors(self, joints: Float[np.ndarray, "joints"]) -> Float[np.ndarray, "joints"]:
+        """Returns the motors' angles [rad] at the model's [rad]."""
+        return (joints - self._offsets) * self._signs
 
     def _exchange(self) -> None:
         """Gives the motors their newest goal and keeps where they are."""
