@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from envs.spec import ActionSpec, Observation
+from envs.spec import POSE_NAMES, ActionSpec, Observation
 
 MAX_IMAGE_SIDE = 2048
 MAX_GOALS = 16
 MAX_COMMITTED = 32
-_POSE_SIZE = 7
 _POSE_BOUND = 100.0
 """No pose of an arm is beyond this [m, rad, 1]: poses in millimetres or degrees are a mistake."""
 _FLAT = {"observation/image", "observation/state", "observation/time", "goal/image", "goal/state", "seed"}
@@ -54,7 +53,7 @@ def read_request(message: Mapping[str, Any], actions: int, goal_pose: bool, now:
 
     Args:
         message: As `envs.remote.messages.unpack` gives it.
-        actions: Size of an action, A.
+        actions: Size of an action, A, and of a pose: an action is the difference of two.
         goal_pose: Whether a goal must come with its pose, because costs depend on it.
         now: Time of an observation that has none [s].
         can_imagine: Whether the server has pictures to show what a plan is predicted to lead to.
@@ -64,10 +63,10 @@ def read_request(message: Mapping[str, Any], actions: int, goal_pose: bool, now:
         SpecError: If the action spec is none.
     """
     if any("/" in name for name in message):
-        return _read_flat(message, goal_pose, now)
+        return _read_flat(message, actions, goal_pose, now)
     if "reset" in message:
         _check_names(message, {"reset"})
-        return _read_reset(_mapping(message["reset"], "reset"), goal_pose)
+        return _read_reset(_mapping(message["reset"], "reset"), actions, goal_pose)
     _check_names(message, {"observation", "committed", "deadline", "imagine"})
     if "observation" not in message:
         raise RequestError('a request has "reset" or "observation", or openpi\'s "observation/image"')
@@ -75,14 +74,16 @@ def read_request(message: Mapping[str, Any], actions: int, goal_pose: bool, now:
     _check_names(seen, {"image", "pose", "time"}, "observation.")
     seconds = message.get("deadline")
     return Request(
-        observation=_read_observation(seen.get("image"), seen.get("pose"), seen.get("time"), "the observation"),
+        observation=_read_observation(
+            seen.get("image"), seen.get("pose"), actions, seen.get("time"), "the observation"
+        ),
         committed=_read_committed(message.get("committed"), actions),
         seconds=None if seconds is None else _number(seconds, "the deadline", low=0.0),
         imagine=_read_imagine(message.get("imagine", False), can_imagine),
     )
 
 
-def _read_reset(values: Mapping[str, Any], goal_pose: bool) -> Request:
+def _read_reset(values: Mapping[str, Any], size: int, goal_pose: bool) -> Request:
     """Returns the request to take up goals."""
     _check_names(values, {"goals", "seed", "action_spec"}, "reset.")
     goals = values.get("goals")
@@ -90,23 +91,24 @@ def _read_reset(values: Mapping[str, Any], goal_pose: bool) -> Request:
         raise RequestError(f"reset.goals is a list of 1 to {MAX_GOALS} goals")
     spec = values.get("action_spec")
     return Request(
-        goals=tuple(_read_listed_goal(goal, goal_pose, i) for i, goal in enumerate(goals)),
+        goals=tuple(_read_listed_goal(goal, size, goal_pose, i) for i, goal in enumerate(goals)),
         seed=_read_seed(values.get("seed", 0)),
         action_spec=None if spec is None else read_action_spec(_mapping(spec, "reset.action_spec")),
     )
 
 
-def _read_flat(message: Mapping[str, Any], goal_pose: bool, now: float) -> Request:
+def _read_flat(message: Mapping[str, Any], size: int, goal_pose: bool, now: float) -> Request:
     """Returns the request of an openpi client: an observation, in an episode's first message with the goal."""
     _check_names(message, _FLAT)
     goals: tuple[Observation, ...] = ()
     if "goal/image" in message:
-        goals = (_read_goal(message["goal/image"], message.get("goal/state"), goal_pose, "goal/image, goal/state"),)
+        goal, state = message["goal/image"], message.get("goal/state")
+        goals = (_read_goal(goal, state, size, goal_pose, "goal/image, goal/state"),)
     elif {"goal/state", "seed"} & message.keys():
         raise RequestError('"goal/state" and "seed" come with "goal/image", in the first message of an episode')
     image, pose = message.get("observation/image"), message.get("observation/state")
     time = message.get("observation/time", now)
-    seen = _read_observation(image, pose, time, "observation/image, observation/state")
+    seen = _read_observation(image, pose, size, time, "observation/image, observation/state")
     return Request(goals=goals, seed=_read_seed(message.get("seed", 0)), observation=seen)
 
 
@@ -128,31 +130,31 @@ def read_action_spec(values: Mapping[str, Any]) -> ActionSpec:
     return ActionSpec.from_dict(dict(values))
 
 
-def _read_listed_goal(value: Any, goal_pose: bool, index: int) -> Observation:
+def _read_listed_goal(value: Any, size: int, goal_pose: bool, index: int) -> Observation:
     """Returns a goal of a list."""
     goal = _mapping(value, f"goal {index}")
     _check_names(goal, {"image", "pose"}, f"reset.goals[{index}].")
-    return _read_goal(goal.get("image"), goal.get("pose"), goal_pose, f"goal {index}")
+    return _read_goal(goal.get("image"), goal.get("pose"), size, goal_pose, f"goal {index}")
 
 
-def _read_goal(image: Any, pose: Any, goal_pose: bool, name: str) -> Observation:
+def _read_goal(image: Any, pose: Any, size: int, goal_pose: bool, name: str) -> Observation:
     """Returns a goal. Where costs do not depend on its pose it may lack one, and what stands there is never read."""
     if pose is None and not goal_pose:
-        pose = np.zeros(_POSE_SIZE)
-    return _read_observation(image, pose, 0.0, name)
+        pose = np.zeros(size)
+    return _read_observation(image, pose, size, 0.0, name)
 
 
-def _read_observation(image: Any, pose: Any, time: Any, name: str) -> Observation:
+def _read_observation(image: Any, pose: Any, size: int, time: Any, name: str) -> Observation:
     """Returns an observation of the right shapes and of finite numbers."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise RequestError(f"{name}: the image is an array (height, width, 3) of uint8, got {_kind(image)}")
     if not 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= MAX_IMAGE_SIDE:
         raise RequestError(f"{name}: an image is 1 to {MAX_IMAGE_SIDE} pixels high and wide, got {image.shape}")
     numbers = _read_numbers(pose, f"{name}: the pose")
-    if numbers.shape != (_POSE_SIZE,) or not np.all(np.abs(numbers) <= _POSE_BOUND):
+    if numbers.shape != (size,) or not np.all(np.abs(numbers) <= _POSE_BOUND):
+        hand = " (position [m], Euler angles [rad], gripper closedness)" if size == len(POSE_NAMES) else ""
         raise RequestError(
-            f"{name}: the pose is {_POSE_SIZE} numbers (position [m], Euler angles [rad], gripper closedness), got "
-            f"{numbers if numbers.size <= _POSE_SIZE else numbers.shape}"
+            f"{name}: the pose is {size} numbers{hand}, got {numbers if numbers.size <= size else numbers.shape}"
         )
     return Observation(image, numbers, _number(time, f"{name}: the time"))
 

@@ -42,6 +42,7 @@ from envs.remote.messages import pack, unpack
 from envs.spec import Observation
 from planner.cem import CEM
 from planner.controller import Controller, ControllerConfig
+from planner.requests import RequestError, read_request
 from world_model.toy import ToyWorldModel
 
 __all__ = ["held_planner", "url"]  # fixtures
@@ -415,3 +416,12 @@ def test_the_program_serves_the_bundled_checkpoint_until_it_is_told_to_stop():
         run.terminate()
         assert run.wait(20) == 0
         assert run.stdout.read().strip() == "stopped"
+
+
+def test_a_checkpoint_of_joints_takes_as_many_numbers_as_it_has():
+    seen = {"observation": PLAIN | {"pose": np.zeros(6)}}
+    assert read_request(seen, 6, False, 0.0, False).observation.pose.shape == (6,)
+    goal = {"reset": {"goals": [{"image": PLAIN["image"]}], "seed": 0}}
+    assert read_request(goal, 6, False, 0.0, False).goals[0].pose.shape == (6,)
+    with pytest.raises(RequestError, match="the pose is 6 numbers, got"):
+        read_request({"observation": PLAIN | {"pose": np.zeros(7)}}, 6, False, 0.0, False)

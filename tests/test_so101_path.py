@@ -114,15 +114,19 @@ def test_what_no_arm_s_file_can_be_made_of_is_said(dataset, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", ["deg", "normalised"])
-def test_an_so101_goes_from_recordings_to_a_dry_run(unit, dataset, tmp_path):
-    arm = propose(dataset, tmp_path, unit)
+@pytest.mark.parametrize(("unit", "learnt"), [("deg", "poses"), ("normalised", "poses"), ("deg", "joints")])
+def test_an_so101_goes_from_recordings_to_a_dry_run(unit, learnt, dataset, tmp_path):
+    arm, reading, fresh = propose(dataset, tmp_path, unit), tmp_path / "mine.yaml", []
+    if learnt == "joints":
+        reading, fresh = tmp_path / "joints.yaml", ["--fresh-conditioning"]
+        told = ["inspect", str(tmp_path / "data"), "--output", str(tmp_path / "sheet")]
+        assert dataset.main([*told, "--propose", str(reading)]) == 0
     Image.fromarray(np.full((48, 64, 3), 120, np.uint8)).save(tmp_path / "goal.png")
     data, run = tmp_path / "out", tmp_path / "run"
     commands = [
-        ["dataset.py", "convert", tmp_path / "data", data, "--reading", tmp_path / "mine.yaml", "--processes", "1"],
+        ["dataset.py", "convert", tmp_path / "data", data, "--reading", reading, "--processes", "1"],
         ["train.py", "--parent", "franka-tiny", "--data", data, "--output", run, "--steps", "3", "--batch", "4",
-         "--frames", "3", "--held-out", "0.5", "--device", "cpu"],
+         "--frames", "3", "--held-out", "0.5", "--device", "cpu", *fresh],
         ["deploy.py", "--arm", arm, "--checkpoint", run / "checkpoint", "--goal", tmp_path / "goal.png",
          "--max-steps", "2", "--view", "none", "--output", tmp_path / "deploy"],
     ]  # fmt: skip
