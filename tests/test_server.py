@@ -420,7 +420,8 @@ def test_the_program_serves_the_bundled_checkpoint_until_it_is_told_to_stop():
 
 def test_a_checkpoint_of_joints_takes_as_many_numbers_as_it_has():
     seen = {"observation": PLAIN | {"pose": np.zeros(6)}}
-    assert read_request(seen, 6, False, 0.0, False).observation.pose.shape == (6,)
+    observation = read_request(seen, 6, False, 0.0, False).observation
+    assert observation is not None and observation.pose.shape == (6,)
     goal = {"reset": {"goals": [{"image": PLAIN["image"]}], "seed": 0}}
     assert read_request(goal, 6, False, 0.0, False).goals[0].pose.shape == (6,)
     with pytest.raises(RequestError, match="the pose is 6 numbers, got"):
