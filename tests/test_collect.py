@@ -12,6 +12,8 @@ import pytest
 
 from envs.episodes.lerobot import read_dataset
 from envs.spec import Observation
+from tests.disks import contents
+from tests.recordings import write_ours
 from tests.small_models import eager_model
 from world_model.checkpoint import save_checkpoint
 
@@ -95,3 +97,13 @@ def test_seeds_that_are_held_out_are_not_recorded(tmp_path: Path, seed: str) -> 
     assert refused.returncode != 0
     assert "those from 10000 on are" in refused.stderr.replace("\n", " ") or "held out" in refused.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_somebody_elses_dataset_is_not_collected_into(tmp_path: Path) -> None:
+    write_ours(tmp_path / "data")
+    before = contents(tmp_path / "data")
+    refused = collect(tmp_path)
+    assert refused.returncode == 1
+    said = f"error: --output {tmp_path}/data holds something else (data, meta, videos): nothing was written"
+    assert refused.stderr.startswith(said)
+    assert contents(tmp_path / "data") == before
