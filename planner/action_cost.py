@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import inf
-
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from envs.spec import ActionSpec
+from planner.objective_config import ActionCostConfig
 from world_model.base import LatentState
-
-
-@dataclass(frozen=True)
-class ActionCostConfig:
-    """Settings of `ActionCost`.
-
-    Attributes:
-        action_weight: Weight of the actions' mean square.
-        smoothness_weight: Weight of the mean square of the changes from each action to the next within a plan; of no
-            effect at a horizon of 1.
-
-    Raises:
-        ValueError: If a weight is not a number from 0 up.
-    """
-
-    action_weight: float = 0.0
-    smoothness_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("action_weight", "smoothness_weight"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ValueError(f"the {name} of an action cost must be a number from 0 up, got {getattr(self, name)}")
 
 
 class ActionCost:

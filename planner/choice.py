@@ -5,11 +5,9 @@ from __future__ import annotations
 from planner.base import Planner
 from planner.first_guess import FirstGuess, FirstGuessConfig
 from planner.gradient import Gradient, GradientConfig
-from planner.hybrid import Hybrid, HybridConfig, SamplingConfig, make_sampling_planner
+from planner.hybrid import Hybrid, HybridConfig, make_sampling_planner
 from planner.official_cem import OfficialCEM, OfficialCEMConfig
-
-PlannerConfig = SamplingConfig | OfficialCEMConfig | GradientConfig | HybridConfig | FirstGuessConfig
-"""Settings of a planner; ``algorithm`` in YAML says which."""
+from planner.planner_config import PlannerConfig
 
 
 def make_planner(config: PlannerConfig) -> Planner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from math import isfinite
 
@@ -18,64 +18,12 @@ from torch import Tensor
 from envs.spec import ActionSpec, Observation
 from planner.base import Objective, Plan, Planner, cost_or_worst
 from planner.chunks import Chunks
-from planner.goals import GoalProgress, GoalScheduleConfig, advance
+from planner.controller_config import ControllerConfig
+from planner.goals import GoalProgress, advance
 from planner.no_plan import NoPlanError, check_plan
 from planner.objective import GoalDistance
-from world_model.base import GoalCritic, GoalPose, GoalThing, LatentState, WorldModel
+from world_model.base import GoalCritic, LatentState, WorldModel
 from world_model.finite import not_finite, some
-
-
-@dataclass(frozen=True)
-class ControllerConfig:
-    """Settings of `Controller`.
-
-    Attributes:
-        context: Past frames given to the model; None for as many as it makes use of.
-        chunk: Action sequences rolled out at a time; None for as many as fit into the memory, see `planner.chunks`.
-        warm_start: Whether the last plan and its runners-up, shifted by a step, are the planner's first guesses.
-        propose: How quick the first guess is that the model's critic makes, as `GoalCritic.propose` takes it: 0.1 goes
-            as fast as the fastest tenth of such ways in the recordings. None for no guess of the critic's.
-        propose_pose: Where the critic takes the arm to be in the end: "seen" in the goal image, "told" by the goal, or
-            "open", wherever it likes, where only the thing matters.
-        propose_thing: Where it takes the thing: "seen" in the goal image, or "kept" where it is, where only the arm
-            matters.
-        follow: What the search leaves as the first guess has it, by the spec's names, such as ["gripper"]: where the
-            model does not see that opening it lets go of something, a search opens it for nothing.
-        hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
-        min_improvement: By what share of staying's cost the plan must be better, or the controller holds.
-        camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
-            scripts/doctor.py fits it for a camera that stands elsewhere than the training's; zero for none.
-        planning_time: Time for encoding and planning, after which the best plan so far counts [s]; None for no limit.
-        schedule: When a subgoal is left for the next one.
-
-    Raises:
-        ValueError: If a setting is out of its range.
-    """
-
-    context: int | None = None
-    chunk: int | None = None
-    warm_start: bool = True
-    propose: float | None = None
-    propose_pose: GoalPose = "seen"
-    propose_thing: GoalThing = "seen"
-    follow: tuple[str, ...] = ()
-    hold_if_no_better: bool = False
-    min_improvement: float = 0.0
-    camera_rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    planning_time: float | None = None
-    schedule: GoalScheduleConfig = field(default_factory=GoalScheduleConfig)
-
-    def __post_init__(self) -> None:
-        if self.context is not None and self.context < 1:
-            raise ValueError(f"the controller's context must be at least 1 frame or None, got {self.context}")
-        if self.chunk is not None and self.chunk < 1:
-            raise ValueError(f"the controller's chunk must be at least 1 sequence or None, got {self.chunk}")
-        if self.propose is not None and not 0 < self.propose <= 1:
-            raise ValueError(f"the controller's propose must be in (0, 1] or None, got {self.propose}")
-        if not 0 <= self.min_improvement < 1:
-            raise ValueError(f"the controller's min_improvement must be in [0, 1), got {self.min_improvement}")
-        if self.planning_time is not None and self.planning_time <= 0:
-            raise ValueError(f"the controller's planning_time must be positive [s] or None, got {self.planning_time}")
 
 
 class Controller:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium
 import numpy as np
 from jaxtyping import Float
 
 from envs.spec import Observation
-from planner.base import Plan
+
+if TYPE_CHECKING:  # torch takes seconds
+    from planner.base import Plan
 
 
 class Actor(Protocol):

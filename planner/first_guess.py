@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.base import Plan, Score, check_guesses
-
-
-@dataclass(frozen=True)
-class FirstGuessConfig:
-    """Settings of `FirstGuess`.
-
-    Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H.
-
-    Raises:
-        ValueError: If the horizon is not positive.
-    """
-
-    algorithm: Literal["first_guess"] = "first_guess"
-    horizon: int = 1
-
-    def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise ValueError(f"first_guess's horizon must be at least 1, got {self.horizon}")
+from planner.planner_config import FirstGuessConfig
 
 
 class FirstGuess:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -13,57 +10,11 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.base import Plan, Score
+from planner.planner_config import GradientConfig
 from planner.search import Search
 
 SQUARE_MOMENTUM = 0.9  # Adam's, of the squared gradient; 0.999 in the source, for thousands of steps
 LINE_SEARCH_STEPS = 10  # L-BFGS has converged where so many tries along a line find nothing better
-
-
-@dataclass(frozen=True)
-class GradientConfig:
-    """Settings of `Gradient`.
-
-    Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H.
-        optimizer: adam, which moves all starts at once, or lbfgs, which takes one after another, the best first.
-        starts: Sequences to descend from: the guesses, all of them, and random ones to make up this number.
-        iterations: Calls of the score with its gradient, one after another: with adam each is a step of all starts,
-            with lbfgs an evaluation of one sequence.
-        learning_rate: Size of a first step, as a fraction of each dimension's range (high - low); with adam it falls
-            linearly to 0, over the iterations or over the time until a deadline, whichever ends first.
-        momentum: Share of the old mean gradient in the new one, [0, 1), with adam. The source's 0.9 is meant for
-            thousands of steps.
-        tolerance: Stop when two iterations in a row lowered the best cost by less than this share; with lbfgs, when two
-            steps of one start did, and go on to the next start. 0 for never.
-
-    Raises:
-        ValueError: If a setting is out of its range.
-    """
-
-    algorithm: Literal["gradient"] = "gradient"
-    horizon: int = 1
-    optimizer: Literal["adam", "lbfgs"] = "adam"
-    starts: int = 4
-    iterations: int = 10
-    learning_rate: float = 0.1
-    momentum: float = 0.5
-    tolerance: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("horizon", "starts", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"the gradient planner's {name} must be at least 1, got {getattr(self, name)}")
-        if self.optimizer not in {"adam", "lbfgs"}:
-            raise ValueError(f"the gradient planner's optimizer must be adam or lbfgs, got {self.optimizer!r}")
-        if not 0 < self.learning_rate <= 1:
-            raise ValueError(
-                "the gradient planner's learning_rate must be in (0, 1] (fraction of the range), got "
-                f"{self.learning_rate}"
-            )
-        for name in ("momentum", "tolerance"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"the gradient planner's {name} must be in [0, 1), got {getattr(self, name)}")
 
 
 class Gradient:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -13,50 +12,11 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.base import Plan, Planner, Score
 from planner.cem import CEM, CEMConfig
-from planner.gradient import Gradient, GradientConfig
+from planner.gradient import Gradient
 from planner.icem import ICEM, ICEMConfig
 from planner.mppi import MPPI, MPPIConfig
+from planner.planner_config import HybridConfig, SamplingConfig
 from planner.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
-
-SamplingConfig = CEMConfig | ICEMConfig | MPPIConfig | PredictiveSamplingConfig
-"""Settings of a planner by sampling; ``algorithm`` in YAML says which."""
-
-
-@dataclass(frozen=True)
-class HybridConfig:
-    """Settings of `Hybrid`.
-
-    Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H, of both parts; theirs may only be the same or left out.
-        sampling: Settings of the first part.
-        gradient: Settings of the second part. Its starts are the first part's plan and runners-up, and random ones only
-            if it asks for more.
-        sampling_share: Share of the time until a deadline that the first part may take, (0, 1).
-        tolerance: That of a part which has none of its own; see there. 0 for never.
-
-    Raises:
-        ValueError: If a setting is out of its range or a part has another horizon.
-    """
-
-    algorithm: Literal["hybrid"] = "hybrid"
-    horizon: int = 1
-    sampling: SamplingConfig = field(default_factory=CEMConfig)
-    gradient: GradientConfig = field(default_factory=lambda: GradientConfig(starts=1))
-    sampling_share: float = 0.5
-    tolerance: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise ValueError(f"the hybrid planner's horizon must be at least 1, got {self.horizon}")
-        for part in ("sampling", "gradient"):
-            horizon = getattr(self, part).horizon
-            if horizon not in {1, self.horizon}:
-                raise ValueError(f"the hybrid planner's horizon is {self.horizon}, but that of its {part} is {horizon}")
-        if not 0 < self.sampling_share < 1:
-            raise ValueError(f"the hybrid planner's sampling_share must be in (0, 1), got {self.sampling_share}")
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"the hybrid planner's tolerance must be in [0, 1), got {self.tolerance}")
 
 
 class Hybrid:

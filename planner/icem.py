@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,68 +9,8 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.base import Plan, Score
 from planner.elites import EliteGaussian
+from planner.sampling_config import ICEMConfig
 from planner.search import Search
-
-
-@dataclass(frozen=True)
-class ICEMConfig:
-    """Settings of `ICEM`.
-
-    Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H.
-        samples: Action sequences scored in the first iteration, the guesses among them.
-        iterations: Times the distribution is refitted.
-        elites: Best sequences it is refitted to.
-        kept_elites: Best sequences that stay candidates in the next iteration, and the most runners-up of the plan.
-        samples_decay: Each iteration draws this many times fewer samples than the one before (gamma, at least 1), but
-            never fewer than twice the elites.
-        noise_exponent: How much of the noise is slow along the horizon: its power falls as frequency^-exponent (beta);
-            0 for noise that differs from step to step.
-        initial_std: Standard deviation at first, as a fraction of each dimension's range (high - low).
-        minimum_std: The deviation never falls below this fraction of the range.
-        momentum: Share of the old mean and deviation in the new ones, [0, 1).
-        tolerance: Stop when two iterations in a row lowered the best cost by less than this share; 0 for never.
-
-    Raises:
-        ValueError: If a setting is out of its range.
-    """
-
-    algorithm: Literal["icem"] = "icem"
-    horizon: int = 1
-    samples: int = 32
-    iterations: int = 4
-    elites: int = 4
-    kept_elites: int = 2
-    samples_decay: float = 1.25
-    noise_exponent: float = 2.0
-    initial_std: float = 0.4
-    minimum_std: float = 0.01
-    momentum: float = 0.1
-    tolerance: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("horizon", "iterations", "samples_decay"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"iCEM's {name} must be at least 1, got {getattr(self, name)}")
-        if not 2 <= self.elites <= self.samples // 2:
-            raise ValueError(
-                f"iCEM's elites must be from 2 to half its samples, got {self.elites} elites of {self.samples} samples"
-            )
-        if not 0 <= self.kept_elites <= self.elites:
-            raise ValueError(
-                f"iCEM's kept_elites must be from 0 to its elites, got {self.kept_elites} of {self.elites} elites"
-            )
-        if self.noise_exponent < 0:
-            raise ValueError(f"iCEM's noise_exponent must be at least 0, got {self.noise_exponent}")
-        if not (self.initial_std > 0 and 0 <= self.minimum_std <= self.initial_std):
-            raise ValueError(
-                "iCEM needs 0 <= minimum_std <= initial_std and initial_std > 0 (fractions of the range), got "
-                f"minimum_std {self.minimum_std} and initial_std {self.initial_std}"
-            )
-        for name in ("momentum", "tolerance"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"iCEM's {name} must be in [0, 1), got {getattr(self, name)}")
 
 
 class ICEM:

@@ -2,65 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.base import Plan, Score
+from planner.sampling_config import MPPIConfig
 from planner.search import Search
-
-
-@dataclass(frozen=True)
-class MPPIConfig:
-    """Settings of `MPPI`.
-
-    Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H.
-        samples: Action sequences scored in each iteration.
-        iterations: Times the mean is moved.
-        temperature: How much worse a sample may be and still count, as a fraction of how much worse the median one is.
-        initial_std: Standard deviation of the noise at first, as a fraction of each dimension's range (high - low).
-        minimum_std: The deviation never falls below this fraction of the range.
-        std_decay: The deviation is multiplied by this after each iteration, (0, 1]; 1 for the same noise throughout.
-            The default suits few iterations; a long search wants it nearer to 1.
-        adapt_std: Whether what is multiplied is the weighted deviation of the samples rather than the old one.
-        tolerance: Stop when two iterations in a row lowered the best cost by less than this share; 0 for never.
-
-    Raises:
-        ValueError: If a setting is out of its range.
-    """
-
-    algorithm: Literal["mppi"] = "mppi"
-    horizon: int = 1
-    samples: int = 32
-    iterations: int = 4
-    temperature: float = 0.2
-    initial_std: float = 0.4
-    minimum_std: float = 0.01
-    std_decay: float = 0.5
-    adapt_std: bool = False
-    tolerance: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, least in (("horizon", 1), ("iterations", 1), ("samples", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"MPPI's {name} must be at least {least}, got {getattr(self, name)}")
-        if self.temperature <= 0:
-            raise ValueError(f"MPPI's temperature must be above 0, got {self.temperature}")
-        if not (self.initial_std > 0 and 0 <= self.minimum_std <= self.initial_std):
-            raise ValueError(
-                "MPPI needs 0 <= minimum_std <= initial_std and initial_std > 0 (fractions of the range), got "
-                f"minimum_std {self.minimum_std} and initial_std {self.initial_std}"
-            )
-        if not 0 < self.std_decay <= 1:
-            raise ValueError(f"MPPI's std_decay must be in (0, 1], got {self.std_decay}")
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"MPPI's tolerance must be in [0, 1), got {self.tolerance}")
 
 
 class MPPI:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,57 +10,7 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.base import Plan, Score, check_guesses, cost_or_worst
-
-
-@dataclass(frozen=True)
-class OfficialCEMConfig:
-    """Settings of `OfficialCEM`; the defaults are the paper's.
-
-    Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H.
-        samples: Action sequences scored in each iteration.
-        iterations: Times the distribution is refitted.
-        elites: Best sequences it is refitted to.
-        momentum_mean: Share of the old mean in the new one, [0, 1).
-        momentum_std: Share of the old deviation in the new one, [0, 1).
-        gripper_momentum_mean: The same for the gripper.
-        gripper_momentum_std: The same for the gripper.
-        gripper_std: The gripper's deviation at first; the others' is their upper bound.
-        gripper_dead_zone: Changes of the gripper that are smaller than this become none.
-
-    Raises:
-        ValueError: If a setting is out of its range.
-    """
-
-    algorithm: Literal["official_cem"] = "official_cem"
-    horizon: int = 1
-    samples: int = 800
-    iterations: int = 10
-    elites: int = 10
-    momentum_mean: float = 0.15
-    momentum_std: float = 0.15
-    gripper_momentum_mean: float = 0.15
-    gripper_momentum_std: float = 0.15
-    gripper_std: float = 1.0
-    gripper_dead_zone: float = 0.25
-
-    def __post_init__(self) -> None:
-        if min(self.horizon, self.iterations) < 1:
-            raise ValueError(
-                f"the official CEM's horizon and iterations must be at least 1, got {self.horizon} and "
-                f"{self.iterations}"
-            )
-        if not 2 <= self.elites <= self.samples:
-            raise ValueError(
-                f"the official CEM's elites must be from 2 to its samples, got {self.elites} elites of {self.samples} "
-                "samples"
-            )
-        for name in ("momentum_mean", "momentum_std", "gripper_momentum_mean", "gripper_momentum_std"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"the official CEM's {name} must be in [0, 1), got {getattr(self, name)}")
-        if not (self.gripper_std > 0 and self.gripper_dead_zone >= 0):
-            raise ValueError("the official CEM needs gripper_std > 0 and gripper_dead_zone >= 0")
+from planner.sampling_config import OfficialCEMConfig
 
 
 class OfficialCEM:

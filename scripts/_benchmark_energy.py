@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _benchmark_config import EnergyBenchmark
+from _landscape import find_pairs
+from _landscape_config import LandscapeConfig
 from _official_repository import OfficialRepository, WorldStep
 from jaxtyping import Float
-from landscape import LandscapeConfig, find_pairs
 from torch import Tensor
 from tqdm import tqdm
 
@@ -64,35 +65,6 @@ ANYTIME: dict[str, PlannerConfig] = {  # the same planners when the clock alone 
         sampling_share=0.3,
     ),
 }
-
-
-@dataclass(frozen=True)
-class EnergyBenchmark:
-    """Times planners on held-out steps of a checkpoint: until they reach the official energy, and at equal time.
-
-    Attributes:
-        official: Checkout of github.com/facebookresearch/vjepa2; without it our own code of the official search stands
-            for it.
-        checkpoint: Name of a folder in checkpoints/, or its path.
-        steps: Held-out steps of scripted play in simulation.
-        seed: Of the first episode.
-        ahead: Actions from an observation to the goal, and the planners' horizon.
-        search: The official search.
-        tolerance: Its energy is reached by one that exceeds it by at most this share. Searches that end in the same
-            minimum differ by rounding: a share of 0 asks which of them rounds down.
-        budgets: Times at which the energies of all planners are compared [s].
-        device: cpu, cuda, mps or auto.
-    """
-
-    official: Path | None = None
-    checkpoint: str = "franka-tiny"
-    steps: int = 50
-    seed: int = 10000
-    ahead: int = 1
-    search: OfficialCEMConfig = field(default_factory=OfficialCEMConfig)
-    tolerance: float = 1e-4
-    budgets: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
-    device: str = "cpu"
 
 
 @dataclass(frozen=True, eq=False)

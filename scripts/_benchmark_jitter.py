@@ -14,10 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from _benchmark_config import JitterBenchmark
 from _deploy_server import give_way
 
 from envs.safety import SafeArm
@@ -25,28 +26,6 @@ from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
 from planner.executor import Executor, ExecutorConfig, Jitter, TimedPlan, make_punctual
 
 _POSE = np.array([0.5, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])
-
-
-@dataclass(frozen=True)
-class JitterBenchmark:
-    """Times an executor's set-points beside a planner at full load.
-
-    Attributes:
-        seconds: How long.
-        rate: Set-points a second [Hz].
-        checkpoint: What plans.
-        device: The planner's: cpu, cuda, mps or auto.
-    """
-
-    seconds: float = 600.0
-    rate: float = 125.0
-    checkpoint: str = "franka-tiny"
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        ExecutorConfig(self.rate)
-        if not self.seconds > 0:
-            raise ValueError(f"the benchmark's seconds must be positive, got {self.seconds}")
 
 
 def time_set_points(config: JitterBenchmark) -> dict[str, Any]:

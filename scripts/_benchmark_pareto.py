@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from _benchmark_config import ParetoBenchmark
+from _evaluation import evaluate, workplace
+from _evaluation_config import EvaluateConfig
 from _report import summarise
-from evaluate import EvaluateConfig, evaluate, workplace
 
 from envs.config import dump_config, load_config
 from planner.cem import CEMConfig
@@ -37,23 +39,6 @@ PLANNERS: dict[str, PlannerConfig] = {
     ),
     "official CEM 100 x 10": OfficialCEMConfig(samples=100),
 }
-
-
-@dataclass(frozen=True)
-class ParetoBenchmark:
-    """Runs a simulated task with each planner, one after another.
-
-    Attributes:
-        config: Settings of the evaluation but the planner, as scripts/evaluate.py takes them.
-        episodes: Of each planner.
-        seed: Of the first episode.
-        device: cpu, cuda, mps or auto.
-    """
-
-    config: Path = Path("scripts/configs/plan/reach.yaml")
-    episodes: int = 40
-    seed: int = 10000
-    device: str = "cpu"
 
 
 def success_and_seconds(config: ParetoBenchmark, path: Path) -> dict[str, Any]:

@@ -6,12 +6,11 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from _benchmark_config import PlanBenchmark
 from _official_repository import OfficialRepository
 from torch import Tensor
 from tqdm import tqdm
@@ -35,35 +34,6 @@ SIZES = {
     "released": PredictorConfig(1408, 1024, 24, 16, 4.0, 16, 16),
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class PlanBenchmark:
-    """Times one plan at equal samples, iterations and horizon against the official code.
-
-    Attributes:
-        official: Checkout of github.com/facebookresearch/vjepa2; without it ours is timed alone.
-        sizes: Predictors to time: tiny (of franka-tiny), 100m, vitl, released.
-        horizons: Planned steps.
-        samples: Sequences an iteration; the paper's are 800. On a CPU and with a large predictor take few.
-        iterations: Of the search; the paper's are 10.
-        elites: Of the search.
-        precisions: Types of the weights.
-        device: cpu, cuda, mps or auto.
-        repeats: Plans of each, in turns, after one of each that is reported apart.
-        chunk: Sequences at a time in ours; None for what fits.
-    """
-
-    official: Path | None = None
-    sizes: tuple[Literal["tiny", "100m", "vitl", "released"], ...] = ("tiny", "100m")
-    horizons: tuple[int, ...] = (1, 2, 3, 8)
-    samples: int = 16
-    iterations: int = 2
-    elites: int = 4
-    precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32",)
-    device: str = "cpu"
-    repeats: int = 3
-    chunk: int | None = None
 
 
 def time_plans(config: PlanBenchmark) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
+from _benchmark_config import TrainBenchmark
 from _official_repository import OfficialRepository
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -35,40 +36,6 @@ from world_model.train import PredictorTrainer, TrainConfig
 
 CAMERA_CODEC = VideoCodec(pixel_format="yuv420p", quality=23, keyframe_interval=250)  # FFmpeg's defaults
 CAMERA_HEIGHT, CAMERA_RATE = 720, 16.0
-
-
-@dataclass(frozen=True)
-class TrainBenchmark:
-    """Times training against the official recipe on the same model, data and windows, in turns.
-
-    Attributes:
-        official: Checkout of github.com/facebookresearch/vjepa2, whose encoder and predictor then run the official
-            recipe with the same weights; without it our modules do.
-        data: Dataset of ours (scripts/collect.py).
-        checkpoint: Model that is trained on.
-        episodes: Of each kind of recording.
-        recordings: "collected": the first episodes of the dataset, images as small as the model wants them, at the rate
-            it learns at. "camera": play in simulation filmed anew as robots' cameras do, 1280 x 720 at 16 Hz, H.264,
-            of which the model learns every fourth frame.
-        batch: Windows a step.
-        frames: Frames a window; the official recipe has 8.
-        rollout_steps: Of the rollout loss; the official recipe has 2.
-        steps: Steps a turn.
-        turns: Turns of each.
-        device: cpu, cuda, mps or auto.
-    """
-
-    official: Path | None = None
-    data: Path = Path("data/franka-tiny")
-    checkpoint: str = "franka-tiny"
-    episodes: int = 8
-    recordings: tuple[Literal["collected", "camera"], ...] = ("collected", "camera")
-    batch: int = 16
-    frames: int = 8
-    rollout_steps: int = 2
-    steps: int = 4
-    turns: int = 5
-    device: str = "cpu"
 
 
 @dataclass

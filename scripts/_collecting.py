@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,7 @@ C = TypeVar("C", bound=Collection)
 
 
 def collect(config: C, record_shard: Callable[[tuple[C, int]], int], robot_type: str, program: str) -> None:
-    """Records the shards that are missing, makes them one dataset and prints what it holds; ends the program if told.
+    """Records the shards that are missing, makes them one dataset and prints what it holds.
 
     Args:
         config: What to record.
@@ -95,17 +94,12 @@ def collect(config: C, record_shard: Callable[[tuple[C, int]], int], robot_type:
         robot_type: Name of the arm.
         program: Name of the collecting program: it goes on in folders that it began.
     """
-    try:
-        with explained(output=config.output):
-            begin_folder(config.output, program, "--output")
-            _remember(config)
-            _record(config, record_shard)
-            finalize_dataset(config.output, robot_type)
-            summarize(config.output)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on from here")
+    with explained(output=config.output):
+        begin_folder(config.output, program, "--output")
+        _remember(config)
+        _record(config, record_shard)
+        finalize_dataset(config.output, robot_type)
+        summarize(config.output)
 
 
 def _remember(config: Collection) -> None:

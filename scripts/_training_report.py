@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _evaluation import checkpoint_hash, task_name
 from _report import markdown, summarise, table
 from _report_figures import draw_errors, draw_landscapes, draw_strip, draw_training
 from _training_measures import Judged, Strip
 from _training_run import ACTORS, BASELINES, Findings, ReportConfig, Run, measure, open_run
 from _training_verdict import error_ratio, headline, share_with_interval, verdict
-from evaluate import checkpoint_hash, task_name
 from jaxtyping import Int
 
 from envs.config import dump_config

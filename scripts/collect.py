@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _collecting import Collection, collect
+from _program import program
 
 from envs.config import config_from_command_line
 from envs.episodes import Episode
@@ -48,9 +50,10 @@ class CollectConfig(Collection):
     variation: Variation = field(default_factory=Variation)
 
 
-def main() -> None:
+@program(resumes=True)
+def main(arguments: Sequence[str] | None = None) -> None:
     """Records the missing shards, finalizes the dataset and says what it holds."""
-    config = config_from_command_line(CollectConfig, "Records scripted play as a LeRobot v3.0 dataset.")
+    config = config_from_command_line(CollectConfig, "Records scripted play as a LeRobot v3.0 dataset.", arguments)
     collect(config, record_shard, robot_type="panda-mujoco", program="collect")
     if config.scene.objects:
         print(_tell_events(config))

@@ -10,6 +10,7 @@ stopped. Episode i has seed ``seed + i``, whatever the processes.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from _collecting import Practice, collect
+from _program import program
 
 from envs.config import config_from_command_line
 from envs.episodes import Episode
@@ -53,9 +55,12 @@ class CollectConfig(Practice):
             self.check_attempts(self.play.frames)
 
 
-def main() -> None:
+@program(resumes=True)
+def main(arguments: Sequence[str] | None = None) -> None:
     """Records the missing shards and finalizes the dataset."""
-    config = config_from_command_line(CollectConfig, "Records OGBench's scripted play as a LeRobot v3.0 dataset.")
+    config = config_from_command_line(
+        CollectConfig, "Records OGBench's scripted play as a LeRobot v3.0 dataset.", arguments
+    )
     if config.practice is not None:
         from _practice import load_critic  # play alone begins ten times sooner without torch
 

@@ -10,6 +10,7 @@ Source: dataset aggregation (arXiv 1011.0686) by intervention (arXiv 1810.02890)
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -18,9 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import torch
 from _collecting import Practice, collect
-from _practice import begin_attempt, load_critic
+from _program import program
 from jaxtyping import Float
 
 from envs.config import config_from_command_line
@@ -76,15 +76,20 @@ class PracticeConfig(Practice):
             raise ValueError(f"tasks are weights >= 0 of {', '.join(_TASKS)}, not all of them 0, got {self.tasks}")
 
 
-def main() -> None:
+@program(resumes=True)
+def main(arguments: Sequence[str] | None = None) -> None:
     """Records the missing shards and finalizes the dataset."""
-    config = config_from_command_line(PracticeConfig, "Records attempts, shown to their end by an expert.")
+    config = config_from_command_line(PracticeConfig, "Records attempts, shown to their end by an expert.", arguments)
+    from _practice import load_critic  # torch takes seconds
+
     load_critic(config.checkpoint)  # what is wrong with it is better said now than by a process
     collect(config, record_shard, robot_type="panda-mujoco", program="collect_practice")
 
 
 def record_shard(work: tuple[PracticeConfig, int]) -> int:
     """Records one shard and returns its number of episodes."""
+    import torch
+
     config, shard = work
     torch.set_num_threads(1)  # a process a core
     episodes = [record_practice(config, seed) for seed in config.seeds(shard)]
@@ -97,6 +102,8 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
 
     Actions are the differences of the measured poses; the same seed and checkpoint give the same episode.
     """
+    from _practice import begin_attempt
+
     generator = np.random.default_rng(seed)
     weights = np.array([config.tasks.get(name, 0.0) for name in _TASKS])
     name = str(generator.choice(list(_TASKS), p=weights / weights.sum()))

@@ -27,6 +27,7 @@ import tyro
 from _dataset_arm import MakeArm, make_arm
 from _dataset_convert import Convert, convert
 from _dataset_inspect import Inspect, inspect
+from _program import program
 from tqdm import tqdm
 
 from envs.config import load_config
@@ -60,27 +61,23 @@ Command = (
 )
 
 
+@program(resumes=True)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns 1 if something is broken."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        command = tyro.cli(Command, args=arguments, description=__doc__)
-        match command:
-            case Inspect():
-                inspect(command)
-                return 0
-            case Convert():
-                print(convert(command))
-                return 0
-            case MakeArm():
-                print(make_arm(command))
-                return 0
-            case _:
-                return validate(command)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on from here")
+    command = tyro.cli(Command, args=arguments, description=__doc__)
+    match command:
+        case Inspect():
+            inspect(command)
+            return 0
+        case Convert():
+            print(convert(command))
+            return 0
+        case MakeArm():
+            print(make_arm(command))
+            return 0
+        case _:
+            return validate(command)
 
 
 def validate(config: Validate) -> int:

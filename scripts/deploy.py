@@ -34,6 +34,7 @@ from _deploy_replay import Replayed, commands_of, deviations
 from _deploy_results import Results
 from _deploy_server import plan_server
 from _deploy_view import Shown, View, describe, make_view
+from _program import end_unread, program
 
 from envs.arm import ArmError, StreamingArm
 from envs.config import config_from_command_line, dump_config
@@ -130,6 +131,7 @@ class Run:
     seed: int
 
 
+@program()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status; what can go wrong ends it in one line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -142,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 begin_folder(config.record, RECORD, "--record")
             return replay(config, output) if config.replay is not None else deploy(config, output)
     except (ValueError, OSError, ArmError, ServerError, PlanError, ImportError) as error:
+        end_unread(error)
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:

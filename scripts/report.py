@@ -16,13 +16,12 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from _training_report import write_report
-from _training_run import ReportConfig
+from _program import program
+from _report_config import ReportConfig
 
 from envs.config import config_from_command_line
 from envs.folders import explained
@@ -39,15 +38,15 @@ class Command(ReportConfig):
     run: Path
 
 
+@program()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; what a user can get wrong ends it in one line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     command = config_from_command_line(Command, "Says whether a training run was worth it.", arguments)
-    try:
-        with explained(run=command.run):
-            path = write_report(command.run, command)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    from _training_report import write_report  # torch takes seconds
+
+    with explained(run=command.run):
+        path = write_report(command.run, command)
     print(path.read_text(encoding="utf-8"))
     print(f"wrote {path}, report.json and the pictures beside it")
 

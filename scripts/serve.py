@@ -24,20 +24,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluate import EvaluateConfig, load_model
-from tqdm import tqdm
+from _evaluation_config import EvaluateConfig
+from _program import program
 
 from envs.config import config_from_command_line, load_config
 from envs.remote.listen import ListenConfig
 from envs.spec import ActionSpec
-from planner.choice import make_planner
-from planner.controller import Controller
-from planner.objective import make_objective
-from planner.server import Offer, PlanServer
-from world_model.base import WorldModel
-from world_model.device import Precision
+from world_model.choices import Precision
 
-if TYPE_CHECKING:  # imports transformers, which takes seconds
+if TYPE_CHECKING:  # they import torch, which takes seconds
+    from planner.controller import Controller
+    from planner.server import PlanServer
+    from world_model.base import WorldModel
     from world_model.neighbours import Gallery
 
 
@@ -78,15 +76,13 @@ class ServeConfig:
         return ListenConfig(self.address, self.port, self.token, self.connections)
 
 
+@program()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; what a user can get wrong ends it in one line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        config = config_from_command_line(ServeConfig, "Serves plans to robots.", arguments)
-        server = make_server(config)
-        asyncio.run(serve(server))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    config = config_from_command_line(ServeConfig, "Serves plans to robots.", arguments)
+    server = make_server(config)
+    asyncio.run(serve(server))
 
 
 async def serve(server: PlanServer) -> None:
@@ -106,6 +102,13 @@ def make_server(config: ServeConfig) -> PlanServer:
     Raises:
         ValueError: If there is no such checkpoint, file, recordings or device, or a setting is wrong.
     """
+    from _evaluation import load_model
+
+    from planner.choice import make_planner
+    from planner.controller import Controller
+    from planner.objective import make_objective
+    from planner.server import Offer, PlanServer
+
     if config.imagine is not None and config.checkpoint == "toy":
         raise ValueError("the toy model looks at no images, so it imagines none: leave --imagine out")
     settings = {"checkpoint": config.checkpoint, "device": config.device, "precision": config.precision}
@@ -130,6 +133,8 @@ def make_gallery(folder: Path, model: WorldModel) -> Gallery:
     Raises:
         DatasetError: If the recordings cannot be read.
     """
+    from tqdm import tqdm
+
     from envs.episodes.open import open_dataset
     from world_model.neighbours import Gallery, gallery_frames
     from world_model.vjepa2_ac import VJEPA2AC

@@ -15,120 +15,28 @@ was worth it. Every evaluation prints the held-out error beside that of copying 
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin while others work
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _progress import make_report, origin
-from _run_folders import run_folders
-from _training_data import check_actions, open_episodes
-from _training_report import write_report
-from tqdm import tqdm
+from _program import program
 
-from envs.config import config_from_command_line, dump_config, load_config
-from envs.episodes import EpisodeSource
-from envs.episodes.reading import Reading
-from envs.folders import writing
-from world_model.batches import WindowBatches
-from world_model.checkpoint import Manifest, find_checkpoint
-from world_model.encoder import Encoder
-from world_model.encoder_folder import load_encoder
-from world_model.finite import DivergedError
-from world_model.held_out import format_errors
-from world_model.latents import LatentCache, build_latents, latent_layout
-from world_model.loop import RunLog
-from world_model.processes import Processes, find_processes, leave_processes
-from world_model.train import TrainConfig, train
+from envs.config import config_from_command_line
+from world_model.train_config import TrainConfig
 
 
-def main() -> int:
+@program(resumes=True)
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
-    config = config_from_command_line(TrainConfig, "Train the action-conditioned predictor on cached latents.")
-    try:
-        processes = find_processes(config.device)
-        logging.basicConfig(level=logging.INFO if processes.main else logging.ERROR, format="%(message)s")
-        with run_folders(config, "train", processes.main):
-            manifest = learn(config, processes)
-            if processes.main and manifest is not None:
-                print(f"checkpoint: {config.checkpoint_directory}")
-                print(f"report: {write_report(config.output)} (scripts/report.py adds success in simulation)")
-    except DivergedError as error:  # the same in all processes, and the first that leaves ends the others
-        with processes.main_first():
-            if processes.main:
-                print(f"error: {error}", file=sys.stderr, flush=True)
-        leave_processes()
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    leave_processes()
-    if processes.main and manifest is None:
-        print("stopped; the same command goes on")
-    return 0 if manifest else 130
+    description = "Train the action-conditioned predictor on cached latents."
+    config = config_from_command_line(TrainConfig, description, arguments)
+    from _training import run  # torch takes seconds
 
-
-def learn(config: TrainConfig, processes: Processes) -> Manifest | None:
-    """Returns the manifest of the finished checkpoint, or None if interrupted; encodes the episodes first."""
-    with processes.main_first():
-        dataset = open_episodes(config, show=processes.main)
-    check_actions(config, dataset.spec)
-    encoder = load_encoder(encoder_folder(config)).to(processes.device)
-    latents = encode(config, dataset, encoder, processes)
-    return run(config, encoder, WindowBatches(dataset, latents, config.stride), dataset, processes)
-
-
-def encoder_folder(config: TrainConfig) -> Path:
-    """Returns the folder of the encoder that is named, or of the parent's own."""
-    if config.parent is not None:
-        return find_checkpoint(config.parent) / "encoder"
-    assert config.encoder is not None, "TrainConfig has one of the two"
-    return config.encoder
-
-
-def encode(config: TrainConfig, dataset: EpisodeSource, encoder: Encoder, processes: Processes) -> LatentCache:
-    """Returns the latents of all frames, encoded to disk once, by all processes; says before what disk they take."""
-    layout = latent_layout(dataset, encoder)
-    with tqdm(total=sum(dataset.lengths), desc="encode", unit="frame", disable=not processes.main) as bar:
-        return build_latents(
-            dataset,
-            encoder,
-            config.cache_directory,
-            processes=config.encoding_processes,
-            layout=layout,
-            report=bar.update,
-        )
-
-
-def run(
-    config: TrainConfig, encoder: Encoder, batches: WindowBatches, dataset: EpisodeSource, processes: Processes
-) -> Manifest | None:
-    """Returns the manifest of the finished checkpoint, or None if interrupted."""
-    bar = tqdm(total=config.steps, desc="train", disable=not processes.main)
-    with writing(config.output), RunLog(config.output, config.log) as log, bar:
-        return train(config, encoder, batches, make_report(log, bar, format_errors), provenance(config, dataset))
-
-
-def provenance(config: TrainConfig, dataset: EpisodeSource) -> dict[str, object]:
-    """Returns where the checkpoint comes from, for its manifest."""
-    return {
-        **origin(),
-        "data": {
-            "folder": str(config.data),
-            "reading": None if config.reading is None else dump_config(load_config(Reading, config.reading)),
-            "fingerprint": dataset.fingerprint,
-            "episodes": len(dataset),
-            "frames": sum(dataset.lengths),
-        },
-        "steps": config.steps,
-        "seed": config.seed,
-    }
+    return run(config)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tests.small_models import (
     random_state,
     small_model,
 )
-from world_model import checkpoint
+from world_model import checkpoint, checkpoint_folder
 from world_model.checkpoint import (
     CheckpointError,
     Manifest,
@@ -223,7 +223,7 @@ def test_a_manifest_that_is_no_yaml_is_named(folder: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_checkpoints_there_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "CHECKPOINTS", folder.parent)
+    monkeypatch.setattr(checkpoint_folder, "CHECKPOINTS", folder.parent)
     assert read_manifest("small").name == "small"
     with pytest.raises(CheckpointError, match=r"no checkpoint 'smal'.*\['small'\]"):
         load_checkpoint("smal")

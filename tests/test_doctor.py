@@ -30,7 +30,7 @@ def model():
 def training() -> Training:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "scripts"))
-        return importlib.import_module("doctor").what_it_knows(read_manifest("franka-tiny"))
+        return importlib.import_module("_doctor").what_it_knows(read_manifest("franka-tiny"))
 
 
 def record(training: Training, scene: SceneConfig | None = None, seed: int = 0) -> Recording:

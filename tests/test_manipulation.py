@@ -18,7 +18,8 @@ from envs.mujoco.expert import act, carry, lift, look, perform, place, push
 from envs.mujoco.manipulation import place_at_random
 from envs.mujoco.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS, ObjectInstance
 from envs.mujoco.play import PlayConfig, record_episode
-from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
+from envs.mujoco.scene import SceneConfig
+from envs.mujoco.scene_config import MANIPULATION_SCENE
 from envs.mujoco.variation import Variation, turned_camera, vary
 from world_model.grips import lying_places
 

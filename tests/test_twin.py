@@ -19,7 +19,7 @@ from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
 from envs.mujoco.expert import lift, perform
 from envs.mujoco.manipulation import place_at_random
 from envs.mujoco.objects import HELD_OUT_OBJECTS
-from envs.mujoco.scene import MANIPULATION_SCENE
+from envs.mujoco.scene_config import MANIPULATION_SCENE
 from envs.mujoco.twin import MujocoTwin, TwinConfig
 from envs.mujoco.twin_process import TwinProcess
 from envs.safety import SafeArm

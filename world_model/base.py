@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from envs.spec import ActionSpec, Observation
-
-GoalPose = Literal["seen", "told", "open"]
-"""Where the arm is to be in the end: as is seen in the goal image, as the goal says, or wherever it likes."""
-
-GoalThing = Literal["seen", "kept"]
-"""Where the thing is to be in the end: as is seen in the goal image, or where it is now."""
+from world_model.choices import GoalPose, GoalThing
 
 
 @dataclass(frozen=True)

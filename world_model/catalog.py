@@ -9,7 +9,7 @@ from typing import Literal
 import yaml
 
 from envs.config import load_config
-from world_model.checkpoint import CHECKPOINTS
+from world_model.checkpoint_folder import CHECKPOINTS
 
 CATALOG = CHECKPOINTS / "catalog.yaml"
 

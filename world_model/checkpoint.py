@@ -23,12 +23,11 @@ from torch import Tensor, nn
 from envs.config import dump_config, load_config
 from envs.spec import ActionSpec, Observation
 from world_model.base import LatentState
+from world_model.checkpoint_folder import MANIFEST, CheckpointError, find_checkpoint
 from world_model.statistics import NormalisedModel, Statistics
-from world_model.weights_file import DTYPES, CheckpointError, CheckpointFiles, file_sha256, write_weights
+from world_model.weights_file import DTYPES, CheckpointFiles, file_sha256, write_weights
 
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 FORMAT = 2
-MANIFEST = "manifest.yaml"
 
 
 @dataclass(frozen=True)
@@ -226,21 +225,6 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
     from world_model.load import load_world_model
 
     return load_world_model(name_or_path, device, precision)
-
-
-def find_checkpoint(name_or_path: str | Path) -> Path:
-    """Returns the folder of a checkpoint: the path itself, or the name in checkpoints/.
-
-    Raises:
-        CheckpointError: Listing those that exist.
-    """
-    for folder in (Path(name_or_path), CHECKPOINTS / name_or_path):
-        if (folder / MANIFEST).is_file():
-            return folder
-    if Path(name_or_path).is_dir():
-        raise CheckpointError(f"{name_or_path} is no checkpoint: it has no {MANIFEST}")
-    names = sorted(path.parent.name for path in CHECKPOINTS.glob(f"*/{MANIFEST}"))
-    raise CheckpointError(f"there is no checkpoint {str(name_or_path)!r}; {CHECKPOINTS} has {names or 'none'}")
 
 
 def read_manifest(name_or_path: str | Path) -> Manifest:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-Precision = Literal["auto", "bf16", "fp32"]
+from world_model.choices import Precision
 
 
 def find_device(name: str | torch.device) -> torch.device:

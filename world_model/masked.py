@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -14,30 +13,8 @@ from torch.nn import functional
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Layer, VJEPA2RopeAttention
 
 from world_model.encoder import Encoder
+from world_model.pretrain_config import MaskConfig, MaskedPredictorConfig
 from world_model.rope import halves_order, rotate_halves
-
-
-@dataclass(frozen=True)
-class MaskConfig:
-    """How much of an image is hidden, and in which blocks.
-
-    Attributes:
-        hidden_fraction: Blocks are drawn until at least this share of the patches is hidden.
-        block_fraction: Smallest and largest share of the patches that one block covers.
-        aspect: Smallest and largest height / width of a block.
-    """
-
-    hidden_fraction: float = 0.6
-    block_fraction: tuple[float, float] = (0.15, 0.3)
-    aspect: tuple[float, float] = (0.6, 1.7)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.hidden_fraction < 1:
-            raise ValueError(f"hidden_fraction must be between 0 and 1, got {self.hidden_fraction}")
-        if not 0 < self.block_fraction[0] <= self.block_fraction[1] < 1:
-            raise ValueError(f"block_fraction must be two rising shares between 0 and 1, got {self.block_fraction}")
-        if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise ValueError(f"aspect must be two rising positive numbers, got {self.aspect}")
 
 
 def draw_masks(
@@ -133,28 +110,6 @@ def _attend(attention: VJEPA2RopeAttention, x: Tensor, tables: Tensor, order: Te
     queries, keys = rotate_halves(projected[:2], tables[:, None, None, None])
     mixed = functional.scaled_dot_product_attention(queries, keys, projected[2])  # (B, heads, N, K)
     return attention.proj(mixed.transpose(1, 2).flatten(2))
-
-
-@dataclass(frozen=True)
-class MaskedPredictorConfig:
-    """Size of the network that guesses the hidden patches' latents; it is thrown away after pretraining.
-
-    Attributes:
-        width: Token width; narrower than the encoder's, so that the encoder has to do the work.
-        depth: Layers.
-        heads: Attention heads.
-    """
-
-    width: int = 96
-    depth: int = 3
-    heads: int = 3
-
-    def __post_init__(self) -> None:
-        if min(self.width, self.depth, self.heads) < 1 or self.width % self.heads or self.width % 4:
-            raise ValueError(
-                f"width must be a multiple of heads and of 4, all positive: width {self.width}, depth {self.depth}, "
-                f"heads {self.heads}"
-            )
 
 
 class MaskedPredictor(nn.Module):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from world_model.device import Precision
+from world_model.choices import Precision
 from world_model.store_layout import cache_beside
 
 SESSION_FIELDS = (  # these may change when a run is resumed

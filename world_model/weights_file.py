@@ -12,16 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from world_model.checkpoint_folder import CheckpointError
 from world_model.finite import not_finite, some
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What weights are stored in, by the name that a manifest gives it."""
 
 _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged or not what its manifest says."""
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> None:

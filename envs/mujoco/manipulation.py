@@ -18,7 +18,8 @@ from envs.mujoco.arm import DOWN, MujocoArm, arm_action_spec
 from envs.mujoco.events import positions_of
 from envs.mujoco.expert import Action, Sight, Skill, carry, do, lift, look, perform, place, push
 from envs.mujoco.objects import HELD_OUT_OBJECTS, ObjectInstance, SceneObject, sample_object
-from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
+from envs.mujoco.scene import SceneConfig
+from envs.mujoco.scene_config import MANIPULATION_SCENE
 from envs.mujoco.tasks import MIN_DISTANCE, SUCCESS_DISTANCE, WORKSPACE_HIGH, WORKSPACE_LOW, TaskEnv
 from envs.spec import ActionSpec, Observation
 

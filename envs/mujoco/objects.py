@@ -17,8 +17,6 @@ from jaxtyping import Float
 Kind = Literal["box", "cup"]
 Position = Float[np.ndarray, "3"]
 
-MOST = 6
-"""Objects that a scene has at most."""
 
 _MATERIAL = "object"
 _SHAPES = ("box", "cup", "mouth")

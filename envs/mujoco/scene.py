@@ -6,14 +6,13 @@ mesh, nothing to download, unless `SceneConfig.meshes` asks for them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from envs.mujoco.meshes import dress_arm, load_panda
-from envs.mujoco.objects import MOST, add_objects
+from envs.mujoco.objects import add_objects
+from envs.mujoco.scene_config import BLOCK_COLOURS, SceneConfig
 
 HOME = (0.0, 0.0, 0.0, -np.pi / 2, 0.0, np.pi / 2, np.pi / 4)
 """Joint angles [rad] that every inverse-kinematics solve starts from, so that a pose has one arm configuration."""
@@ -51,70 +50,8 @@ _CAPSULES = (
     (7, (0, 0, 0), (0, 0, 0.08), 0.043, _WHITE),
 )
 _LINK_MASSES = (3.5, 3.5, 2.5, 2.5, 2.0, 1.5, 0.6)
-_BLOCK_COLOURS = (
-    (0.85, 0.15, 0.12, 1),
-    (0.12, 0.62, 0.22, 1),
-    (0.95, 0.75, 0.10, 1),
-    (0.55, 0.20, 0.65, 1),
-    (0.95, 0.45, 0.10, 1),
-)
 _ARM_CONTACT, _OBJECT_CONTACT = 1, 2
 
-
-@dataclass(frozen=True)
-class SceneConfig:
-    """What stands on the table and who looks at it.
-
-    Attributes:
-        blocks: Number of loose cubes.
-        block_size: Edge of a cube [m].
-        objects: Number of objects of `envs.mujoco.objects`, to be pushed, grasped and placed.
-        wall: Height of a wall across the middle of the table [m]; 0 for none.
-        camera_position: Camera in the arm's base frame [m].
-        camera_target: Point that the camera looks at [m].
-        camera_fovy: Vertical field of view [degrees].
-        light_direction: Where the light shines to, in the base frame.
-        brightness: Of all light, as a share of the usual.
-        table_colour: RGB, 0..1.
-        meshes: Real looks by the extra ``meshes``, a download on first use and 10 to 20 times slower to draw. A model
-            trained on the primitive shapes does not know them.
-        shadows: Cast shadows. They cost most of a frame's time and tell a single camera how high things are.
-
-    Raises:
-        ValueError: If a number is out of its range.
-    """
-
-    blocks: int = 1
-    block_size: float = 0.05
-    objects: int = 0
-    wall: float = 0.0
-    camera_position: tuple[float, float, float] = (1.28, 0.55, 0.84)
-    camera_target: tuple[float, float, float] = (0.50, -0.02, 0.18)
-    camera_fovy: float = 42.0
-    light_direction: tuple[float, float, float] = (0.0, 0.0, -1.0)
-    brightness: float = 1.0
-    table_colour: tuple[float, float, float] = (0.56, 0.50, 0.42)
-    shadows: bool = True
-    meshes: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.blocks <= len(_BLOCK_COLOURS):
-            raise ValueError(f"blocks must be 0..{len(_BLOCK_COLOURS)}, got {self.blocks}")
-        if not 0 <= self.objects <= MOST:
-            raise ValueError(f"objects must be 0..{MOST}, got {self.objects}")
-        if not 0.1 <= self.brightness <= 2.0:
-            raise ValueError(f"brightness must be 0.1..2 of the usual, got {self.brightness}")
-        if not 0.01 <= self.block_size <= 0.07:
-            raise ValueError(f"block_size must be 0.01..0.07 m to fit the gripper, got {self.block_size}")
-        if not 0.0 <= self.wall <= 0.3:
-            raise ValueError(f"a wall is 0 (none) to 0.3 m high, got {self.wall}")
-
-
-MANIPULATION_SCENE = SceneConfig(
-    blocks=0, objects=1, camera_position=(1.35, 0.55, 0.85), camera_target=(0.60, 0.06, 0.24), camera_fovy=30.0,
-    light_direction=(-0.25, -0.10, -1.0),
-)  # fmt: skip
-"""One object to push, grasp and place, seen from nearer, in light that reaches what is under the hand."""
 
 TABLE_LOW, TABLE_HIGH = (0.26, -0.36), (0.78, 0.36)
 """Corners of the area that objects cannot leave [m]: unseen walls stand around it."""
@@ -260,7 +197,7 @@ def _add_block(spec: mujoco.MjSpec, config: SceneConfig, index: int) -> None:
     joint = body.add_freejoint(name=f"block{index}")
     joint.damping = (0.02, 0.0, 0.0)
     body.add_geom(
-        name=f"block{index}", type=mujoco.mjtGeom.mjGEOM_BOX, size=(half, half, half), rgba=_BLOCK_COLOURS[index],
+        name=f"block{index}", type=mujoco.mjtGeom.mjGEOM_BOX, size=(half, half, half), rgba=BLOCK_COLOURS[index],
         mass=0.12, contype=_OBJECT_CONTACT, conaffinity=_ARM_CONTACT | _OBJECT_CONTACT,
         friction=(0.8, 0.02, 0.001), solref=(0.01, 1.0), condim=4,
     )  # fmt: skip

@@ -19,7 +19,8 @@ from jaxtyping import Float, UInt8
 from envs.arm import ArmEnv, as_dict
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig, arm_action_spec
 from envs.mujoco.objects import HELD_OUT_OBJECTS, sample_object
-from envs.mujoco.scene import MANIPULATION_SCENE, SceneConfig
+from envs.mujoco.scene import SceneConfig
+from envs.mujoco.scene_config import MANIPULATION_SCENE
 from envs.safety import SafeArm
 from envs.spec import ActionSpec, Observation
 

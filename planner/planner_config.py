@@ -1,0 +1,119 @@
+"""Settings of a planner, and of those that draw no samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from planner.sampling_config import CEMConfig, ICEMConfig, MPPIConfig, OfficialCEMConfig, PredictiveSamplingConfig
+
+SamplingConfig = CEMConfig | ICEMConfig | MPPIConfig | PredictiveSamplingConfig
+"""Settings of a planner by sampling; ``algorithm`` in YAML says which."""
+
+
+@dataclass(frozen=True)
+class GradientConfig:
+    """Settings of `Gradient`.
+
+    Attributes:
+        algorithm: Names this planner in YAML.
+        horizon: Planned steps, H.
+        optimizer: adam, which moves all starts at once, or lbfgs, which takes one after another, the best first.
+        starts: Sequences to descend from: the guesses, all of them, and random ones to make up this number.
+        iterations: Calls of the score with its gradient, one after another: with adam each is a step of all starts,
+            with lbfgs an evaluation of one sequence.
+        learning_rate: Size of a first step, as a fraction of each dimension's range (high - low); with adam it falls
+            linearly to 0, over the iterations or over the time until a deadline, whichever ends first.
+        momentum: Share of the old mean gradient in the new one, [0, 1), with adam. The source's 0.9 is meant for
+            thousands of steps.
+        tolerance: Stop when two iterations in a row lowered the best cost by less than this share; with lbfgs, when two
+            steps of one start did, and go on to the next start. 0 for never.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+    """
+
+    algorithm: Literal["gradient"] = "gradient"
+    horizon: int = 1
+    optimizer: Literal["adam", "lbfgs"] = "adam"
+    starts: int = 4
+    iterations: int = 10
+    learning_rate: float = 0.1
+    momentum: float = 0.5
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "starts", "iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"the gradient planner's {name} must be at least 1, got {getattr(self, name)}")
+        if self.optimizer not in {"adam", "lbfgs"}:
+            raise ValueError(f"the gradient planner's optimizer must be adam or lbfgs, got {self.optimizer!r}")
+        if not 0 < self.learning_rate <= 1:
+            raise ValueError(
+                "the gradient planner's learning_rate must be in (0, 1] (fraction of the range), got "
+                f"{self.learning_rate}"
+            )
+        for name in ("momentum", "tolerance"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"the gradient planner's {name} must be in [0, 1), got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class HybridConfig:
+    """Settings of `Hybrid`.
+
+    Attributes:
+        algorithm: Names this planner in YAML.
+        horizon: Planned steps, H, of both parts; theirs may only be the same or left out.
+        sampling: Settings of the first part.
+        gradient: Settings of the second part. Its starts are the first part's plan and runners-up, and random ones only
+            if it asks for more.
+        sampling_share: Share of the time until a deadline that the first part may take, (0, 1).
+        tolerance: That of a part which has none of its own; see there. 0 for never.
+
+    Raises:
+        ValueError: If a setting is out of its range or a part has another horizon.
+    """
+
+    algorithm: Literal["hybrid"] = "hybrid"
+    horizon: int = 1
+    sampling: SamplingConfig = field(default_factory=CEMConfig)
+    gradient: GradientConfig = field(default_factory=lambda: GradientConfig(starts=1))
+    sampling_share: float = 0.5
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(f"the hybrid planner's horizon must be at least 1, got {self.horizon}")
+        for part in ("sampling", "gradient"):
+            horizon = getattr(self, part).horizon
+            if horizon not in {1, self.horizon}:
+                raise ValueError(f"the hybrid planner's horizon is {self.horizon}, but that of its {part} is {horizon}")
+        if not 0 < self.sampling_share < 1:
+            raise ValueError(f"the hybrid planner's sampling_share must be in (0, 1), got {self.sampling_share}")
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"the hybrid planner's tolerance must be in [0, 1), got {self.tolerance}")
+
+
+@dataclass(frozen=True)
+class FirstGuessConfig:
+    """Settings of `FirstGuess`.
+
+    Attributes:
+        algorithm: Names this planner in YAML.
+        horizon: Planned steps, H.
+
+    Raises:
+        ValueError: If the horizon is not positive.
+    """
+
+    algorithm: Literal["first_guess"] = "first_guess"
+    horizon: int = 1
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(f"first_guess's horizon must be at least 1, got {self.horizon}")
+
+
+PlannerConfig = SamplingConfig | OfficialCEMConfig | GradientConfig | HybridConfig | FirstGuessConfig
+"""Settings of a planner; ``algorithm`` in YAML says which."""

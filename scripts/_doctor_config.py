@@ -1,0 +1,44 @@
+"""Whom the doctor examines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from world_model.choices import Precision
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Whom to examine.
+
+    Attributes:
+        checkpoint: Name of a folder in checkpoints/, or its path.
+        arm: An arm to move; the simulated one is the only one so far.
+        dataset: Folder of recorded episodes, instead of an arm.
+        episode: Which of them.
+        steps: Moves to make, or steps of the episode to look at with the model.
+        seed: Of the moves.
+        output: Folder for looks.png, the recording's extremes for your own eyes.
+        store: YAML file that gets the camera correction, made if missing; None to store nothing.
+        device: Where the model runs: cpu, cuda, mps or auto.
+        precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
+    """
+
+    checkpoint: str = "franka-tiny"
+    arm: Literal["simulated"] | None = None
+    dataset: Path | None = None
+    episode: int = 0
+    steps: int = 36
+    seed: int = 0
+    output: Path = Path("results/doctor")
+    store: Path | None = None
+    device: str = "cpu"
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        if (self.arm is None) == (self.dataset is None):
+            raise ValueError("name either an arm (--arm simulated) or a recording (--dataset FOLDER)")
+        if self.steps < 12:
+            raise ValueError(f"a dozen steps are the least that directions can be fitted to, got {self.steps}")

@@ -1,0 +1,86 @@
+"""What all programs have in common: they answer at once, and end in one line or none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = sorted(path.stem for path in (ROOT / "scripts").glob("[a-z]*.py"))
+HEAVY = ("torch", "transformers", "matplotlib")
+SIMULATED = ("collect", "collect_ogbench", "collect_practice")  # their settings name what is in the simulator
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def run(name: str, *words: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, f"scripts/{name}.py", *words]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_is_given_without_what_takes_seconds_to_import(name: str) -> None:
+    code = f"""
+import runpy, sys
+sys.path.insert(0, 'scripts')
+sys.argv = ['scripts/{name}.py', '--help']
+try:
+    runpy.run_path(sys.argv[0], run_name='__main__')
+except SystemExit as ended:
+    assert not ended.code, ended
+print('imported', *sorted(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    told, imported = done.stdout.rsplit("imported", 1)
+    assert "--help" in told
+    heavy = HEAVY if name in (*SIMULATED, "deploy") else (*HEAVY, "mujoco")
+    assert set(heavy).isdisjoint(imported.split())
+
+
+def test_the_catalog_is_listed_without_torch() -> None:
+    code = "import sys; sys.path.insert(0, 'scripts'); import import_checkpoint as p; p.main(['--list'])"
+    check = f"{code}; assert 'torch' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert "vjepa2_ac_oss" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["train", "dataset", "benchmark"])
+def test_output_that_nobody_reads_ends_a_program_in_silence(name: str) -> None:
+    command = f"set -o pipefail; {sys.executable} scripts/{name}.py --help | true"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == "" and done.returncode == 141
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.2, 0.35])
+def test_ctrl_c_during_the_imports_is_one_line(delay: float) -> None:
+    code = "import sys; sys.path.insert(0, 'scripts'); import _program; print('begun', flush=True); import train; "
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{code} import _training"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == "interrupted\n"
+    assert process.returncode == -signal.SIGINT
+
+
+def test_an_error_is_one_line_and_its_traceback_is_there_for_developers() -> None:
+    done = run("probe", "--checkpoint", "no-such-one")
+    assert done.returncode == 1 and done.stderr.startswith("error: there is no checkpoint 'no-such-one'; ")
+    assert done.stderr.count("\n") == 1
