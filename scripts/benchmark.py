@@ -15,6 +15,7 @@ results/benchmark-<part>.
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
 
@@ -52,7 +53,8 @@ class BenchmarkConfig:
 @program()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; what a user can get wrong ends it in one line."""
-    config = tyro.cli(BenchmarkConfig, args=arguments, description=__doc__, config=(tyro.conf.OmitSubcommandPrefixes,))
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    config = tyro.cli(BenchmarkConfig, args=words, description=__doc__, config=(tyro.conf.OmitSubcommandPrefixes,))
     from _benchmark import run  # torch takes seconds
 
     run(config.part, config.output)

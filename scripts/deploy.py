@@ -27,7 +27,7 @@ from typing import Literal
 from _deploy_arm import ARM_TOKEN, ArmFile, TwinArmConfig, TwinTask, WatchedArm, make_driver, read_arm
 from _deploy_drive import FAILED, FINISHED, INTERRUPTED, Drive, Manner, PlanNotes, drive
 from _deploy_dry import dry_run
-from _deploy_goals import Goal, for_planner, keep_goal, take_goals
+from _deploy_goals import CAMERA, Goal, for_planner, keep_goal, read_goal, take_goals
 from _deploy_joints import JointPlans, plans_for
 from _deploy_keys import ask
 from _deploy_replay import Replayed, commands_of, deviations
@@ -43,6 +43,7 @@ from envs.folders import begin_folder, explained
 from envs.remote.client import PlanClient, ServerError
 from planner.plan_thread import PlanError
 from planner.runtime import RuntimeConfig
+from world_model.checkpoint_folder import find_checkpoint
 
 TOKEN = "VJEPA_PLANNER_TOKEN"
 _PATIENCE = 30.0  # s for the server's answers; how long a plan may take is the runtime's to say
@@ -156,6 +157,7 @@ def deploy(config: DeployConfig, output: Path) -> int:
     """Returns the exit status of all runs; what they leave behind is written when no arm moves any more."""
     file = read_arm(config.arm)
     check_arm(config, file)
+    check_files(config)
     task = TwinTask(file.arm) if isinstance(file.arm, TwinArmConfig) else None
     driver = task.driver if task else make_driver(file.arm)  # type: ignore[arg-type]
     status = FAILED
@@ -179,6 +181,23 @@ def deploy(config: DeployConfig, output: Path) -> int:
             if status != FINISHED:
                 break
     return status
+
+
+def check_files(config: DeployConfig) -> None:
+    """Returns if what the run needs is there, before anything that takes long is started.
+
+    Raises:
+        ValueError: If a goal photograph, the planning settings or the checkpoint is not there.
+    """
+    for name in config.goal:
+        if name != CAMERA:
+            read_goal(name)
+    if config.server is not None:
+        return
+    if config.plan is not None and not config.plan.is_file():
+        raise ValueError(f"there is no file of planning settings {config.plan}; see scripts/configs/plan")
+    if config.checkpoint != "toy":
+        find_checkpoint(config.checkpoint)
 
 
 def check_arm(config: DeployConfig, file: ArmFile) -> None:

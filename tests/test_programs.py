@@ -84,3 +84,22 @@ def test_an_error_is_one_line_and_its_traceback_is_there_for_developers() -> Non
     done = run("probe", "--checkpoint", "no-such-one")
     assert done.returncode == 1 and done.stderr.startswith("error: there is no checkpoint 'no-such-one'; ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_benchmark_without_a_part_prints_the_help() -> None:
+    done = run("benchmark")
+    assert done.returncode == 0 and "plan,energy,pareto,train,jitter" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--checkpoint", "no-such-one"), "there is no checkpoint 'no-such-one'"),
+        (("--plan", "no-such.yaml"), "there is no file of planning settings no-such.yaml"),
+        (("--goal", "no-such.png"), "there is no goal photograph no-such.png"),
+    ],
+)
+def test_what_a_drive_lacks_is_said_before_the_plan_server_starts(words, message: str, tmp_path: Path) -> None:
+    done = run("deploy", *words, "--output", str(tmp_path / "results"))
+    assert done.returncode == 1 and message in done.stderr
+    assert not (tmp_path / "results/server.log").exists()
