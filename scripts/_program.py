@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, TypeVar
 
+from _terminal import use_utf8
+
 FAILED = 1
 INTERRUPTED = 130
 NOBODY_READS = 141  # as of a program that SIGPIPE ends
@@ -43,6 +45,8 @@ def program(resumes: bool = False) -> Callable[[Main[Status]], Main[Status]]:
     def decorate(main: Main[Status]) -> Main[Status]:
         @functools.wraps(main)
         def ended(arguments: Sequence[str] | None = None) -> Status:
+            if arguments is None:
+                use_utf8()
             try:
                 try:
                     return main(arguments)

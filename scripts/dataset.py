@@ -103,7 +103,4 @@ def check_cache(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    from _terminal import use_utf8
-
-    use_utf8()
     sys.exit(main())
