@@ -117,6 +117,18 @@ def explained(**folders: Path | None) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def results_folder(folder: Path, program: str) -> Iterator[None]:
+    """Makes the folder of --output a program's own before any work, and explains what can't be written there.
+
+    Raises:
+        FolderError: If something else is there, or it can't be written.
+    """
+    with explained(output=folder), writing(folder):
+        begin_folder(folder, program, "--output")
+        yield
+
+
 def _explain(error: OSError, folders: Mapping[str, Path]) -> str:
     """Returns what was refused in one line."""
     reason, place = error.strerror or str(error), error.filename

@@ -20,6 +20,7 @@ from _benchmark_train import time_training, train_rows
 from _report import markdown
 
 from envs.config import dump_config
+from envs.folders import results_folder, write_text
 
 
 def run(part: Part, folder: Path | None) -> None:
@@ -28,40 +29,36 @@ def run(part: Part, folder: Path | None) -> None:
     Raises:
         ValueError: If a setting, the checkpoint or the official code is not there.
     """
-    name, results, text, draw = measure(part, folder)
-    output = output_folder(folder, name)
-    output.mkdir(parents=True, exist_ok=True)
-    found = {"config": dump_config(part), "machine": machine(part.device), **results}
-    (output / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (output / "results.md").write_text(text + "\n", encoding="utf-8")
-    draw(results, output / "benchmark.png")
-    print(text)
+    name = type(part).__name__.removesuffix("Benchmark").lower()
+    output = folder or Path("results") / f"benchmark-{name}"
+    with results_folder(output, f"benchmark-{name}"):
+        results, text, draw = measure(part, output)
+        found = {"config": dump_config(part), "machine": machine(part.device), **results}
+        print(text)
+        write_text(output / "results.json", json.dumps(found, indent=1) + "\n")
+        write_text(output / "results.md", text + "\n")
+        draw(results, output / "benchmark.png")
     print(f"{json.dumps(found['machine'])}\nwrote results.json, results.md and benchmark.png to {output}")
 
 
-def output_folder(output: Path | None, name: str) -> Path:
-    """Returns the folder for a part's results."""
-    return output or Path("results") / f"benchmark-{name}"
-
-
-def measure(part: Part, output: Path | None) -> tuple[str, dict[str, Any], str, Callable[[dict[str, Any], Path], None]]:
-    """Returns a part's name, its results, their text and what draws them."""
+def measure(part: Part, output: Path) -> tuple[dict[str, Any], str, Callable[[dict[str, Any], Path], None]]:
+    """Returns a part's results, their text and what draws them."""
     match part:
         case PlanBenchmark():
             results = time_plans(part)
-            return "plan", results, plan_text(part, results), draw_plans
+            return results, plan_text(part, results), draw_plans
         case EnergyBenchmark():
             results = time_to_energy(part)
-            return "energy", results, energy_text(results), draw_energy
+            return results, energy_text(results), draw_energy
         case TrainBenchmark():
             results = time_training(part)
-            return "train", results, train_text(part, results), draw_training
+            return results, train_text(part, results), draw_training
         case JitterBenchmark():
             results = time_set_points(part)
-            return "jitter", results, jitter_text(results), draw_jitter
+            return results, jitter_text(results), draw_jitter
         case _:
-            results = success_and_seconds(part, output_folder(output, "pareto") / "results.json")
-            return "pareto", results, pareto_text(part, results), draw_pareto
+            results = success_and_seconds(part, output / "results.json")
+            return results, pareto_text(part, results), draw_pareto
 
 
 def machine(device: str) -> dict[str, Any]:

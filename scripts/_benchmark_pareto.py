@@ -13,6 +13,7 @@ from _evaluation_config import EvaluateConfig
 from _report import summarise
 
 from envs.config import dump_config, load_config
+from envs.folders import write_text
 from planner.cem import CEMConfig
 from planner.choice import PlannerConfig
 from planner.gradient import GradientConfig
@@ -62,8 +63,7 @@ def success_and_seconds(config: ParetoBenchmark, path: Path) -> dict[str, Any]:
             row = {"planner": name, "settings": described, **asdict(summarise(evaluate(settings)["planner"]))}
             workplace.cache_clear()
         results["rows"].append(json.loads(json.dumps(row)))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(results, indent=1) + "\n")
     return results
 
 

@@ -11,6 +11,7 @@ from _doctor_config import DoctorConfig
 from PIL import Image, ImageDraw, ImageFont
 from scipy.spatial.transform import Rotation
 
+from envs.folders import results_folder
 from envs.safety import SafeArm
 from planner.doctor import Finding, Recording, Training, View, examine, record_moves
 from world_model.checkpoint import Manifest, load_checkpoint, read_manifest
@@ -22,17 +23,19 @@ def consult(config: DoctorConfig) -> int:
     Raises:
         ValueError: If there is no such checkpoint, arm, recording or device.
     """
-    training = what_it_knows(read_manifest(config.checkpoint))
-    model = load_checkpoint(config.checkpoint, config.device, config.precision)
-    recording = record(config, training)
-    findings, view = examine(model, training, recording, config.steps)
-    print(report(findings, view))
-    config.output.mkdir(parents=True, exist_ok=True)
-    draw(recording, config.output / "looks.png")
-    print(f"wrote {config.output / 'looks.png'}: is the view the training's, and are open and closed what they say?")
-    if config.store is not None and view is not None:
-        store(config.store, view)
-        print(f"wrote controller.camera_rotation to {config.store}")
+    with results_folder(config.output, "doctor"):
+        training = what_it_knows(read_manifest(config.checkpoint))
+        model = load_checkpoint(config.checkpoint, config.device, config.precision)
+        recording = record(config, training)
+        findings, view = examine(model, training, recording, config.steps)
+        print(report(findings, view))
+        draw(recording, config.output / "looks.png")
+        print(
+            f"wrote {config.output / 'looks.png'}: is the view the training's, and are open and closed what they say?"
+        )
+        if config.store is not None and view is not None:
+            store(config.store, view)
+            print(f"wrote controller.camera_rotation to {config.store}")
     return int(bool(findings))
 
 

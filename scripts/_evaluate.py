@@ -15,6 +15,7 @@ from _figures import draw_landscape, draw_poster, save_video
 from _report import EpisodeRecord, Summary, stage_table, summarise, table
 
 from envs.config import dump_config
+from envs.folders import results_folder, write_text
 
 
 def evaluate_task(config: EvaluateConfig) -> None:
@@ -23,20 +24,20 @@ def evaluate_task(config: EvaluateConfig) -> None:
     Raises:
         ValueError: If there is no such task, checkpoint or mask, or they do not fit together.
     """
-    _, controller = workplace(config)
     output = config.output or Path("results") / f"{Path(config.checkpoint).name}-{task_name(config.task)}"
-    output.mkdir(parents=True, exist_ok=True)
-    records = evaluate(config)
-    text, results = report(config, records)
-    (output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (output / "results.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
-    if config.video_episodes:
-        drawn = [record for record in records["planner"] if record.images is not None]
-        title = f"{config.checkpoint} in {task_name(config.task)}"
-        save_video(drawn, output, rate=controller.spec.rate)
-        draw_poster(drawn, output / "poster.png")
-        draw_landscape(controller, drawn, output / "landscape.png", title)
+    with results_folder(output, "evaluate"):
+        _, controller = workplace(config)
+        records = evaluate(config)
+        text, results = report(config, records)
+        print(text)
+        write_text(output / "results.json", json.dumps(results, indent=1) + "\n")
+        write_text(output / "results.md", text + "\n")
+        if config.video_episodes:
+            drawn = [record for record in records["planner"] if record.images is not None]
+            title = f"{config.checkpoint} in {task_name(config.task)}"
+            save_video(drawn, output, rate=controller.spec.rate)
+            draw_poster(drawn, output / "poster.png")
+            draw_landscape(controller, drawn, output / "landscape.png", title)
     pictures = ", video.mp4, video.gif, poster.png and landscape.png" if config.video_episodes else ""
     print(f"wrote results.json, results.md{pictures} to {output}")
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from envs.config import dump_config
 from envs.episodes import DatasetError
+from envs.folders import results_folder, write_text
 from envs.pose import difference
 from envs.spec import Observation
 from planner.chunks import Chunks
@@ -49,21 +50,21 @@ def look(config: LandscapeConfig) -> None:
     Raises:
         ValueError: If there is no such checkpoint, a file is not what it should be or nothing moves.
     """
-    model = load_model(config)
-    pairs = list(find_pairs(config))
-    if not pairs:
-        raise ValueError(f"no step moves by {config.min_translation} m or more; lower min_translation")
-    chunks = Chunks()
-    found = [(pair, diagnose(model, config, pair, chunks)) for pair in tqdm(pairs, desc="steps", file=sys.stderr)]
-    config.output.mkdir(parents=True, exist_ok=True)
-    text = summary_text([diagnosis for _, diagnosis in found])
-    steps = [{"step": pair.name, "action": pair.action.tolist(), **asdict(step)} for pair, step in found]
-    results = {"config": dump_config(config), "steps": steps}
-    (config.output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    (config.output / "results.md").write_text(text + "\n", encoding="utf-8")
-    draw(model, config, found, config.output / "landscape.png")
-    print(text)
-    print(f"wrote results.json, results.md and landscape.png to {config.output}")
+    with results_folder(config.output, "landscape"):
+        model = load_model(config)
+        pairs = list(find_pairs(config))
+        if not pairs:
+            raise ValueError(f"no step moves by {config.min_translation} m or more; lower min_translation")
+        chunks = Chunks()
+        found = [(pair, diagnose(model, config, pair, chunks)) for pair in tqdm(pairs, desc="steps", file=sys.stderr)]
+        text = summary_text([diagnosis for _, diagnosis in found])
+        steps = [{"step": pair.name, "action": pair.action.tolist(), **asdict(step)} for pair, step in found]
+        results = {"config": dump_config(config), "steps": steps}
+        write_text(config.output / "results.json", json.dumps(results, indent=1))
+        write_text(config.output / "results.md", text + "\n")
+        draw(model, config, found, config.output / "landscape.png")
+        print(text)
+        print(f"wrote results.json, results.md and landscape.png to {config.output}")
 
 
 def load_model(config: LandscapeConfig) -> WorldModel:

@@ -18,6 +18,7 @@ from _suite_report import Cell, suite_results, suite_text
 from _suite_store import BlockStore, gather
 from tqdm import tqdm
 
+from envs.folders import results_folder, write_text
 from world_model.processes import Processes, find_processes, leave_processes
 
 logger = logging.getLogger(__name__)
@@ -30,15 +31,16 @@ def evaluate_suite(arguments: Sequence[str]) -> None:
         processes = find_processes(options.device)
         suite = options.open()
         output = options.folder(suite)
-        cells = fill_cells(suite, options, output / "episodes", processes)
-        if processes.main:
-            write_results(suite, options, cells, output)
-        if options.drawn:
-            sections = {row.name: redraw(cells, row.name, options.drawn, processes) for row in suite.rows}
+        with results_folder(output, "suite"):
+            cells = fill_cells(suite, options, output / "episodes", processes)
             if processes.main:
-                title = f"{suite.checkpoint}, {suite.variants[0].name}"
-                draw_contact_sheet(sections, output / "contact-sheet.png", title)
-                print(f"wrote contact-sheet.png to {output}")
+                write_results(suite, options, cells, output)
+            if options.drawn:
+                sections = {row.name: redraw(cells, row.name, options.drawn, processes) for row in suite.rows}
+                if processes.main:
+                    title = f"{suite.checkpoint}, {suite.variants[0].name}"
+                    draw_contact_sheet(sections, output / "contact-sheet.png", title)
+                    print(f"wrote contact-sheet.png to {output}")
     except ValueError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -97,10 +99,8 @@ def show(block: Block, seeds: Sequence[int], visible: bool) -> Iterator[EpisodeR
 def write_results(suite: SuiteConfig, options: SuiteOptions, cells: Sequence[Cell], output: Path) -> None:
     """Writes results.md and results.json, and prints the table."""
     text = suite_text(suite, options, cells)
-    (output / "results.md").write_text(text + "\n", encoding="utf-8")
-    (output / "results.json").write_text(
-        json.dumps(suite_results(suite, options, cells), indent=1) + "\n", encoding="utf-8"
-    )
+    write_text(output / "results.md", text + "\n")
+    write_text(output / "results.json", json.dumps(suite_results(suite, options, cells), indent=1) + "\n")
     print(f"{text}\nwrote results.json, results.md and episodes/ to {output}")
 
 

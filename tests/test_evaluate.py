@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.disks import contents, small_disk
 
 ROOT = Path(__file__).parent.parent
 TOY = ["--checkpoint", "toy", "--task", "toy_reach:envs/ToyReach-v0"]
@@ -40,7 +43,11 @@ def test_evaluation_writes_results_and_pictures(evaluate: ModuleType, tmp_path: 
     flags = ["--episodes", "3", "--seed", "5", "--max-steps", "10", "--video-episodes", "2", "--output", str(tmp_path)]
     evaluate.main([*TOY, *flags, "--planner.samples", "48"])
     results = json.loads((tmp_path / "results.json").read_text())
-    assert {path.name for path in tmp_path.iterdir()} == PICTURES | {"results.json", "results.md"}
+    assert {path.name for path in tmp_path.iterdir()} == PICTURES | {
+        ".vjepa-planner-evaluate",
+        "results.json",
+        "results.md",
+    }
     assert results["config"]["planner"]["samples"] == 48
     assert [episode["seed"] for episode in results["episodes"]["planner"]] == [5, 6, 7]
     assert results["summaries"]["planner"]["at_the_end"] == 3
@@ -113,3 +120,36 @@ def test_an_unknown_task_module_or_device_is_one_line(evaluate: ModuleType) -> N
 def test_an_unknown_checkpoint_is_one_line(evaluate: ModuleType) -> None:
     with pytest.raises(SystemExit, match=r"error: .*no-such-checkpoint"):
         evaluate.main([*TOY[2:], "--checkpoint", "no-such-checkpoint"])
+
+
+@pytest.mark.parametrize("program", ["evaluate", "landscape", "doctor"])
+def test_results_are_not_written_into_somebody_elses_folder(monkeypatch, tmp_path: Path, program: str) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    (tmp_path / "results.json").write_text("theirs")
+    before = contents(tmp_path)
+    flags = {"evaluate": TOY, "landscape": [], "doctor": ["--arm", "simulated"]}[program]
+    with pytest.raises(SystemExit, match=r"holds something else .results.json.: nothing was written"):
+        importlib.import_module(program).main([*flags, "--output", str(tmp_path)])
+    assert contents(tmp_path) == before
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(evaluate: ModuleType, tmp_path: Path, capsys) -> None:
+    flags = [
+        *TOY,
+        "--episodes",
+        "1",
+        "--max-steps",
+        "3",
+        "--video-episodes",
+        "0",
+        "--output",
+        str(tmp_path / "disk/out"),
+    ]
+    for disk in small_disk(tmp_path / "disk"):
+        folder = disk("4k")
+        with pytest.raises(SystemExit, match=r"disk/out.*No space left on device; make room .*another --output"):
+            evaluate.main(flags)
+        assert "success at the end" in capsys.readouterr().out  # what took long is not lost
+        subprocess.run(["mount", "-o", "remount,size=1m", folder], check=True)
+        evaluate.main(flags)
+        assert json.loads((folder / "out/results.json").read_text())["summaries"]["planner"]["n"] == 1
