@@ -206,6 +206,6 @@ def check_collapse(config: PretrainConfig, step: int, health: dict[str, float], 
             f"the encoder collapsed: at step {step} the std of its tokens across images is "
             f"{health['token_std']:.4f} (must be {config.minimum_std}) and their effective rank "
             f"{health['token_rank']:.1f} (must be {config.minimum_rank}), as in the {count - 1} looks before. Lower "
-            "learning_rate, raise momentum or hide less (masks.hidden_fraction); delete the output directory first"
+            "learning_rate, raise momentum or hide less (masks.hidden_fraction); name another output directory"
         )
     return count

@@ -191,10 +191,10 @@ def _resume(trainer: Trainer, path: Path, identity: Mapping[str, Any]) -> int:
     if differing:
         raise StateError(
             f"{path} is the state of a run with another configuration: {'; '.join(differing)}. Name another output "
-            "directory, or delete this one to start afresh"
+            "directory (--output)"
         )
     if state["fingerprint"] != identity["fingerprint"]:
-        raise StateError(f"{path} is the state of a run on other data. Name another output directory, or delete it")
+        raise StateError(f"{path} is the state of a run on other data. Name another output directory")
     try:
         trainer.load_state_dict(state["trainer"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch's, of names and shapes

@@ -91,7 +91,7 @@ class EpisodeDataset:
         if rows.sum() != place.length:
             raise DatasetError(
                 f"{place.data_file} has {rows.sum()} rows of episode {episode}, meta/episodes says {place.length}; "
-                "copy the dataset again, or run finalize_dataset"
+                "copy the dataset again"
             )
         try:
             poses = check_rows("poses", states[rows], place.length)
