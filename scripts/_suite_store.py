@@ -44,7 +44,7 @@ class BlockStore:
         """
         found: Episodes = {}
         for path in sorted(self._folder.glob(f"{self._name}.*jsonl")):
-            lines: list[dict[str, Any]] = read_log(path)
+            lines: list[dict[str, Any]] = read_log(path, numbered=False)
             if lines:
                 self._check(path, lines[0])
                 found |= {episode["seed"]: episode for episode in lines[1:]}
@@ -59,7 +59,7 @@ class BlockStore:
     def adding(self) -> Iterator[Callable[[EpisodeRecord], object]]:
         """Yields what adds a finished episode to this process's own file."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        lines = read_log(self._part) or [self._identity]
+        lines = read_log(self._part, numbered=False) or [self._identity]
         write_bytes(self._part, _to_lines(lines))  # without the line that a kill cut short
         with writing(self._part), self._part.open("a", buffering=1, encoding="utf-8") as file:
             yield lambda record: file.write(json.dumps(record.to_dict()) + "\n")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import torch
 from jaxtyping import Float
@@ -158,22 +158,28 @@ class RunLog:
             self._tracker.close()
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
-    """Returns the lines of a losses.jsonl; one that a kill cut off, or that is damaged, is left out, which is said."""
+def read_log(path: Path, numbered: bool = True) -> list[dict[str, Any]]:
+    """Returns the lines of a losses.jsonl; one that a kill cut off, or that is damaged, is left out, which is said.
+
+    Args:
+        path: The file.
+        numbered: Whether a line without its step is damaged; lines of other files have none.
+    """
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    read = {number: _read_line(line) for number, line in enumerate(lines[:-1], start=1) if line}
+    read = {number: _read_line(line, numbered) for number, line in enumerate(lines[:-1], start=1) if line}
     broken = [str(number) for number, line in read.items() if line is None]
     if broken:
         logger.warning("%s: damaged lines are left out: %s", path, ", ".join(broken))
     return [line for line in read.values() if line is not None]
 
 
-def _read_line(line: str) -> dict[str, float] | None:
+def _read_line(line: str, numbered: bool) -> dict[str, Any] | None:
     """Returns what a line of the log says, None if it is none."""
     try:
         read = json.loads(line)
     except ValueError:
         return None
-    return read if isinstance(read, dict) and isinstance(read.get("step"), int) else None
+    whole = isinstance(read, dict) and (not numbered or isinstance(read.get("step"), int))
+    return read if whole else None
