@@ -19,8 +19,9 @@ from envs.config import load_config
 from envs.episodes import DatasetError, EpisodeSource
 from envs.episodes.columns import JointAngles
 from envs.episodes.kinematics import forward_kinematics
-from envs.episodes.open import describe_recordings, open_dataset
+from envs.episodes.open import describe_recordings, find_format, open_dataset
 from envs.episodes.reading import ForwardKinematics, Reading
+from envs.folders import write_text
 from envs.pose import matrix_from_euler
 
 _READ = 50  # episodes whose poses the limits are taken from
@@ -86,6 +87,8 @@ def make_arm(config: MakeArm) -> str:
             f"{config.reading} has no forward kinematics, which an arm driven joint by joint needs: propose it with "
             f"`dataset.py inspect {config.folder} --propose FILE.yaml --model ARM.xml --site NAME`"
         )
+    if find_format(config.folder) == "ours":
+        raise DatasetError(f"{config.folder} is a dataset of ours, of poses: name the recordings that it was made of")
     rule, found = reading.pose, survey(config.folder, 1)
     recorded = _recorded_names(rule.joints, found)
     family, (robot, module) = _driver(found.stated.get("robot_type"), recorded)
@@ -109,7 +112,7 @@ def make_arm(config: MakeArm) -> str:
     head = _HEAD.format(folder=config.folder, reading=config.reading, room=100 * _ROOM)
     listed = yaml.safe_dump(content, sort_keys=False, width=200, default_flow_style=None)
     text = head + _mark(listed, config, rule.joints.calibration is not None)
-    config.output.write_text(text, encoding="utf-8")
+    write_text(config.output, text)
     options = arm["options"]
     return (
         f"wrote {config.output}: {family.title} on {options['port']}, called {options['id']}, seen by the camera "

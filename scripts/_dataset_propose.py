@@ -14,6 +14,7 @@ from _dataset_joints import Hints, Proposed, Recorded, propose_joints
 from _dataset_remarks import Kind, gripper_range, kinds
 from _dataset_survey import Column, Survey
 
+from envs.episodes import DatasetError
 from envs.episodes.recordings import Contents
 
 MODEL_RATE = 4.0  # Hz, of the released V-JEPA 2-AC
@@ -50,6 +51,8 @@ def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> s
         lines.append(f"flip: none  # {_GUESS} vertical, if the contact sheet stands on its head")
     lines.append("crop: square  # or official_squash, which the released V-JEPA 2-AC learnt from")
     if contents.format in POSE_KNOWN:
+        if hints != Hints():
+            raise DatasetError(f"{contents.format} says its poses itself: leave what is said of joints out")
         return _text(lines)
     pose = (None if hints.model else _end_effector(survey, family)) or _joints(survey, family, hints)
     return _text(lines + pose) if pose else None

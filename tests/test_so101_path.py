@@ -111,6 +111,33 @@ def test_what_no_arm_s_file_can_be_made_of_is_said(dataset, tmp_path):
     with pytest.raises(SystemExit, match="leave `base` out of the Reading"):
         dataset.main(["arm", str(so101), str(tmp_path / "arm.yaml"), "--reading", str(tmp_path / "based.yaml")])
     assert not (tmp_path / "arm.yaml").exists()
+    converted = ["convert", str(so101), str(tmp_path / "out"), "--reading", str(tmp_path / "hand.yaml")]
+    assert dataset.main([*converted, "--processes", "1"]) == 0
+    with pytest.raises(SystemExit, match="name the recordings that it was made of"):
+        dataset.main(
+            ["arm", str(tmp_path / "out"), str(tmp_path / "arm.yaml"), "--reading", str(tmp_path / "hand.yaml")]
+        )
+    with pytest.raises(SystemExit, match="says its poses itself"):
+        dataset.main(["inspect", str(tmp_path / "out"), "--model", str(MODEL), "--site", SITE, *told[2:4]])
+
+
+def test_the_hand_may_be_a_body_of_the_model(dataset, vendor_libraries, tmp_path):
+    told = ["inspect", str(write_so101(tmp_path / "data")), "--model", str(MODEL), "--body", "hand"]
+    file, arm = str(tmp_path / "mine.yaml"), str(tmp_path / "arm.yaml")
+    assert dataset.main([*told, "--propose", file, "--output", str(tmp_path / "sheet")]) == 0
+    made = ["arm", str(tmp_path / "data"), arm, "--reading", file, "--python", sys.executable]
+    assert dataset.main([*made, "--port", str(tmp_path / "port"), "--camera", "/dev/video2", "--id", "blue"]) == 0
+    assert "(?)" not in Path(arm).read_text().partition("arm:")[2]
+    config = load_config(importlib.import_module("_deploy_arm").ArmFile, arm).arm
+    assert isinstance(config, LeRobotConfig) and config.camera.device == "/dev/video2"
+    driver = build_arm(config)
+    try:
+        driver.connect()
+        seen = driver.observe()
+    finally:
+        driver.close()
+    start = np.radians(library("lerobot.robots.so_follower").START[:5])
+    np.testing.assert_allclose(seen.pose[:6], forward_kinematics(MODEL, JOINTS, start[None], body="hand")[0], atol=1e-6)
 
 
 @pytest.mark.slow

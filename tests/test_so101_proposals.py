@@ -95,7 +95,7 @@ def test_normalised_joints_are_never_taken_for_degrees(tmp_path, capsys):
     assert "give the arm's --calibration FILE.json" in refused(folder, *THROUGH_MODEL)
     assert "give the arm's --calibration" in refused(folder)
     assert "not deg" in refused(folder, *THROUGH_MODEL, "--unit", "deg")
-    assert importlib.import_module("dataset").main(["inspect", str(folder)]) == 0
+    assert importlib.import_module("dataset").main(["inspect", str(folder), "--output", str(tmp_path / "sheet")]) == 0
     assert "no Reading is proposed: observation.state: the joints are normalised" in capsys.readouterr().out
     smooth = write_so101(tmp_path / "smooth", Recorded("normalised", whole_steps=False))
     assert "degrees and LeRobot's -100..100 fit these numbers equally" in refused(smooth, *THROUGH_MODEL)
