@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import transform
 
+from envs.episodes.angles import check_turns, to_convention, unwrap_joints
 from envs.episodes.episode import DatasetError
 from envs.episodes.motors import from_normalised
 from envs.pose import euler_from_matrix
@@ -76,16 +77,16 @@ class Rotation:
             raise ValueError(f"a rotation of kind {self.kind} has {_SIZES[self.kind]} indices, got {self.indices}")
 
     def euler(self, columns: Columns) -> Float[np.ndarray, "T 3"]:
-        """Returns extrinsic-xyz Euler angles [rad], untouched where they are recorded as such."""
+        """Returns extrinsic-xyz Euler angles [rad], untouched where they are recorded in its ranges."""
         if (self.kind, self.axes) == ("euler", "xyz"):
-            return self._numbers(columns) * _RADIANS[self.unit]
+            return to_convention(self._angles(columns))
         return euler_from_matrix(self.matrices(columns))
 
     def matrices(self, columns: Columns) -> Float[np.ndarray, "T 3 3"]:
         """Returns rotation matrices; raises DatasetError naming the column and row that is no rotation."""
         values = self._numbers(columns)
         if self.kind == "euler":
-            return transform.Rotation.from_euler(self.axes, values * _RADIANS[self.unit]).as_matrix()
+            return transform.Rotation.from_euler(self.axes, self._angles(columns)).as_matrix()
         if self.kind == "rotation_vector":
             return transform.Rotation.from_rotvec(values * _RADIANS[self.unit]).as_matrix()
         if self.kind == "matrix":
@@ -95,6 +96,11 @@ class Rotation:
             return matrices
         self._check(np.abs(np.linalg.norm(values, axis=1) - 1.0), values)
         return transform.Rotation.from_quat(values, scalar_first=self.kind == "quaternion_wxyz").as_matrix()
+
+    def _angles(self, columns: Columns) -> Float[np.ndarray, "T 3"]:
+        angles = self._numbers(columns) * _RADIANS[self.unit]
+        check_turns(angles, repr(self.key), self.unit)
+        return angles
 
     def _numbers(self, columns: Columns) -> Float[np.ndarray, "T n"]:
         return pick(columns, self.key, self.indices, _SIZES[self.kind])
@@ -195,16 +201,21 @@ class JointAngles:
             )
 
     def read(self, columns: Columns) -> Float[np.ndarray, "T joints"]:
-        """Returns joint angles [rad]; raises DatasetError naming the column."""
+        """Returns joint angles [rad], without the jumps of joints that come back at the other end of a turn.
+
+        Raises:
+            DatasetError: Naming column, joint and row, if numbers are no angles or a jump may be either.
+        """
         values = pick(columns, self.key, self.indices, len(self.names))
         if self.calibration is None:
             values = values * _RADIANS[self.unit]
+            check_turns(values, repr(self.key), self.unit)
         else:
             motors, negated = self.motors or self.names, self.make == "feetech"
             values = from_normalised(values, motors, self.calibration, negated, repr(self.key))
         signs = 1.0 if self.signs is None else np.array(self.signs)
         offsets = 0.0 if self.offsets is None else np.array(self.offsets)
-        return values * signs + offsets
+        return unwrap_joints(values, self.names, repr(self.key)) * signs + offsets
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from envs.episodes.hdf5 import find_numbers, open_hdf5, read_numbers
 from envs.episodes.reading import EndEffector
 from envs.episodes.recordings import Contents, Rows, first_extrinsics
 from envs.episodes.video import Footage, decode_batches, read_header
+
+logger = logging.getLogger(__name__)
 
 TRAJECTORY = "trajectory.h5"
 RATE = 15.0
@@ -103,13 +107,28 @@ class DroidRecordings:
         return folder / _VIDEOS / Path(metadata[key]).name
 
 
+def find_trajectories(root: Path) -> Iterator[Path]:
+    """Yields the folders with a trajectory, at any depth, through links too, each folder once."""
+    seen: set[str] = set()
+    for folder, inside, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inside.clear()
+            logger.warning("%s is %s once more; it is passed over", folder, real)
+            continue
+        seen.add(real)
+        inside.sort()
+        if TRAJECTORY in files:
+            yield Path(folder)
+
+
 def open_droid(root: Path, camera: str | None) -> DroidRecordings:
     """Returns the DROID trajectories in a folder, at any depth.
 
     Raises:
         DatasetError: If there are none.
     """
-    folders = sorted(path.parent.relative_to(root).as_posix() for path in root.rglob(TRAJECTORY))
+    folders = sorted(folder.relative_to(root).as_posix() for folder in find_trajectories(root))
     if not folders:
         raise DatasetError(f"{root} has no {TRAJECTORY}, at any depth")
     return DroidRecordings(root, tuple(folders), camera or "left")
@@ -136,7 +155,8 @@ def describe_droid(root: Path) -> Contents:
 
 def _read_metadata(folder: Path) -> dict[str, Any]:
     """Returns the trajectory's metadata, the JSON file beside it; none where there is no such file."""
-    paths = sorted(folder.glob("*.json"))
+    paths = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))  # macOS adds ._ files
+    paths = [path for path in paths if path.name.startswith("metadata")] or paths
     if not paths:
         return {}
     try:

@@ -39,7 +39,7 @@ def find_format(folder: Path | str) -> Format:
     if (folder / layout.INFO_FILE).is_file():
         info = read_info(folder)
         return "ours" if is_ours(info) else _LEROBOT[info["codebase_version"]]
-    if next(folder.rglob(droid.TRAJECTORY), None) is not None:
+    if next(droid.find_trajectories(folder), None) is not None:
         return "droid"
     if robomimic.find_files(folder):
         return "robomimic"
@@ -56,8 +56,12 @@ def find_format(folder: Path | str) -> Format:
     )
 
 
-def describe_recordings(folder: Path | str) -> Contents:
+def describe_recordings(folder: Path | str, recorded_rate: float | None = None) -> Contents:
     """Returns what recordings hold: format, rate, cameras and columns, from the index or the first whole episode.
+
+    Args:
+        folder: Of the recordings.
+        recorded_rate: See `Reading.recorded_rate`.
 
     Raises:
         DatasetError: If nothing can be read.
@@ -66,7 +70,9 @@ def describe_recordings(folder: Path | str) -> Contents:
     found = find_format(folder)
     if found == "droid":
         return droid.describe_droid(folder)
-    return robomimic.describe_robomimic(folder) if found == "robomimic" else describe_lerobot(folder, found)
+    if found == "robomimic":
+        return robomimic.describe_robomimic(folder, recorded_rate)
+    return describe_lerobot(folder, found)
 
 
 def open_dataset(folder: Path | str, reading: Reading | None = None) -> EpisodeSource:
@@ -86,10 +92,12 @@ def open_dataset(folder: Path | str, reading: Reading | None = None) -> EpisodeS
         return read_dataset(folder, chosen.camera)
     if chosen.time_base != "physical" and found != "droid":
         raise DatasetError(f"{folder} is {found}; time_base {chosen.time_base} is for raw DROID only")
+    if chosen.recorded_rate is not None and found != "robomimic":
+        raise DatasetError(f"{folder} is {found}, which says its rate itself; leave recorded_rate out")
     spec = None
     if chosen.pose is not None:
         rule = chosen.pose
-        _check_keys(folder, rule.keys)
+        _check_keys(folder, rule.keys, chosen.recorded_rate)
     elif found == "ours":
         spec = read_spec(folder, read_info(folder))
         rule = _AsRecorded(spec)
@@ -100,7 +108,7 @@ def open_dataset(folder: Path | str, reading: Reading | None = None) -> EpisodeS
     else:
         raise _reading_needed(folder, "says nothing of what its numbers mean, so a Reading must name the pose")
     if chosen.extrinsics is not None:
-        _check_keys(folder, (chosen.extrinsics,))
+        _check_keys(folder, (chosen.extrinsics,), chosen.recorded_rate)
     return index_recordings(_open(folder, found, chosen), chosen, rule, spec)
 
 
@@ -126,20 +134,20 @@ def _open(folder: Path, found: Format, reading: Reading) -> Recordings:
     if found == "droid":
         return droid.open_droid(folder, reading.camera)
     if found == "robomimic":
-        return robomimic.open_robomimic(folder, reading.camera)
+        return robomimic.open_robomimic(folder, reading.camera, reading.recorded_rate)
     return open_lerobot(folder, reading.camera, reading.extrinsics)
 
 
-def _check_keys(folder: Path, keys: tuple[str, ...]) -> None:
+def _check_keys(folder: Path, keys: tuple[str, ...], recorded_rate: float | None) -> None:
     """Returns if the recordings have the columns; raises DatasetError with those that there are."""
-    columns = describe_recordings(folder).columns
+    columns = describe_recordings(folder, recorded_rate).columns
     missing = [key for key in keys if key not in columns]
     if missing:
-        raise _reading_needed(folder, f"lacks {missing}, which the Reading names")
+        raise _reading_needed(folder, f"lacks {missing}, which the Reading names", recorded_rate)
 
 
-def _reading_needed(folder: Path, what: str) -> DatasetError:
-    contents = describe_recordings(folder)
+def _reading_needed(folder: Path, what: str, recorded_rate: float | None = None) -> DatasetError:
+    contents = describe_recordings(folder, recorded_rate)
     return DatasetError(
         f"{folder} ({contents.format}) {what}. It has the columns {dict(contents.columns)} and the cameras "
         f"{list(contents.cameras)}; `python scripts/dataset.py inspect {folder}` proposes a Reading"

@@ -211,6 +211,7 @@ class Reading:
         camera: LeRobot: key of a video. DROID: left, right, wrist or a serial number; left if None. robomimic: name of
             an image in obs. None elsewhere: the only one there is.
         rate: Frames a second that the model learns at [Hz], chosen nearest in time; None: as recorded.
+        recorded_rate: HDF5 demonstrations: frames a second that were recorded [Hz], where the files do not say it.
         time_base: When a frame of DROID was taken. physical: when its clock says, or at 15 Hz where it has none.
             vjepa2_compat: at the rate in the video's header, which is wrong, but the released V-JEPA 2-AC learnt so.
         crop: none: the whole frame. square: its centre. official_squash: its centre 1.35 times as wide as high,
@@ -227,6 +228,7 @@ class Reading:
 
     camera: str | None = None
     rate: float | None = None
+    recorded_rate: float | None = None
     time_base: Literal["physical", "vjepa2_compat"] = "physical"
     crop: Literal["none", "square", "official_squash"] = "none"
     image_size: int | None = None
@@ -236,8 +238,9 @@ class Reading:
     action_bounds: ActionBounds | None = None
 
     def __post_init__(self) -> None:
-        if self.rate is not None and not (np.isfinite(self.rate) and self.rate > 0):
-            raise ValueError(f"rate must be a positive number of Hz, got {self.rate}")
+        for name, rate in (("rate", self.rate), ("recorded_rate", self.recorded_rate)):
+            if rate is not None and not (np.isfinite(rate) and rate > 0):
+                raise ValueError(f"{name} must be a positive number of Hz, got {rate}")
         if self.image_size is not None and self.image_size < 1:
             raise ValueError(f"image_size must be a positive number of pixels, got {self.image_size}")
         if self.image_size is not None and self.crop == "none":

@@ -93,16 +93,22 @@ class RobomimicRecordings:
 def find_files(folder: Path) -> list[Path]:
     """Returns the HDF5 files that are in a folder, or the one that is named."""
     there = [folder] if folder.is_file() else sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in there if path.is_file() and path.suffix in SUFFIXES]
+    seen = [path for path in there if path.is_file() and path.suffix in SUFFIXES]
+    return [path for path in seen if not path.name.startswith("._")]  # macOS writes such a file beside another
 
 
-def open_robomimic(folder: Path, camera: str | None) -> RobomimicRecordings:
+def open_robomimic(folder: Path, camera: str | None, recorded_rate: float | None = None) -> RobomimicRecordings:
     """Returns the demonstrations in a file, or in the files of a folder.
+
+    Args:
+        folder: The files' or the file.
+        camera: Name of the images in obs; None: the only ones.
+        recorded_rate: Frames a second [Hz], for files that do not say it.
 
     Raises:
         DatasetError: If there are none, they do not say their rate or the camera is not there.
     """
-    contents, root = describe_robomimic(folder), folder.parent if folder.is_file() else folder
+    contents, root = describe_robomimic(folder, recorded_rate), folder.parent if folder.is_file() else folder
     cameras = list(contents.cameras)
     if camera is None and len(cameras) == 1:
         camera = cameras[0]
@@ -112,8 +118,12 @@ def open_robomimic(folder: Path, camera: str | None) -> RobomimicRecordings:
     return RobomimicRecordings(root, tuple(places), camera, contents.rate)
 
 
-def describe_robomimic(folder: Path) -> Contents:
+def describe_robomimic(folder: Path, recorded_rate: float | None = None) -> Contents:
     """Returns what the first demonstration has.
+
+    Args:
+        folder: The files' or the file.
+        recorded_rate: Frames a second [Hz], for files that do not say it.
 
     Raises:
         DatasetError: If there is none or the files do not say, all the same, their rate.
@@ -121,7 +131,7 @@ def describe_robomimic(folder: Path) -> Contents:
     counts = {path: len(_demonstrations(path)) for path in find_files(folder)}
     if not sum(counts.values()):
         raise DatasetError(f"{folder} has no HDF5 file with data/demo_0, demo_1...")
-    rates = {path.name: _read_rate(path) for path in counts}
+    rates = {path.name: _read_rate(path, recorded_rate) for path in counts}
     if len(set(rates.values())) > 1:
         raise DatasetError(
             f"the files in {folder} were recorded at different rates [Hz]: {rates}; open them one by one"
@@ -142,17 +152,23 @@ def _demonstrations(path: Path) -> list[str]:
     return sorted(names, key=lambda name: int(name.removeprefix("demo_")))
 
 
-def _read_rate(path: Path) -> float:
-    """Returns the control rate [Hz] that a file's env_args has."""
+def _read_rate(path: Path, recorded_rate: float | None) -> float:
+    """Returns the control rate [Hz] that a file's env_args has, or the recorded one where it has none."""
     with open_hdf5(path) as file:
         written = file["data"].attrs.get("env_args", "{}") if "data" in file else "{}"
     try:
-        return float(json.loads(written)["env_kwargs"]["control_freq"])
+        said = float(json.loads(written)["env_kwargs"]["control_freq"])
     except (ValueError, KeyError, TypeError) as error:
+        if recorded_rate is not None:
+            return recorded_rate
         raise DatasetError(
             f"{path} does not say how many frames a second it has: the attribute env_args of its group data should be "
-            f"JSON with env_kwargs.control_freq, it is {written!r:.200}"
+            f"JSON with env_kwargs.control_freq, it is {written!r:.200}. Say it in the "
+            "Reading, recorded_rate: 20 for example"
         ) from error
+    if recorded_rate is not None and not np.isclose(said, recorded_rate):
+        raise DatasetError(f"{path} says {said:g} Hz, the Reading's recorded_rate {recorded_rate:g}; leave that out")
+    return said
 
 
 def _observations(path: Path, file: Any, demonstration: str) -> Any:
