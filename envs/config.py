@@ -1,8 +1,7 @@
-"""YAML files and command lines into frozen dataclasses, and back: one place, one set of error messages."""
+"""YAML files into frozen dataclasses, and back: one place, one set of error messages."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import difflib
 import types
@@ -14,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union
 import yaml
 
 from envs.folders import write_text
+from envs.registry import Registry, RegistryError, find_object
 
 
 class Dataclass(Protocol):
@@ -27,6 +27,46 @@ T = TypeVar("T", bound=Dataclass)
 
 class ConfigError(ValueError):
     """A configuration has an unknown key, lacks a field or has a value of the wrong kind."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Marks a field that holds settings of one of several things: ``Annotated[Settings, Choice("kind", THINGS)]``.
+
+    In YAML it is a mapping in which a word says which: ``kind: mine.py:Mine``, with that thing's settings beside it.
+    What the registry finds is a dataclass, the settings themselves, whose class variable ``makes`` names what is made
+    of them (so that settings are read without importing it), or a class that is made of its own dataclass ``Config``.
+    Either has the word in a field, the first.
+
+    Attributes:
+        key: Name of that field.
+        registry: Finds things by the word; its first name is the default.
+    """
+
+    key: str
+    registry: Registry[Any]
+
+    def settings(self, word: str) -> type:
+        """Returns the dataclass of a thing's settings.
+
+        Raises:
+            ConfigError: If there is no such thing, or it has no settings in which its word could stand.
+        """
+        try:
+            found = self.registry.find(word)
+        except RegistryError as error:
+            raise ConfigError(str(error)) from error
+        settings = found if dataclasses.is_dataclass(found) else getattr(found, "Config", None)
+        if not (isinstance(settings, type) and dataclasses.is_dataclass(settings)):
+            raise ConfigError(f"the {self.registry.kind} {word!r} must have a dataclass Config, its settings")
+        if self.key not in {field.name for field in dataclasses.fields(settings)}:
+            raise ConfigError(f"the settings of {word!r} must have a field {self.key}: str, which holds that word")
+        return settings
+
+    def make(self, settings: Any, *arguments: Any) -> Any:
+        """Returns the thing that settings describe, made of them and further arguments."""
+        found = self.registry.find(getattr(settings, self.key))
+        return (find_object(found.makes) if dataclasses.is_dataclass(found) else found)(settings, *arguments)
 
 
 def load_config(
@@ -46,10 +86,10 @@ def load_config(
     Raises:
         ConfigError: Unknown key (the nearest known one is named), missing field or wrong kind of value.
     """
-    values, origin = _read(source)
+    values, origin = read_values(source)
     for key, value in (overrides or {}).items():
-        values = _override(values, key.split("."), value)
-    return _build(cls, values, origin, prefix="")
+        values = override(values, key.split("."), value)
+    return build_config(cls, values, origin, prefix="")
 
 
 def dump_config(config: Any, path: str | Path | None = None) -> dict[str, Any]:
@@ -63,70 +103,7 @@ def dump_config(config: Any, path: str | Path | None = None) -> dict[str, Any]:
     return plain
 
 
-def config_from_command_line(cls: type[T], description: str, arguments: Sequence[str] | None = None) -> T:
-    """Returns `cls` from ``--config FILE.yaml`` and the flags that override single fields of it.
-
-    Every field is a flag (nested ones as ``--encoder.width``); the file's values are the defaults that ``--help``
-    shows. Of a choice between dataclasses a flag such as ``--planner.algorithm mppi`` takes another than the file's,
-    with its own defaults: the file's settings of the one that it replaces are dropped. Prints the message and exits
-    with status 2 if the file or such a flag is at fault, as for any wrong flag.
-
-    Args:
-        cls: A dataclass.
-        description: What the program does, for ``--help``.
-        arguments: The command line without the program's name; None takes the process's own.
-    """
-    import tyro  # only programs need it
-
-    flat = tyro.conf.AvoidSubcommands  # of a choice between dataclasses the default's is taken
-
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path)
-    choices = _find_choices(cls)
-    for flag, words in choices.items():
-        parser.add_argument(f"--{flag}", help=", ".join(words))
-        description = f"{description} --{flag}: {', '.join(words)}."
-    known, rest = parser.parse_known_args(arguments)
-    chosen = {flag: word for flag in choices if (word := getattr(known, flag)) is not None}
-    if known.config is None and not chosen:
-        description = f"{description} --config FILE.yaml fills the flags below."
-        return tyro.cli(cls, args=rest, config=(flat,), description=description)
-    try:
-        values, origin = _read(known.config)
-        for flag, word in chosen.items():
-            values = _choose(values, flag.split("."), word)
-        default = _build(cls, values, origin, prefix="")
-        return tyro.cli(cls, args=rest, default=default, config=(flat,), description=description)
-    except ConfigError as error:
-        parser.exit(2, f"{error}\n")
-
-
-def _find_choices(cls: Any, prefix: str = "") -> dict[str, list[str]]:
-    """Returns the flags that choose between dataclasses, such as planner.algorithm, with their words, outer first."""
-    found: dict[str, list[str]] = {}
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        options = typing.get_args(hints[field.name]) or (hints[field.name],)
-        classes = [option for option in options if dataclasses.is_dataclass(option)]
-        if len(classes) > 1:
-            key, words = _name_classes(classes)
-            found[f"{prefix}{field.name}.{key}"] = list(words)
-        for option in classes:
-            found |= _find_choices(option, f"{prefix}{field.name}.")
-    return found
-
-
-def _choose(values: Mapping[str, Any], keys: Sequence[str], word: str) -> dict[str, Any]:
-    """Returns `values` with the mapping that the last of the nested `keys` is in replaced, if it names another word."""
-    inner: Any = values
-    for key in keys[:-1]:
-        inner = inner.get(key) if isinstance(inner, Mapping) else None
-    if isinstance(inner, Mapping) and inner.get(keys[-1]) == word:
-        return dict(values)
-    return _override(values, keys[:-1], {keys[-1]: word})
-
-
-def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
+def read_values(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
     """Returns the mapping that a source holds and what to call it in errors."""
     if source is None:
         return {}, "the configuration"
@@ -145,18 +122,18 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any]
     return values or {}, str(path)
 
 
-def _override(values: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
+def override(values: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
     """Returns `values` with the entry at the nested `keys` replaced."""
     result = dict(values)
     if len(keys) == 1:
         result[keys[0]] = value
     else:
         inner = result.get(keys[0])
-        result[keys[0]] = _override(inner if isinstance(inner, Mapping) else {}, keys[1:], value)
+        result[keys[0]] = override(inner if isinstance(inner, Mapping) else {}, keys[1:], value)
     return result
 
 
-def _build(cls: type[T], values: Mapping[str, Any], origin: str, prefix: str) -> T:
+def build_config(cls: type[T], values: Mapping[str, Any], origin: str, prefix: str) -> T:
     """Returns the dataclass `cls` from a mapping, checking keys and kinds."""
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:
@@ -168,7 +145,7 @@ def _build(cls: type[T], values: Mapping[str, Any], origin: str, prefix: str) ->
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
             raise ConfigError(f"{origin} lacks {prefix + name!r}, which {cls.__name__} needs")
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     converted = {key: _convert(hints[key], value, origin, prefix + str(key)) for key, value in values.items()}
     try:
         return cls(**converted)
@@ -180,12 +157,15 @@ def _build(cls: type[T], values: Mapping[str, Any], origin: str, prefix: str) ->
 
 def _convert(hint: Any, value: Any, origin: str, name: str) -> Any:
     """Returns a YAML value as the kind of thing the field `name` is declared to be."""
+    choice, hint = find_choice(hint)
+    if choice is not None and value is not None:
+        return _convert_choice(choice, value, origin, name)
     outer, inner = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
         if isinstance(value, Mapping):
-            return _build(hint, value, origin, prefix=f"{name}.")
+            return build_config(hint, value, origin, prefix=f"{name}.")
     elif outer in {Union, types.UnionType}:
         return _convert_union(inner, value, origin, name)
     elif outer is Literal:
@@ -204,16 +184,9 @@ def _convert(hint: Any, value: Any, origin: str, name: str) -> Any:
 
 
 def _convert_union(options: Sequence[Any], value: Any, origin: str, name: str) -> Any:
-    """Returns the value as the first of the options that fits; None first where it is one.
-
-    Of several dataclasses a mapping names its own by a word that the others do not take, such as ``algorithm: cem``;
-    without the word it is the first.
-    """
+    """Returns the value as the first of the options that fits; None first where it is one."""
     if value is None and types.NoneType in options:
         return None
-    classes = [option for option in options if dataclasses.is_dataclass(option)]
-    if len(classes) > 1 and isinstance(value, Mapping):
-        return _build(_named_class(classes, value, origin, name), value, origin, prefix=f"{name}.")
     errors: list[ConfigError] = []
     for option in options:
         if option is types.NoneType:
@@ -225,21 +198,29 @@ def _convert_union(options: Sequence[Any], value: Any, origin: str, name: str) -
     raise errors[-1]
 
 
-def _named_class(classes: Sequence[Any], value: Mapping[str, Any], origin: str, name: str) -> Any:
-    """Returns the dataclass whose first field, a Literal, has the value given, or the first dataclass."""
-    key, words = _name_classes(classes)
-    word = value.get(key, next(iter(words)))
-    if word not in words:
-        near = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"unknown {name}.{key} {word!r} in {origin}: {hint}Known: {', '.join(words)}")
-    return words[word]
+def find_choice(hint: Any) -> tuple[Choice | None, Any]:
+    """Returns the `Choice` that a field is marked with, if it is, and what it is declared to be."""
+    if typing.get_origin(hint) is not typing.Annotated:
+        return None, hint
+    inner, *marks = typing.get_args(hint)
+    return next((mark for mark in marks if isinstance(mark, Choice)), None), inner
 
 
-def _name_classes(classes: Sequence[Any]) -> tuple[str, dict[str, Any]]:
-    """Returns the name of the first field of some dataclasses, and each dataclass by its own word there."""
-    key = dataclasses.fields(classes[0])[0].name
-    return key, {typing.get_args(typing.get_type_hints(cls)[key])[0]: cls for cls in classes}
+def _convert_choice(choice: Choice, value: Any, origin: str, name: str) -> Any:
+    """Returns the settings of what a mapping, or a word alone, names; without a word it is the registry's first."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return value
+    values = {choice.key: value} if isinstance(value, str) else value
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{name!r} in {origin} must be a mapping with {choice.key}, got {value!r}")
+    word = values.get(choice.key, choice.registry.names[0])
+    if not isinstance(word, str):
+        raise ConfigError(f"{name + '.' + choice.key!r} in {origin} must be a word, got {word!r}")
+    try:
+        settings = choice.settings(word)
+    except ConfigError as error:
+        raise ConfigError(f"{name} in {origin}: {error}") from error
+    return build_config(settings, {choice.key: word, **values}, origin, prefix=f"{name}.")
 
 
 def _convert_sequence(hint: Any, value: Sequence[Any], origin: str, name: str) -> Any:

@@ -9,14 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from envs.config import Choice
 from envs.spec import ActionSpec
 from planner.base import Plan, Planner, Score
-from planner.cem import CEM, CEMConfig
 from planner.gradient import Gradient
-from planner.icem import ICEM, ICEMConfig
-from planner.mppi import MPPI, MPPIConfig
-from planner.planner_config import HybridConfig, SamplingConfig
-from planner.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
+from planner.planner_config import SAMPLING, HybridConfig
 
 
 class Hybrid:
@@ -37,7 +34,7 @@ class Hybrid:
         self.config = config or HybridConfig()
         self.horizon = self.config.horizon
         sampling, gradient, tolerance = self.config.sampling, self.config.gradient, self.config.tolerance
-        self._sampling = make_sampling_planner(
+        self._sampling: Planner = Choice("algorithm", SAMPLING).make(
             replace(sampling, horizon=self.horizon, tolerance=sampling.tolerance or tolerance)
         )
         self._gradient = Gradient(replace(gradient, horizon=self.horizon, tolerance=gradient.tolerance or tolerance))
@@ -68,16 +65,3 @@ class Hybrid:
             first.evaluations + second.evaluations,
             first.runners_up,
         )
-
-
-def make_sampling_planner(config: SamplingConfig) -> Planner:
-    """Returns the planner by sampling that a configuration describes."""
-    match config:
-        case CEMConfig():
-            return CEM(config)
-        case ICEMConfig():
-            return ICEM(config)
-        case MPPIConfig():
-            return MPPI(config)
-        case PredictiveSamplingConfig():
-            return PredictiveSampling(config)

@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, ClassVar, Literal, Protocol
 
-from planner.sampling_config import CEMConfig, ICEMConfig, MPPIConfig, OfficialCEMConfig, PredictiveSamplingConfig
+from envs.config import Choice
+from envs.registry import Registry
+from planner.sampling_config import CEMConfig
 
-SamplingConfig = CEMConfig | ICEMConfig | MPPIConfig | PredictiveSamplingConfig
+_SAMPLING = {
+    "cem": "planner.sampling_config:CEMConfig",
+    "icem": "planner.sampling_config:ICEMConfig",
+    "mppi": "planner.sampling_config:MPPIConfig",
+    "predictive_sampling": "planner.sampling_config:PredictiveSamplingConfig",
+}
+
+PLANNERS: Registry[type] = Registry(
+    "planner",
+    {
+        **_SAMPLING,
+        "official_cem": "planner.sampling_config:OfficialCEMConfig",
+        "gradient": "planner.planner_config:GradientConfig",
+        "hybrid": "planner.planner_config:HybridConfig",
+        "first_guess": "planner.planner_config:FirstGuessConfig",
+    },
+)
+"""Every planner by its name."""
+
+SAMPLING: Registry[type] = Registry("planner by sampling", _SAMPLING)
+"""Those that `HybridConfig.sampling` may be."""
+
+
+class PlannerSettings(Protocol):
+    """Settings of a planner: a frozen dataclass, see `envs.config.Choice`."""
+
+    @property
+    def algorithm(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Planned steps, H."""
+        ...
+
+
+SamplingConfig = Annotated[PlannerSettings, Choice("algorithm", SAMPLING)]
 """Settings of a planner by sampling; ``algorithm`` in YAML says which."""
+
+PlannerConfig = Annotated[PlannerSettings, Choice("algorithm", PLANNERS)]
+"""Settings of a planner; ``algorithm`` in YAML says which."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +75,7 @@ class GradientConfig:
         ValueError: If a setting is out of its range.
     """
 
+    makes: ClassVar = "planner.gradient:Gradient"
     algorithm: Literal["gradient"] = "gradient"
     horizon: int = 1
     optimizer: Literal["adam", "lbfgs"] = "adam"
@@ -75,6 +118,7 @@ class HybridConfig:
         ValueError: If a setting is out of its range or a part has another horizon.
     """
 
+    makes: ClassVar = "planner.hybrid:Hybrid"
     algorithm: Literal["hybrid"] = "hybrid"
     horizon: int = 1
     sampling: SamplingConfig = field(default_factory=CEMConfig)
@@ -107,13 +151,10 @@ class FirstGuessConfig:
         ValueError: If the horizon is not positive.
     """
 
+    makes: ClassVar = "planner.first_guess:FirstGuess"
     algorithm: Literal["first_guess"] = "first_guess"
     horizon: int = 1
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
             raise ValueError(f"first_guess's horizon must be at least 1, got {self.horizon}")
-
-
-PlannerConfig = SamplingConfig | OfficialCEMConfig | GradientConfig | HybridConfig | FirstGuessConfig
-"""Settings of a planner; ``algorithm`` in YAML says which."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class CEMConfig:
         ValueError: If a setting is out of its range.
     """
 
+    makes: ClassVar = "planner.cem:CEM"
     algorithm: Literal["cem"] = "cem"
     horizon: int = 1
     samples: int = 32
@@ -85,6 +86,7 @@ class ICEMConfig:
         ValueError: If a setting is out of its range.
     """
 
+    makes: ClassVar = "planner.icem:ICEM"
     algorithm: Literal["icem"] = "icem"
     horizon: int = 1
     samples: int = 32
@@ -143,6 +145,7 @@ class MPPIConfig:
         ValueError: If a setting is out of its range.
     """
 
+    makes: ClassVar = "planner.mppi:MPPI"
     algorithm: Literal["mppi"] = "mppi"
     horizon: int = 1
     samples: int = 32
@@ -190,6 +193,7 @@ class PredictiveSamplingConfig:
         ValueError: If a setting is out of its range.
     """
 
+    makes: ClassVar = "planner.predictive_sampling:PredictiveSampling"
     algorithm: Literal["predictive_sampling"] = "predictive_sampling"
     horizon: int = 1
     samples: int = 32
@@ -235,6 +239,7 @@ class OfficialCEMConfig:
         ValueError: If a setting is out of its range.
     """
 
+    makes: ClassVar = "planner.official_cem:OfficialCEM"
     algorithm: Literal["official_cem"] = "official_cem"
     horizon: int = 1
     samples: int = 800

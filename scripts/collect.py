@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _collecting import Collection, collect
 from _program import program
 
-from envs.config import config_from_command_line
+from envs.command_line import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.lerobot import write_shard
 from envs.folders import write_text

@@ -20,7 +20,7 @@ import numpy as np
 from _collecting import Practice, collect
 from _program import program
 
-from envs.config import config_from_command_line
+from envs.command_line import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.lerobot import write_shard
 from envs.mujoco.ogbench import OgbenchArm

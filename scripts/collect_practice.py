@@ -23,7 +23,7 @@ from _collecting import Practice, collect
 from _program import program
 from jaxtyping import Float
 
-from envs.config import config_from_command_line
+from envs.command_line import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.lerobot import write_shard
 from envs.mujoco.events import Watch

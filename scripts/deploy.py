@@ -37,7 +37,8 @@ from _deploy_view import Shown, View, describe, make_view
 from _program import end_unread, program
 
 from envs.arm import ArmError, StreamingArm
-from envs.config import config_from_command_line, dump_config
+from envs.command_line import config_from_command_line
+from envs.config import dump_config
 from envs.episodes.recorder import RECORD, read_recording
 from envs.folders import begin_folder, explained
 from envs.remote.client import PlanClient, ServerError

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from _doctor_config import DoctorConfig
 from _program import program
 
-from envs.config import config_from_command_line
+from envs.command_line import config_from_command_line
 
 
 @program()

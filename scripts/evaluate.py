@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from _evaluation_config import EvaluateConfig
 from _program import program
 
-from envs.config import config_from_command_line
+from envs.command_line import config_from_command_line
 
 DESCRIPTION = "Plans in a task and says how often it succeeds. --suite NAME takes several tasks and planners instead."
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from _landscape_config import LandscapeConfig
 from _program import program
 
-from envs.config import config_from_command_line
+from envs.command_line import config_from_command_line
 
 
 @program()

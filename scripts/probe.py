@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _probe_config import ProbeConfig
 from _program import program
 
-from envs.config import config_from_command_line
+from envs.command_line import config_from_command_line
 
 
 @program()

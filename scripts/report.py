@@ -23,7 +23,7 @@ from pathlib import Path
 from _program import program
 from _report_config import ReportConfig
 
-from envs.config import config_from_command_line
+from envs.command_line import config_from_command_line
 from envs.folders import explained
 
 

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING
 from _evaluation_config import EvaluateConfig
 from _program import program
 
-from envs.config import config_from_command_line, load_config
+from envs.command_line import config_from_command_line
+from envs.config import load_config
 from envs.remote.listen import ListenConfig
 from envs.spec import ActionSpec
 from world_model.choices import Precision

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _program import program
 
-from envs.config import config_from_command_line
+from envs.command_line import config_from_command_line
 from world_model.train_config import TrainConfig
 
 

@@ -8,7 +8,8 @@ from typing import Literal
 
 import pytest
 
-from envs.config import ConfigError, config_from_command_line, dump_config, load_config
+from envs.command_line import config_from_command_line
+from envs.config import ConfigError, dump_config, load_config
 from planner.cem import CEMConfig
 from planner.choice import PlannerConfig
 from planner.gradient import GradientConfig
