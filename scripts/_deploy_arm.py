@@ -113,6 +113,16 @@ def make_driver(config: RemoteArmConfig | RealArmConfig) -> StreamingArm:
     return build_arm(config)
 
 
+def tell_limits(name: str, limits: SafetyLimits) -> str:
+    """Returns in a few lines what an arm may do, for a person who is about to let it move."""
+    return (
+        f"arm        {name}\n"
+        f"workspace  {limits.workspace_low} to {limits.workspace_high} m, tilt {limits.max_tilt:g} rad\n"
+        f"limits     {limits.max_speed:g} m/s, {limits.max_acceleration:g} m/s^2, {limits.max_turn_speed:g} rad/s, "
+        f"a stop after {limits.hold_limit} refusals"
+    )
+
+
 class TwinTask:
     """FrankaReach-v0 on the real-time twin: its starts, its goals and, for people alone, how far the goal is.
 

@@ -23,8 +23,14 @@ def consult(config: DoctorConfig) -> int:
     Raises:
         ValueError: If there is no such checkpoint, arm, recording or device.
     """
+    manifest = read_manifest(config.checkpoint)
+    if manifest.action_spec.frame == "joints":
+        raise ValueError(
+            f"{config.checkpoint} acts on joints, and the doctor judges poses; for joints dataset.py inspect checks the "
+            "recordings and deploy.py without --live the arm"
+        )
     with results_folder(config.output, "doctor"):
-        training = what_it_knows(read_manifest(config.checkpoint))
+        training = what_it_knows(manifest)
         model = load_checkpoint(config.checkpoint, config.device, config.precision)
         recording = record(config, training)
         findings, view = examine(model, training, recording, config.steps)
@@ -59,6 +65,10 @@ def record(config: DoctorConfig, training: Training) -> Recording:
         episode = dataset[config.episode]
         times = np.arange(len(episode)) / episode.rate
         return Recording(episode.images, episode.poses.astype(np.float64), times)
+    if config.arm != "simulated":
+        from _doctor_arm import record_arm
+
+        return record_arm(config)
     from envs.mujoco.play import make_play_arm
 
     arm = make_play_arm(image_size=128)

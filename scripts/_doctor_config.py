@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from world_model.choices import Precision
 
@@ -15,7 +14,9 @@ class DoctorConfig:
 
     Attributes:
         checkpoint: Name of a folder in checkpoints/, or its path.
-        arm: An arm to move; the simulated one is the only one so far.
+        arm: An arm to move by 2 cm at most, as deploy.py takes it: a file as in scripts/configs/deploy, ws://address:port
+            or "twin"; "simulated" is the simulated arm without real time, moved as far as its checkpoint's data.
+        yes: Whether to move without asking; real arms take it only where their file says so (unattended).
         dataset: Folder of recorded episodes, instead of an arm.
         episode: Which of them.
         steps: Moves to make, or steps of the episode to look at with the model.
@@ -27,7 +28,8 @@ class DoctorConfig:
     """
 
     checkpoint: str = "franka-tiny"
-    arm: Literal["simulated"] | None = None
+    arm: str | None = None
+    yes: bool = False
     dataset: Path | None = None
     episode: int = 0
     steps: int = 36
@@ -39,6 +41,8 @@ class DoctorConfig:
 
     def __post_init__(self) -> None:
         if (self.arm is None) == (self.dataset is None):
-            raise ValueError("name either an arm (--arm simulated) or a recording (--dataset FOLDER)")
+            raise ValueError("name either an arm (--arm simulated, --arm FILE.yaml) or a recording (--dataset FOLDER)")
+        if self.yes and self.arm is None:
+            raise ValueError("--yes answers for a person before an arm moves; there is none without --arm")
         if self.steps < 12:
             raise ValueError(f"a dozen steps are the least that directions can be fitted to, got {self.steps}")

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from _deploy_arm import ARM_TOKEN, ArmFile, TwinArmConfig, TwinTask, WatchedArm, make_driver, read_arm
+from _deploy_arm import ARM_TOKEN, ArmFile, TwinArmConfig, TwinTask, WatchedArm, make_driver, read_arm, tell_limits
 from _deploy_drive import FAILED, FINISHED, INTERRUPTED, Drive, Manner, PlanNotes, drive
 from _deploy_dry import dry_run
 from _deploy_goals import CAMERA, Goal, for_planner, keep_goal, read_goal, take_goals
@@ -242,13 +242,10 @@ def confirm(config: DeployConfig, file: ArmFile, driver: StreamingArm, run: Run)
     Raises:
         ValueError: If nobody has.
     """
-    limits, spec = file.limits, driver.action_spec
+    most = 1000 * max(driver.action_spec.high[:3])
     goals = f"{config.episodes} of the task's own, from seed {config.seed}"
     print(
-        f"arm        {config.arm}, an action moves it by up to {1000 * max(spec.high[:3]):.0f} mm an axis\n"
-        f"workspace  {limits.workspace_low} to {limits.workspace_high} m, tilt {limits.max_tilt:g} rad\n"
-        f"limits     {limits.max_speed:g} m/s, {limits.max_acceleration:g} m/s^2, {limits.max_turn_speed:g} rad/s, "
-        f"a stop after {limits.hold_limit} refusals\n"
+        f"{tell_limits(f'{config.arm}, an action moves it by up to {most:.0f} mm an axis', file.limits)}\n"
         f"goals      {', '.join(str(goal.path) for goal in run.goals) if config.goal else goals}\n"
         f"steps      {config.max_steps} actions at most, {config.runtime.mode}"
         f"{', each confirmed' if config.step else ''}{', space bar held' if config.deadman else ''}",

@@ -1,6 +1,7 @@
 """Checks a robot set-up against what a checkpoint was trained on, before anyone trusts it.
 
-    python scripts/doctor.py --checkpoint franka-tiny --arm simulated           # moves the arm at random, a little
+    python scripts/doctor.py --checkpoint franka-tiny --arm simulated           # moves the simulated arm at random
+    python scripts/doctor.py --checkpoint NAME --arm my-arm.yaml                # a real one, by 2 cm, after asking
     python scripts/doctor.py --checkpoint NAME --dataset data/mine --episode 3  # a recorded episode
 
 Looks for poses in degrees, quaternions taken for angles, wrong scales, signs, rates, image sizes, colours and camera
