@@ -26,8 +26,8 @@ def consult(config: DoctorConfig) -> int:
     manifest = read_manifest(config.checkpoint)
     if manifest.action_spec.frame == "joints":
         raise ValueError(
-            f"{config.checkpoint} acts on joints, and the doctor judges poses; for joints dataset.py inspect checks the "
-            "recordings and deploy.py without --live the arm"
+            f"{config.checkpoint} acts on joints, and the doctor judges poses; for joints dataset.py inspect looks at "
+            "recordings and deploy.py without --live at the arm"
         )
     with results_folder(config.output, "doctor"):
         training = what_it_knows(manifest)

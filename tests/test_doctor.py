@@ -121,9 +121,9 @@ def test_the_script_examines_the_simulated_arm_and_stores_the_correction(
     doctor = importlib.import_module("doctor")
     plan = tmp_path / "plan.yaml"
     plan.write_text("max_steps: 7\n")
-    flags = ["--arm", "simulated", "--steps", "12", "--output", str(tmp_path), "--store", str(plan)]
+    flags = ["--arm", "simulated", "--steps", "12", "--output", str(tmp_path / "results"), "--store", str(plan)]
     assert doctor.main(flags) == 0
-    assert "nothing found" in capsys.readouterr().out and (tmp_path / "looks.png").is_file()
+    assert "nothing found" in capsys.readouterr().out and (tmp_path / "results/looks.png").is_file()
     stored = yaml.safe_load(plan.read_text())
     assert stored["max_steps"] == 7 and np.linalg.norm(stored["controller"]["camera_rotation"]) < 0.2
     with pytest.raises(ValueError, match="either an arm"):
