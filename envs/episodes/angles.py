@@ -2,73 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
 from envs.episodes.episode import DatasetError
-from envs.episodes.remarks import Remarks
 from envs.pose import euler_from_matrix, matrix_from_euler
 
+JOINT_TURNS = 4.0
+"""No joint goes further: degrees taken for radians do, and encoder steps. UR's go one turn either way."""
+
+EULER_TURNS = 2.0
+"""No Euler angle or rotation vector is written larger."""
+
 _TURN = 2 * np.pi
-_TURNS = 4.0  # no arm's angles go further: degrees taken for radians do, and encoder steps
-_CERTAIN = 0.25  # turns: what is left of a jump, once a turn is taken off it, that is taken for motion
+_CERTAIN = 0.25  # turns: what is left of a jump, once whole turns are taken off it, that is taken for motion
 _ROUNDING = 1e-6  # rad: what float32 makes of pi
 
-_remarks = Remarks()
 
-
-def check_turns(angles: Float[np.ndarray, "T n"], what: str, unit: str) -> None:
-    """Returns if numbers can be angles.
+def check_turns(angles: Float[np.ndarray, "T n"], most: float, what: str, unit: str) -> None:
+    """Returns if numbers can be angles; those that are not finite are passed over.
 
     Args:
         angles: [rad].
+        most: Turns that they go.
         what: Their column, for the error.
         unit: That they were recorded in, for the error.
 
     Raises:
-        DatasetError: Naming the first row with an angle of more than four turns.
+        DatasetError: Naming the first row with a larger angle.
     """
-    bad = np.flatnonzero((np.abs(angles) > _TURNS * _TURN).any(axis=1))
+    bad = np.argwhere(np.abs(angles) > most * _TURN)
     if len(bad):
-        turns = np.abs(angles[bad[0]]).max() / _TURN
+        row, number = bad[0]
         raise DatasetError(
-            f"row {bad[0]} of {what} has an angle of {turns:.1f} turns in the unit {unit} ({len(bad)} such of "
-            f"{len(angles)}); they may be degrees or encoder steps: correct the unit, or turn steps into angles first"
+            f"row {row} of {what} has an angle of {angles[row, number] / _TURN:.1f} turns in the unit {unit}, at most "
+            f"{most:g} are possible ({len(set(bad[:, 0]))} such of {len(angles)} rows): they may be degrees (unit: "
+            "deg), encoder steps or LeRobot's -100..100 (unit: normalised, with the calibration). Correct the unit or "
+            "the indices in the Reading"
         )
 
 
 def to_convention(euler: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, "T 3"]:
     """Returns the same rotations as extrinsic-xyz Euler angles in -pi..pi, pitch in its half; others are untouched."""
-    outside = (np.abs(euler) > np.array([np.pi, np.pi / 2, np.pi]) + _ROUNDING).any(axis=1)
-    if not outside.any():
+    beyond = np.abs(euler) > np.pi + _ROUNDING
+    euler = np.where(beyond, np.pi - np.mod(np.pi - euler, _TURN), euler)  # (-pi, pi]
+    outside = np.abs(euler[:, 1:2]) > np.pi / 2 + _ROUNDING
+    if not np.any(outside):
         return euler
-    return np.where(outside[:, None], euler_from_matrix(matrix_from_euler(euler)), euler)
+    return np.where(outside, euler_from_matrix(matrix_from_euler(euler)), euler)
 
 
-def unwrap_joints(
-    angles: Float[np.ndarray, "T joints"], names: tuple[str, ...], what: str
-) -> Float[np.ndarray, "T joints"]:
-    """Returns joint angles [rad] that go on where they were recorded as coming back at the other end of a turn.
+def count_turns(
+    angles: Float[np.ndarray, "T joints"], names: Sequence[str], what: str
+) -> tuple[Float[np.ndarray, "T joints"], str]:
+    """Returns how many turns to take off joint angles that come back at the other end of one, and where they first do.
+
+    A jump of more than half a turn from a row to the next is such a wrap if a quarter of a turn or less is left of it
+    without its whole turns. Rows that are not finite are passed over. Where there are no wraps the words are "".
 
     Args:
-        angles: Of consecutive frames [rad].
+        angles: Of consecutive rows, at the full rate that was recorded [rad].
         names: Of the joints.
         what: Their column, for errors.
 
     Raises:
-        DatasetError: Naming joint and row, if a joint jumps by over half a turn and not by about a whole one.
+        DatasetError: Naming joint and rows, if a jump is neither motion nor a wrap.
     """
-    steps = np.diff(angles, axis=0)
-    turns = np.where(np.abs(steps) > np.pi, np.round(steps / _TURN), 0.0)
-    unclear = np.argwhere((np.abs(steps) > np.pi) & (np.abs(steps - turns * _TURN) > _CERTAIN * _TURN))
-    if len(unclear):
-        row, joint = unclear[0]
-        raise DatasetError(
-            f"joint {names[joint]!r} of {what} goes from {angles[row, joint]:.3f} to {angles[row + 1, joint]:.3f} rad "
-            f"between the rows {row} and {row + 1} that are read, over half a turn: too much for motion, and not the "
-            "turn that coming back at the other end makes. Check its unit, read at a higher rate, or leave the episode "
-            "out"
+    rows = np.flatnonzero(np.isfinite(angles).all(axis=1))
+    steps = np.diff(angles[rows], axis=0)
+    turns = np.where(np.abs(steps) > _TURN / 2, np.round(steps / _TURN), 0.0)
+    unclear = (np.abs(steps) > _TURN / 2) & (np.abs(steps - turns * _TURN) > _CERTAIN * _TURN)
+
+    def first(places: np.ndarray) -> str:
+        step, joint = np.argwhere(places)[0]
+        before, after = rows[step : step + 2]
+        return (
+            f"joint {names[joint]!r} of {what} goes from {angles[before, joint]:.3f} to {angles[after, joint]:.3f} rad "
+            f"between the rows {before} and {after}"
         )
-    for joint in np.flatnonzero(turns.any(axis=0)):
-        _remarks.add(what, f"joint {names[joint]!r} comes back at the other end of a turn; its angle is made to go on")
-    return angles - np.concatenate([np.zeros((1, len(names))), np.cumsum(turns, axis=0)]) * _TURN
+
+    if unclear.any():
+        raise DatasetError(
+            f"{first(unclear)}, {np.abs(steps[unclear][0]):.3f} rad: too much for motion, and not the turn that coming "
+            f"back at the other end makes ({unclear.sum()} such). Check unit and indices in the Reading, or leave the "
+            "episode out"
+        )
+    ahead = np.zeros(angles.shape)
+    ahead[rows[1:]] = np.cumsum(turns, axis=0)
+    return ahead, first(turns != 0) if turns.any() else ""

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import transform
 
-from envs.episodes.angles import check_turns, to_convention, unwrap_joints
+from envs.episodes.angles import EULER_TURNS, JOINT_TURNS, check_turns, count_turns, to_convention
 from envs.episodes.episode import DatasetError
 from envs.episodes.motors import from_normalised
 from envs.pose import euler_from_matrix
@@ -24,6 +24,7 @@ Columns = Mapping[str, Float[np.ndarray, "T D"]]
 
 _METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 _RADIANS = {"rad": 1.0, "deg": np.pi / 180}
+_TURNS = {"rad": 2 * np.pi, "deg": 360.0}
 _SIZES = {"euler": 3, "rotation_vector": 3, "quaternion_xyzw": 4, "quaternion_wxyz": 4, "matrix": 9}
 _UNIT_TOLERANCE = 0.01  # of a quaternion's length and a matrix's columns: float32 keeps 1e-7, other numbers do not
 _GRIPPER_TOLERANCE = 0.1  # of its range: what a calibration misses
@@ -77,18 +78,26 @@ class Rotation:
             raise ValueError(f"a rotation of kind {self.kind} has {_SIZES[self.kind]} indices, got {self.indices}")
 
     def euler(self, columns: Columns) -> Float[np.ndarray, "T 3"]:
-        """Returns extrinsic-xyz Euler angles [rad], untouched where they are recorded in its ranges."""
+        """Returns extrinsic-xyz Euler angles [rad], untouched where they are recorded as such in their ranges.
+
+        Raises:
+            DatasetError: See `matrices`.
+        """
         if (self.kind, self.axes) == ("euler", "xyz"):
             return to_convention(self._angles(columns))
         return euler_from_matrix(self.matrices(columns))
 
     def matrices(self, columns: Columns) -> Float[np.ndarray, "T 3 3"]:
-        """Returns rotation matrices; raises DatasetError naming the column and row that is no rotation."""
-        values = self._numbers(columns)
+        """Returns rotation matrices.
+
+        Raises:
+            DatasetError: Naming the column and row that is no rotation, or has angles of more than two turns.
+        """
         if self.kind == "euler":
             return transform.Rotation.from_euler(self.axes, self._angles(columns)).as_matrix()
         if self.kind == "rotation_vector":
-            return transform.Rotation.from_rotvec(values * _RADIANS[self.unit]).as_matrix()
+            return transform.Rotation.from_rotvec(self._angles(columns)).as_matrix()
+        values = self._numbers(columns)
         if self.kind == "matrix":
             matrices = values.reshape(-1, 3, 3)
             self._check(np.abs(matrices.swapaxes(1, 2) @ matrices - np.eye(3)).max(axis=(1, 2)), values)
@@ -98,8 +107,9 @@ class Rotation:
         return transform.Rotation.from_quat(values, scalar_first=self.kind == "quaternion_wxyz").as_matrix()
 
     def _angles(self, columns: Columns) -> Float[np.ndarray, "T 3"]:
+        """Returns Euler angles or rotation vectors [rad] as they were recorded."""
         angles = self._numbers(columns) * _RADIANS[self.unit]
-        check_turns(angles, repr(self.key), self.unit)
+        check_turns(angles, EULER_TURNS, repr(self.key), self.unit)
         return angles
 
     def _numbers(self, columns: Columns) -> Float[np.ndarray, "T n"]:
@@ -200,22 +210,40 @@ class JointAngles:
                 f"calibration: FILE.json go together, got unit {self.unit} and calibration {self.calibration}"
             )
 
-    def read(self, columns: Columns) -> Float[np.ndarray, "T joints"]:
-        """Returns joint angles [rad], without the jumps of joints that come back at the other end of a turn.
+    def continuous(self, columns: Columns) -> tuple[Columns, str]:
+        """Returns columns without jumps of joints that come back at the other end of a turn, and the first in words.
+
+        Numbers normalised to a range do not come back.
+
+        Args:
+            columns: All rows of an episode, before any are chosen.
 
         Raises:
-            DatasetError: Naming column, joint and row, if numbers are no angles or a jump may be either.
+            DatasetError: Naming column, joint and rows, if numbers are no angles or a jump may be either.
         """
+        if self.unit == "normalised":
+            return columns, ""
+        values = _take(columns, self.key, self.indices, len(self.names))
+        angles, what = values * _RADIANS[self.unit], repr(self.key)
+        check_turns(angles, JOINT_TURNS, what, self.unit)
+        turns, where = count_turns(angles, self.names, what)
+        if not where:
+            return columns, ""
+        followed = np.array(columns[self.key], np.float64)
+        followed[:, list(self.indices or range(len(self.names)))] = values - turns * _TURNS[self.unit]
+        return {**columns, self.key: followed}, where
+
+    def read(self, columns: Columns) -> Float[np.ndarray, "T joints"]:
+        """Returns joint angles [rad]; raises DatasetError naming the column."""
         values = pick(columns, self.key, self.indices, len(self.names))
         if self.calibration is None:
             values = values * _RADIANS[self.unit]
-            check_turns(values, repr(self.key), self.unit)
         else:
             motors, negated = self.motors or self.names, self.make == "feetech"
             values = from_normalised(values, motors, self.calibration, negated, repr(self.key))
         signs = 1.0 if self.signs is None else np.array(self.signs)
         offsets = 0.0 if self.offsets is None else np.array(self.offsets)
-        return unwrap_joints(values, self.names, repr(self.key)) * signs + offsets
+        return values * signs + offsets
 
 
 @dataclass(frozen=True)
@@ -245,6 +273,17 @@ def pick(
     Raises:
         DatasetError: If there are not as many numbers or one is not finite, naming column and row.
     """
+    values = _take(columns, key, indices, size)
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        raise DatasetError(f"row {bad[0]} of {key!r} is not finite: {values[bad[0]].tolist()} ({len(bad)} such rows)")
+    return values
+
+
+def _take(
+    columns: Columns, key: str, indices: tuple[int, ...] | None, size: int | None = None
+) -> Float[np.ndarray, "T n"]:
+    """Returns the numbers of a column at some indices, finite or not; see `pick`."""
     values = np.asarray(columns[key], np.float64)
     width = values.shape[1]
     if indices is not None and not all(0 <= index < width for index in indices):
@@ -252,7 +291,4 @@ def pick(
     values = values if indices is None else values[:, list(indices)]
     if size is not None and values.shape[1] != size:
         raise DatasetError(f"{key!r} has {width} numbers a frame where {size} are needed; give their indices")
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(bad):
-        raise DatasetError(f"row {bad[0]} of {key!r} is not finite: {values[bad[0]].tolist()} ({len(bad)} such rows)")
     return values

@@ -123,6 +123,9 @@ class _AsRecorded:
     def dimensions(self) -> Dimensions:
         return Dimensions(self.spec.names, self.spec.units, self.spec.frame)
 
+    def continuous(self, columns: Columns) -> tuple[Columns, str]:
+        return columns, ""
+
     def poses(self, columns: Columns) -> Float[np.ndarray, "T P"]:
         return pick(columns, layout.STATE, None)
 

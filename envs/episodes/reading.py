@@ -46,6 +46,17 @@ class PoseRule(Protocol):
         """What the numbers of a pose are."""
         ...
 
+    def continuous(self, columns: Columns) -> tuple[Columns, str]:
+        """Returns columns without jumps by whole turns, and where the first was, in words.
+
+        Args:
+            columns: All rows of an episode, before any are chosen.
+
+        Raises:
+            DatasetError: If a jump is neither motion nor a whole turn, naming column and rows.
+        """
+        ...
+
     def poses(self, columns: Columns) -> Float[np.ndarray, "T P"]:
         """Returns poses [m, rad, closedness].
 
@@ -85,6 +96,10 @@ class EndEffector:
     def dimensions(self) -> Dimensions:
         """See `PoseRule.dimensions`."""
         return _END_EFFECTOR
+
+    def continuous(self, columns: Columns) -> tuple[Columns, str]:
+        """See `PoseRule.continuous`. Orientations have no turns to follow."""
+        return columns, ""
 
     def poses(self, columns: Columns) -> Float[np.ndarray, "T 7"]:
         """See `PoseRule.poses`. In the base frame p' = t + R p, R' = R R_recorded."""
@@ -138,6 +153,10 @@ class ForwardKinematics:
         """See `PoseRule.dimensions`."""
         return _END_EFFECTOR
 
+    def continuous(self, columns: Columns) -> tuple[Columns, str]:
+        """See `PoseRule.continuous`."""
+        return self.joints.continuous(columns)
+
     def poses(self, columns: Columns) -> Float[np.ndarray, "T 7"]:
         """See `PoseRule.poses`.
 
@@ -181,6 +200,10 @@ class Joints:
         grippers = ("gripper",) if count == 1 else tuple(f"gripper_{index}" for index in range(count))
         units = ("rad",) * len(self.joints.names) + ("1",) * count
         return Dimensions(self.joints.names + grippers, units, "joints")
+
+    def continuous(self, columns: Columns) -> tuple[Columns, str]:
+        """See `PoseRule.continuous`."""
+        return self.joints.continuous(columns)
 
     def poses(self, columns: Columns) -> Float[np.ndarray, "T P"]:
         """See `PoseRule.poses`."""

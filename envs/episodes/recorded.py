@@ -24,6 +24,8 @@ from envs.spec import ActionSpec
 
 logger = logging.getLogger(__name__)
 
+_HALF_TURN = np.pi + 1e-4  # rad: as far as an action may turn; float32 poses keep 1e-6
+
 _SHOWN = 3  # of many broken episodes, when none can be read
 
 
@@ -106,10 +108,10 @@ class RecordedEpisodes:
             raise DatasetError(f"{self.names[episode]}: {self.problems[episode]}")
         try:
             rows = self.recordings.read(episode, self.rule.keys)
-            poses = _poses(self.rule, rows, self.frames[episode])
+            poses, _ = _poses(self.rule, rows, self.frames[episode])
+            return rows, poses, _actions(self.spec, poses)
         except DatasetError as error:
             self._refuse(episode, error)
-        return rows, poses, _actions(self.spec, poses)
 
     def _refuse(self, episode: int, error: DatasetError) -> NoReturn:
         raise DatasetError(f"{self.names[episode]}: {error}") from error
@@ -148,6 +150,7 @@ def index_recordings(
     if not indexed:
         reasons = "; ".join(f"{recordings.names[episode]}: {problems[episode]}" for episode in list(problems)[:_SHOWN])
         raise DatasetError(f"none of {len(problems)} episodes can be read. {reasons}")
+    _remark_wraps(recordings, indexed)
     shape, others = _split_shapes(indexed)
     problems |= {episode: f"its images are {indexed.pop(episode).shape}, most others' {shape}" for episode in others}
     low, high = _bounds(reading, kind, spec, np.max([found.largest for found in indexed.values()], axis=0))
@@ -159,12 +162,13 @@ def index_recordings(
 
 @dataclass(frozen=True)
 class _Indexed:
-    """What is kept of an episode: its frames, the shape of its images, its largest actions, a hash."""
+    """What is kept of an episode: its frames, the shape of its images, its largest actions, a hash, where it wraps."""
 
     frames: Int[np.ndarray, "T"]
     shape: tuple[int, int, int]
     largest: Float[np.ndarray, "A"]
     digest: bytes
+    wraps: str
 
 
 def _index_episode(
@@ -176,12 +180,23 @@ def _index_episode(
     frames = choose_frames(rows.times[:length], footage.rate, reading)
     if len(frames) < 2:
         raise DatasetError(f"it has {length} frames, {len(frames)} at {kind.rate:g} Hz: too few for an action")
-    actions = _actions(kind, _poses(rule, rows, frames))
+    poses, wraps = _poses(rule, rows, frames)
+    actions = _actions(kind, poses)
     digest = hashlib.sha256(json.dumps([rows.extra, dict(recordings.file_sizes(episode))]).encode())
     for values in (frames, *(rows.columns[key] for key in rule.keys)):
         digest.update(np.ascontiguousarray(values).tobytes())
     shape = prepared_shape((footage.height, footage.width), reading)
-    return _Indexed(frames, shape, np.abs(actions).max(axis=0).astype(np.float64), digest.digest())
+    return _Indexed(frames, shape, np.abs(actions).max(axis=0).astype(np.float64), digest.digest(), wraps)
+
+
+def _remark_wraps(recordings: Recordings, indexed: Mapping[int, _Indexed]) -> None:
+    """Logs where joints wrapped."""
+    wrapped = [episode for episode, found in indexed.items() if found.wraps]
+    if wrapped:
+        logger.warning(
+            "joints wrap by whole turns in %d of %d episodes and are followed over them; the first: %s: %s",
+            *(len(wrapped), len(indexed), recordings.names[wrapped[0]], indexed[wrapped[0]].wraps),
+        )
 
 
 def _split_shapes(indexed: Mapping[int, _Indexed]) -> tuple[tuple[int, int, int], list[int]]:
@@ -212,16 +227,30 @@ def _common_length(rows: int, frames: int, spare_rows: int) -> int:
     return frames
 
 
-def _poses(rule: PoseRule, rows: Rows, frames: Int[np.ndarray, "T"]) -> Float32[np.ndarray, "T P"]:
-    """Returns the poses of chosen frames."""
-    chosen = {key: values[frames] for key, values in rows.columns.items()}
-    return check_rows("poses", rule.poses(chosen), len(frames))
+def _poses(rule: PoseRule, rows: Rows, frames: Int[np.ndarray, "T"]) -> tuple[Float32[np.ndarray, "T P"], str]:
+    """Returns the poses of chosen frames, whole turns followed over all rows, and where the first was, in words."""
+    columns, wraps = rule.continuous(rows.columns)
+    chosen = {key: values[frames] for key, values in columns.items()}
+    return check_rows("poses", rule.poses(chosen), len(frames)), wraps
 
 
 def _actions(spec: ActionSpec, poses: Float32[np.ndarray, "T P"]) -> Float32[np.ndarray, "T-1 A"]:
-    """Returns the differences of consecutive poses."""
+    """Returns the differences of consecutive poses.
+
+    Raises:
+        DatasetError: If an angle goes more than half a turn in a period: which way it turned can't be told.
+    """
     wide = poses.astype(np.float64)
-    return motion_of(spec).difference(wide[:-1], wide[1:]).astype(np.float32)
+    actions = motion_of(spec).difference(wide[:-1], wide[1:])
+    turns = np.argwhere((np.abs(actions) > _HALF_TURN) & (np.array(spec.units) == "rad"))
+    if len(turns):
+        frame, dimension = turns[0]
+        raise DatasetError(
+            f"{spec.names[dimension]!r} goes {actions[frame, dimension]:+.4g} rad from frame {frame} to the next, "
+            f"{1 / spec.rate:g} s later: more than half a turn is not learnt as motion. Give a higher rate, or leave "
+            "the episode out"
+        )
+    return actions.astype(np.float32)
 
 
 def _bounds(
