@@ -41,7 +41,7 @@ COMMANDS = {
 }
 SIZES = {  # of disks on which each gets a little further [KiB]
     "collect": (4, 24, 60, 100, 160),
-    "convert": (4, 12, 24, 40, 56),
+    "convert": (4, 12, 20, 28, 36),
     "train": (4, 60, 200, 400, 700),
     "record": (4, 30, 70, 110, 150),
 }
