@@ -12,8 +12,8 @@ from envs.arm import ArmError
 from envs.pose import difference, matrix_from_euler
 from envs.spec import Observation
 
-OUTSIDE = "outside of the workspace, tilt or gripper range"
-"""Why what is sent differs from what was commanded, where a limit on poses was met."""
+SLOWED = "slowed to "
+"""How the reasons begin for which a set-point is not at once where it was commanded to be."""
 
 _JUMP, _TURN = 0.05, 0.3  # m, rad: what two measured poses may differ by, beside what the limits on speed allow
 

@@ -18,9 +18,9 @@ from jaxtyping import Float
 
 from envs.arm import Arm, OutOfReach, StreamingArm
 from envs.clock import Clock
-from envs.limits import OUTSIDE, SafetyEvent, SafetyLimits, angle_of, check_continuity
+from envs.limits import SafetyEvent, SafetyLimits, angle_of, check_continuity
 from envs.pose import difference, matrix_from_euler
-from envs.set_points import Stream, angle_between, interpolate, is_same, within_tilt
+from envs.set_points import Stream, angle_between, interpolate, is_same, outside, slowed, within_tilt
 from envs.spec import Observation
 
 __all__ = ["SafeArm", "SafetyEvent", "SafetyLimits", "SafetyStop"]
@@ -138,14 +138,14 @@ class SafeArm:
         if self._stream is None:
             self._start(now)
         wanted = self.allowed(target)
-        reasons = () if is_same(wanted, target) else (OUTSIDE,)
+        reasons = outside(target, wanted)
         sent = self._pass_on(wanted, now, stops)
         if sent is None:
             self._count_refusal(SafetyEvent(now, target, None, (*reasons, "the arm can't get there")))
             return
         self._refusals = 0
         if not is_same(sent, wanted):
-            reasons += ("speed, acceleration or gripper rate",)
+            reasons += slowed(wanted, sent)
         self._note(SafetyEvent(now, target, sent, reasons))
 
     def hold(self) -> None:
@@ -186,7 +186,7 @@ class SafeArm:
         safe[:3] = measured[:3] + step[:3] * min(1.0, self.limits.max_step / max(length, 1e-12))
         sent = self.allowed(safe)
         reasons = ("a step longer than max_step",) * (length > self.limits.max_step)
-        reasons += (OUTSIDE,) * (not is_same(sent, safe))
+        reasons += outside(safe, sent)
         if reasons:
             self._keep(SafetyEvent(self._clock.monotonic(), target, sent, reasons))
         return sent

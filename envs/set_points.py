@@ -17,13 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from envs.limits import SafetyLimits
+from envs.limits import SLOWED, SafetyLimits
 from envs.pose import euler_from_matrix, matrix_from_euler
 
 Vector = Float[np.ndarray, "3"]
 Matrix = Float[np.ndarray, "3 3"]
 
 _SAME = 1e-7  # m, rad, 1: closer than this is the same
+_SHOWN = 1e-6  # m, rad, 1: farther than this is another pose
 
 
 def vector_from_matrix(rotation: Matrix) -> Vector:
@@ -58,11 +59,36 @@ def angle_between(first: Matrix, second: Matrix) -> float:
 
 def is_same(first: Float[np.ndarray, "7"], second: Float[np.ndarray, "7"]) -> bool:
     """Returns whether two poses differ by at most a millionth [m, rad, 1], however their Euler angles are written."""
-    if np.abs(first[[0, 1, 2, 6]] - second[[0, 1, 2, 6]]).max() > 1e-6:
+    if np.abs(first[[0, 1, 2, 6]] - second[[0, 1, 2, 6]]).max() > _SHOWN:
         return False
-    if np.abs(first[3:6] - second[3:6]).max() <= 1e-6:
+    if np.abs(first[3:6] - second[3:6]).max() <= _SHOWN:
         return True
-    return angle_between(matrix_from_euler(first[3:6]), matrix_from_euler(second[3:6])) <= 1e-6
+    return angle_between(matrix_from_euler(first[3:6]), matrix_from_euler(second[3:6])) <= _SHOWN
+
+
+def outside(target: Float[np.ndarray, "7"], allowed: Float[np.ndarray, "7"]) -> tuple[str, ...]:
+    """Returns which limits on poses keep a target from being the pose that is allowed instead; none if it is that."""
+    if is_same(target, allowed):
+        return ()
+    axes = [name for name, wanted, given in zip("xyz", target, allowed, strict=False) if abs(wanted - given) > _SHOWN]
+    tilted = angle_between(matrix_from_euler(target[3:6]), matrix_from_euler(allowed[3:6])) > _SHOWN
+    reasons = [f"outside of the workspace in {' and '.join(axes)}"] if axes else []
+    reasons += ["tilted over max_tilt"] * tilted
+    return (*reasons, *["outside of the gripper's range"] * bool(abs(target[6] - allowed[6]) > _SHOWN))
+
+
+def slowed(wanted: Float[np.ndarray, "7"], sent: Float[np.ndarray, "7"], least: float = _SHOWN) -> tuple[str, ...]:
+    """Returns which limits on speeds and accelerations keep a set-point from where it is wanted.
+
+    Args:
+        wanted: An allowed pose.
+        sent: The set-point.
+        least: What is closer than this is there [m, rad, 1].
+    """
+    turn = angle_between(matrix_from_euler(wanted[3:6]), matrix_from_euler(sent[3:6]))
+    short = (np.abs(wanted[:3] - sent[:3]).max(), turn, abs(wanted[6] - sent[6]))
+    names = ("max_speed or max_acceleration", "max_turn_speed or max_turn_acceleration", "max_gripper_rate")
+    return tuple(f"{SLOWED}{name}" for name, way in zip(names, short, strict=True) if way > least)
 
 
 def interpolate(start: Float[np.ndarray, "7"], end: Float[np.ndarray, "7"], share: float) -> Float[np.ndarray, "7"]:

@@ -25,10 +25,9 @@ from jaxtyping import Float
 from envs.arm import ArmError
 from envs.clock import Clock
 from envs.episodes.recorder import RecordedStep
-from envs.limits import OUTSIDE
 from envs.pose import compose, difference
 from envs.safety import SafeArm
-from envs.set_points import is_same
+from envs.set_points import outside
 from envs.spec import POSE_NAMES, Observation
 from planner.executor import Executor, ExecutorConfig, TimedPlan
 from planner.plan_thread import PlanError, Plans, first_action
@@ -249,8 +248,8 @@ class Runtime:
     def _publish(self, action: _Action, start: float) -> TimedPlan:
         """Has an action executed from a time on, or from now if that is past."""
         target, period = self._arm.allowed(action.commanded), self._arm.action_spec.period
-        if not is_same(target, action.commanded):
-            logger.info("commanded %s, followed is %s: %s", action.commanded, target, OUTSIDE)
+        if why := outside(action.commanded, target):
+            logger.info("commanded %s, followed is %s: %s", action.commanded, target, "; ".join(why))
         begin = max(start, self._clock.monotonic())
         plan = TimedPlan(begin, target[None], period, action.seen.time, action.cost, action.seconds)
         self.executor.publish(plan)
@@ -291,7 +290,7 @@ class Runtime:
 
     def _record(self, action: _Action, plan: TimedPlan) -> RecordedStep:
         """Returns what is to be remembered of an executed step."""
-        reasons = [] if is_same(plan.targets[0], action.commanded) else [OUTSIDE]
+        reasons = [*outside(action.commanded, plan.targets[0])]
         reasons += [reason for event in list(self._arm.events) if plan.start <= event.time for reason in event.reasons]
         timings = {"started": plan.start, "image_age": plan.start - action.seen.time, "waited": action.waited}
         why, sent = tuple(dict.fromkeys(reasons)), self._arm.place

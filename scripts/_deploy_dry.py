@@ -2,54 +2,101 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from _deploy_view import THERE, describe_limits
 from jaxtyping import Float
 
 from envs.arm import StreamingArm
 from envs.episodes.recorder import RecordedStep
+from envs.limits import SLOWED
 from envs.pose import compose
 from envs.safety import SafeArm, SafetyLimits
+from envs.set_points import outside, slowed
 from envs.spec import ActionSpec, Observation
 from planner.executor import Executor, ExecutorConfig, TimedPlan
 from planner.plan_thread import PlanSource, first_action
 
-_SAME = 1e-6
+_NUMBERS = re.compile(r"-?\d+(\.\d+)?")
 
 
-def dry_run(
-    arm: StreamingArm, limits: SafetyLimits, source: PlanSource, config: ExecutorConfig, max_steps: int
-) -> Iterator[RecordedStep]:
-    """Yields what would be done, a plan every control period. The arm is connected; only `observe` is called.
+@dataclass(frozen=True)
+class Rehearsal:
+    """What executor and safety filter would make of a target.
 
-    Args:
-        arm: Connected.
-        limits: Of the safety filter that a live run would have.
-        source: The planner, which knows the goals.
-        config: How a live run would follow plans.
-        max_steps: Plans.
-
-    Yields:
-        Steps whose ``sent`` is the last set-point that the driver would have got, and ``reasons`` what the safety
-        filter would have said.
+    Attributes:
+        sent: The last set-point that the driver would have got, (7,); None if none.
+        reasons: Why that is not the target.
+        stop: Why the run would have ended; None if it would have gone on.
     """
-    watched = SafeArm(arm, limits)
-    for _ in range(max_steps):
-        began = time.monotonic()
-        seen = watched.observe()
-        action, cost, seconds = first_action(source.infer(seen), arm.action_spec)
-        waited = time.monotonic() - began
-        commanded = compose(seen.pose, action)
-        sent, reasons = rehearse(seen, commanded, arm.action_spec, limits, config)
-        yield RecordedStep(seen, action, commanded, sent, reasons, cost, seconds, {"waited": waited})
-        time.sleep(max(0.0, began + arm.action_spec.period - time.monotonic()))
+
+    sent: Float[np.ndarray, "7"] | None
+    reasons: tuple[str, ...]
+    stop: str | None
+
+
+class DryRun:
+    """Plans for a connected arm, one every control period; of the arm only `observe` is called.
+
+    Attributes:
+        steps: What would be done: `sent` and `reasons` are those of a rehearsal.
+        stops: Numbers of the steps at which a run would have ended, and why.
+    """
+
+    def __init__(self, arm: StreamingArm, limits: SafetyLimits, source: PlanSource, config: ExecutorConfig) -> None:
+        """Prepares.
+
+        Args:
+            arm: Connected.
+            limits: Of the safety filter that a live run would have.
+            source: The planner, which knows the goals.
+            config: How a live run would follow plans.
+        """
+        self.steps: list[RecordedStep] = []
+        self.stops: dict[int, str] = {}
+        self._arm, self._limits, self._source, self._config = arm, limits, source, config
+
+    def run(self, max_steps: int) -> Iterator[RecordedStep]:
+        """Yields so many steps."""
+        watched, spec = SafeArm(self._arm, self._limits), self._arm.action_spec
+        for number in range(max_steps):
+            began = time.monotonic()
+            seen = watched.observe()
+            action, cost, seconds = first_action(self._source.infer(seen), spec)
+            waited = time.monotonic() - began
+            commanded = compose(seen.pose, action)
+            what = rehearse(seen, commanded, spec, self._limits, self._config)
+            if what.stop is not None:
+                self.stops[number] = what.stop
+            timings = {"waited": waited}
+            self.steps.append(RecordedStep(seen, action, commanded, what.sent, what.reasons, cost, seconds, timings))
+            yield self.steps[-1]
+            time.sleep(max(0.0, began + spec.period - time.monotonic()))
+
+    def told(self) -> str:
+        """Returns in a few lines how many steps the safety filter would have changed, and why."""
+        changed = [step for step in self.steps if describe_limits(step)]
+        counts = Counter(_NUMBERS.sub("..", reason) for step in changed for reason in step.reasons)
+        refused = sum(step.sent is None or number in self.stops for number, step in enumerate(self.steps))
+        lines = [
+            f"{len(self.steps)} steps, {len(self.steps) - len(changed)} as planned, {len(changed)} changed by the "
+            f"safety filter, of which {refused} refused"
+        ]
+        lines += [f"  {count:4d}  {reason}" for reason, count in counts.most_common()]
+        if self.stops:
+            number, why = next(iter(self.stops.items()))
+            lines.append(f"live, this run ends at step {number}: {why}")
+        return "\n".join(lines)
 
 
 def rehearse(
     seen: Observation, target: Float[np.ndarray, "7"], spec: ActionSpec, limits: SafetyLimits, config: ExecutorConfig
-) -> tuple[Float[np.ndarray, "7"] | None, tuple[str, ...]]:
+) -> Rehearsal:
     """Returns where executor and safety filter would take a perfect arm in one period, and what they would object.
 
     Both are the real ones, in a time that only computes.
@@ -64,12 +111,9 @@ def rehearse(
     while clock.monotonic() < seen.time + spec.period and executor.tick():
         clock.sleep(executor.until_due())
         safe.observe()
-    clipped = np.abs(allowed - target).max() > _SAME
-    reasons = ["outside of the workspace, tilt or gripper range"] if clipped else []
-    reasons += [reason for event in safe.events for reason in event.reasons]
-    if executor.reason is not None:
-        reasons.append(executor.reason)
-    return safe.place, tuple(dict.fromkeys(reasons))
+    refused = [reason for event in safe.events for reason in event.reasons if not reason.startswith(SLOWED)]
+    late = () if refused or safe.place is None else slowed(allowed, safe.place, THERE)
+    return Rehearsal(safe.place, tuple(dict.fromkeys([*outside(target, allowed), *refused, *late])), executor.reason)
 
 
 class _ComputedTime:

@@ -19,7 +19,7 @@ HEIGHT, MARGIN, HEADER, CURVE, FOOTER = 360, 12, 34, 130, 36
 INK, GREY, PALE, PAPER = (30, 34, 42), (110, 114, 124), (200, 204, 212), (250, 250, 252)
 FAINT, BLUE, ORANGE, RED = (228, 230, 235), (46, 98, 200), (214, 110, 30), (190, 40, 40)
 
-_THERE = 2e-3  # m, rad, 1: nearer than this counts as got there
+THERE = 2e-3  # m, rad, 1: nearer than this counts as got there
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -154,17 +154,19 @@ def describe(step: RecordedStep) -> str:
 
 
 def describe_limits(step: RecordedStep) -> str:
-    """Returns how far the safety filter kept the arm from what was commanded, and why; nothing if it got there."""
+    """Returns what was sent instead of what was commanded, how far off that is, and why; nothing if it got there."""
     if step.commanded is None or not step.reasons:
         return ""
     why = "; ".join(step.reasons)
     if step.sent is None:
         return f"not sent: {why}"
     short = difference(step.sent, step.commanded)
-    if np.abs(short).max() < _THERE:
+    if np.abs(short).max() < THERE:
         return ""  # smoothed on the way
+    move = 1000.0 * difference(step.observation.pose, step.sent)[:3]
     distance, rest = 1000.0 * float(np.linalg.norm(short[:3])), np.abs(short[3:]).max()
-    return f"{distance:.0f} mm{f' and {rest:.2f} rad or closedness' if rest > _THERE else ''} short: {why}"
+    sent = f"sent {move[0]:+.0f} {move[1]:+.0f} {move[2]:+.0f} mm"
+    return f"{sent}, {distance:.0f} mm{f' and {rest:.2f} rad or closedness' if rest > THERE else ''} short: {why}"
 
 
 def draw_frames(steps: Sequence[Shown], title: str) -> list[Image.Image]:

@@ -26,7 +26,7 @@ from typing import Literal
 
 from _deploy_arm import ARM_TOKEN, ArmFile, TwinArmConfig, TwinTask, WatchedArm, make_driver, read_arm, tell_limits
 from _deploy_drive import FAILED, FINISHED, INTERRUPTED, Drive, Manner, PlanNotes, drive
-from _deploy_dry import dry_run
+from _deploy_dry import DryRun
 from _deploy_goals import CAMERA, Goal, for_planner, keep_goal, read_goal, take_goals
 from _deploy_joints import JointPlans, plans_for
 from _deploy_keys import ask
@@ -272,13 +272,15 @@ def do(
     done = Drive()
     with closing(driver):
         driver.connect()
+        dry = DryRun(driver, file.limits, source, config.runtime.executor)
         try:
-            for step in dry_run(driver, file.limits, source, config.runtime.executor, config.max_steps):
+            for step in dry.run(config.max_steps):
                 done.steps.append(source.shown(step))
                 view.show(done.steps[-1])
-                print(f"would  {describe(step)}", flush=True)
+                print(f"step {len(done.steps) - 1:3d}  would  {describe(step)}", flush=True)
         except (PlanError, ServerError) as error:
             done.status, done.reason = FAILED, " ".join(str(error).split())
+    print(dry.told(), flush=True)
     return done
 
 

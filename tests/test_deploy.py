@@ -339,13 +339,45 @@ def test_a_rehearsal_says_what_the_safety_filter_would(monkeypatch: pytest.Monke
     near, beyond = START.copy(), START.copy()
     near[0] += 0.01
     beyond[2] = 0.6  # above the workspace
-    sent, _ = dry.rehearse(seen, near, arm_action_spec(), limits, ExecutorConfig())
-    np.testing.assert_allclose(sent, near, atol=1e-4)
-    sent, reasons = dry.rehearse(seen, beyond, arm_action_spec(), limits, ExecutorConfig())
-    assert sent[2] <= limits.workspace_high[2] and any("workspace" in reason or "jump" in reason for reason in reasons)
+    done = dry.rehearse(seen, near, arm_action_spec(), limits, ExecutorConfig())
+    np.testing.assert_allclose(done.sent, near, atol=1e-4)
+    assert done.reasons == () and done.stop is None
+    high = dry.rehearse(seen, beyond, arm_action_spec(), limits, ExecutorConfig())
+    assert high.sent[2] <= limits.workspace_high[2]
+    assert any("workspace" in reason or "jump" in reason for reason in high.reasons)
     outside = Observation(seen.image, START - [0.4, 0, 0, 0, 0, 0, 0], 5.0)
-    _, reasons = dry.rehearse(outside, outside.pose + WAY, arm_action_spec(), limits, ExecutorConfig())
-    assert any("stands outside" in reason for reason in reasons)
+    refused = dry.rehearse(outside, outside.pose + WAY, arm_action_spec(), limits, ExecutorConfig())
+    assert any("stands outside" in reason for reason in refused.reasons)
+
+
+NARROW = """limits:
+  workspace_low: [0.48, -0.32, 0.2]
+  workspace_high: [0.52, 0.32, 0.27]
+  max_speed: 0.05
+  hold_limit: 10
+"""
+
+
+def test_a_dry_run_says_which_limit_changes_each_step_and_sums_that_up(workshop: Workshop, capsys) -> None:
+    (workshop.folder / "arm.yaml").write_text(ARM_FILE + NARROW)
+    assert workshop.deploy("--max-steps", "3") == 0
+    *lines, summary, first, second, third = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith(("step", "3 steps", "  "))
+    ]
+    assert len(lines) == 3
+    for line in lines:
+        assert " sent " in line and " mm short: " in line and "slowed to max_speed or max_acceleration" in line
+    assert summary == "3 steps, 0 as planned, 3 changed by the safety filter, of which 0 refused"
+    told = " ".join((first, second, third))
+    assert "3  slowed to max_speed or max_acceleration" in told and "outside of the workspace in" in told
+
+
+def test_a_dry_run_says_where_a_live_run_ends(workshop: Workshop, capsys) -> None:
+    (workshop.folder / "arm.yaml").write_text(ARM_FILE + NARROW.replace("0.48", "0.51"))
+    assert workshop.deploy("--max-steps", "2") == 0
+    told = capsys.readouterr().out
+    assert told.count("stands outside of its limits") >= 2
+    assert "of which 2 refused" in told and "live, this run ends at step 0: 10 set-points in a row were refused" in told
 
 
 def test_goals_keep_their_pose_and_bad_photographs_are_named(tmp_path: Path) -> None:

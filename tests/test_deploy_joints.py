@@ -140,7 +140,7 @@ def test_motors_that_turn_against_the_model_keep_their_own_ranges(vendor_librari
 def test_a_dry_run_shows_where_joints_would_lead(arm):
     limits = SafetyLimits((0.0, -0.5, -0.5), (0.6, 0.5, 0.6), max_tilt=3.0, max_turn_speed=10.0)
     source = plans(Server([0.05, 0.0, 0.0, 0.0, 0.0, 0.0]), arm)
-    steps = list(importlib.import_module("_deploy_dry").dry_run(arm, limits, source, ExecutorConfig(), 1))
+    steps = list(importlib.import_module("_deploy_dry").DryRun(arm, limits, source, ExecutorConfig()).run(1))
     assert not any("outside" in reason for reason in steps[0].reasons)
     expected = START + np.array([0.05, 0.0, 0.0, 0.0, 0.0])
     np.testing.assert_allclose(arm.joints_of(steps[0].sent[:6]), expected, atol=5e-3)
