@@ -94,7 +94,8 @@ def _inspect(config: Inspect) -> None:
     except DatasetError as error:
         print(f"\nno layout that can be opened: {error}")
         return
-    print(f"\nformat {contents.format}: {contents.episodes} episodes at {contents.rate:g} Hz")
+    rate = "a rate that no file says" if contents.rate is None else f"{contents.rate:g} Hz"
+    print(f"\nformat {contents.format}: {contents.episodes} episodes at {rate}")
     proposal = try_to_propose(config, found, contents)
     if config.propose is not None and proposal is not None:
         write_text(config.propose, proposal)

@@ -16,9 +16,11 @@ from _dataset_survey import Column, Survey
 
 from envs.episodes import DatasetError
 from envs.episodes.recordings import Contents
+from envs.episodes.robomimic import POSE
 
+USUAL_RATE = 20.0  # Hz, of robosuite's simulations
 MODEL_RATE = 4.0  # Hz, of the released V-JEPA 2-AC
-POSE_KNOWN = ("ours", "droid", "robomimic")  # formats that say what the pose is
+POSE_KNOWN = ("ours", "droid", "robomimic")  # formats that say what the pose is; robomimic's where robosuite wrote it
 _GUESS = "(?)"
 _HEAD = (
     f"# Proposed by scripts/dataset.py inspect. Lines with {_GUESS} are guesses; the contact sheet shows if they hold."
@@ -38,24 +40,35 @@ def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> s
         ValueError: If the model or the calibration of the hints can't be read, or is not for these recordings.
     """
     hints, lines = hints or Hints(), [_HEAD]
+    survey = _observed(survey) if contents.format == "robomimic" else survey
     family = find_family(survey.stated.get("robot_type"), [name for column in _states(survey) for name in column.names])
     survey = _with_names(survey, family)
     if len(contents.cameras) > 1:
         first = "left" if contents.format == "droid" else next(iter(contents.cameras))
         lines.append(f"camera: {_word(first)}  # {_GUESS} of {', '.join(contents.cameras)}")
-    if contents.rate > 1.2 * MODEL_RATE:
-        lines.append(f"rate: {MODEL_RATE}  # recorded at {contents.rate:g}; the released V-JEPA 2-AC learnt at 4")
+    if contents.rate is None:
+        lines.append(f"recorded_rate: {USUAL_RATE}  # {_GUESS} frames a second, which no file says")
+    if (contents.rate or USUAL_RATE) > 1.2 * MODEL_RATE:
+        recorded = f"{contents.rate or USUAL_RATE:g}"
+        lines.append(f"rate: {MODEL_RATE}  # recorded at {recorded}; the released V-JEPA 2-AC learnt at 4")
     if contents.format == "droid":
         lines.append("time_base: physical  # or vjepa2_compat, which the released V-JEPA 2-AC learnt with")
     if contents.format == "robomimic":
         lines.append(f"flip: none  # {_GUESS} vertical, if the contact sheet stands on its head")
     lines.append("crop: square  # or official_squash, which the released V-JEPA 2-AC learnt from")
-    if contents.format in POSE_KNOWN:
+    robosuite = set(POSE.keys) <= set(contents.columns)
+    if contents.format in POSE_KNOWN and (contents.format != "robomimic" or robosuite):
         if hints != Hints():
             raise DatasetError(f"{contents.format} says its poses itself: leave what is said of joints out")
         return _text(lines)
     pose = (None if hints.model else _end_effector(survey, family)) or _joints(survey, family, hints)
     return _text(lines + pose) if pose else None
+
+
+def _observed(survey: Survey) -> Survey:
+    """Returns a survey of demonstrations' obs alone, where a Reading's keys are."""
+    columns = {key.removeprefix("obs/"): column for key, column in survey.columns.items() if key.startswith("obs/")}
+    return replace(survey, columns={key: replace(column, key=key) for key, column in columns.items()})
 
 
 def _with_names(survey: Survey, family: Family | None) -> Survey:

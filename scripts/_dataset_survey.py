@@ -14,7 +14,7 @@ import pyarrow as pa
 from jaxtyping import Float64
 
 from envs.episodes import DatasetError
-from envs.episodes.hdf5 import open_hdf5
+from envs.episodes.hdf5 import image_size, open_hdf5
 from envs.episodes.lerobot_film import TableFilm
 from envs.episodes.lerobot_layout import INFO_FILE, read_table
 from envs.episodes.lerobot_rows import read_numbers
@@ -208,6 +208,8 @@ def _read_hdf5(path: Path, cameras: dict[str, Camera]) -> _Content:
     with open_hdf5(path) as file:
         groups = file["data"] if "data" in file and hasattr(file["data"], "visititems") else {"": file}
         for name, group in groups.items():
+            if not hasattr(group, "visititems"):
+                continue
             values: dict[str, np.ndarray] = {}
             group.visititems(lambda key, item, into=values: _take(key, item, into, cameras))
             yield name, values
@@ -218,8 +220,9 @@ def _take(key: str, item: Any, values: dict[str, np.ndarray], cameras: dict[str,
     shape, kind = getattr(item, "shape", None), getattr(item, "dtype", None)
     if not shape or kind is None or kind.kind not in "biuf":
         return
-    if len(shape) == 4 and shape[-1] == 3 and kind == np.uint8:
-        cameras.setdefault(key, Camera(key, (shape[1], shape[2]), None, shape[0]))
+    size = image_size(item)
+    if size is not None:
+        cameras.setdefault(key, Camera(key, size, None, shape[0]))
     elif 0 < int(np.prod(shape[1:])) <= WIDEST and shape[0] > 0:
         values[key] = np.asarray(item, np.float64).reshape(shape[0], -1)
 

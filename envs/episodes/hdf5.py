@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Shaped, UInt8
 
 from envs.episodes.episode import DatasetError
 from envs.episodes.suspicion import suspect
@@ -69,3 +69,51 @@ def find_numbers(group: Any) -> dict[str, int]:
 
     group.visititems(visit)
     return found
+
+
+def image_size(item: Any) -> tuple[int, int] | None:
+    """Returns height and width of a dataset's images, (T, h, w, c) or (T, c, h, w) of 3 or 4 channels, or None."""
+    if getattr(item, "ndim", 0) != 4 or item.dtype.kind not in "uif":
+        return None
+    if item.shape[-1] in (3, 4):
+        return item.shape[1:3]
+    return item.shape[2:4] if item.shape[1] in (3, 4) else None
+
+
+def read_images(item: Any, first: int, end: int, what: str) -> UInt8[np.ndarray, "n h w 3"]:
+    """Returns images of a dataset from one frame on to another: RGB of RGBA too, numbers in 0..1 made 0..255.
+
+    Args:
+        item: Of h5py.
+        first: Index of the first frame.
+        end: Of the one after the last.
+        what: Whose images they are, for errors.
+
+    Raises:
+        DatasetError: If they are no images, or their numbers mean something else.
+    """
+    if image_size(item) is None:
+        raise DatasetError(
+            f"{what} should be images (T, height, width, 3) or (T, 3, height, width), of 3 or 4 channels, it is "
+            f"{item.shape} {item.dtype}"
+        )
+    if item.dtype != np.uint8 and item.dtype.kind != "f":
+        raise DatasetError(
+            f"{what} are images of {item.dtype}, uint8 is read: which brightness is white is not known; divide them to "
+            "0..255 and write them as uint8"
+        )
+    images = np.asarray(item[first:end])
+    images = images if item.shape[-1] in (3, 4) else images.transpose(0, 2, 3, 1)
+    return _to_bytes(images[..., :3], what)
+
+
+def _to_bytes(images: Shaped[np.ndarray, "n h w 3"], what: str) -> UInt8[np.ndarray, "n h w 3"]:
+    """Returns images as bytes; see `read_images`."""
+    if images.dtype == np.uint8:
+        return images
+    if images.size and not (images.min() >= 0 and images.max() <= 1):
+        raise DatasetError(
+            f"{what} are images of {images.dtype} from {images.min():g} to {images.max():g}, 0..1 is read: scale them "
+            "to 0..255 and write them as uint8"
+        )
+    return np.round(images * 255).astype(np.uint8)

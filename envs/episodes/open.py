@@ -56,12 +56,8 @@ def find_format(folder: Path | str) -> Format:
     )
 
 
-def describe_recordings(folder: Path | str, recorded_rate: float | None = None) -> Contents:
+def describe_recordings(folder: Path | str) -> Contents:
     """Returns what recordings hold: format, rate, cameras and columns, from the index or the first whole episode.
-
-    Args:
-        folder: Of the recordings.
-        recorded_rate: See `Reading.recorded_rate`.
 
     Raises:
         DatasetError: If nothing can be read.
@@ -71,7 +67,7 @@ def describe_recordings(folder: Path | str, recorded_rate: float | None = None) 
     if found == "droid":
         return droid.describe_droid(folder)
     if found == "robomimic":
-        return robomimic.describe_robomimic(folder, recorded_rate)
+        return robomimic.describe_robomimic(folder)
     return describe_lerobot(folder, found)
 
 
@@ -97,7 +93,7 @@ def open_dataset(folder: Path | str, reading: Reading | None = None) -> EpisodeS
     spec = None
     if chosen.pose is not None:
         rule = chosen.pose
-        _check_keys(folder, rule.keys, chosen.recorded_rate)
+        _check_keys(folder, rule.keys)
     elif found == "ours":
         spec = read_spec(folder, read_info(folder))
         rule = _AsRecorded(spec)
@@ -105,10 +101,11 @@ def open_dataset(folder: Path | str, reading: Reading | None = None) -> EpisodeS
         rule = droid.POSE
     elif found == "robomimic":
         rule = robomimic.POSE
+        _check_keys(folder, rule.keys, "robosuite's Panda has; a Reading must name the pose")
     else:
         raise _reading_needed(folder, "says nothing of what its numbers mean, so a Reading must name the pose")
     if chosen.extrinsics is not None:
-        _check_keys(folder, (chosen.extrinsics,), chosen.recorded_rate)
+        _check_keys(folder, (chosen.extrinsics,))
     return index_recordings(_open(folder, found, chosen), chosen, rule, spec)
 
 
@@ -141,16 +138,16 @@ def _open(folder: Path, found: Format, reading: Reading) -> Recordings:
     return open_lerobot(folder, reading.camera, reading.extrinsics)
 
 
-def _check_keys(folder: Path, keys: tuple[str, ...], recorded_rate: float | None) -> None:
+def _check_keys(folder: Path, keys: tuple[str, ...], whose: str = "the Reading names") -> None:
     """Returns if the recordings have the columns; raises DatasetError with those that there are."""
-    columns = describe_recordings(folder, recorded_rate).columns
+    columns = describe_recordings(folder).columns
     missing = [key for key in keys if key not in columns]
     if missing:
-        raise _reading_needed(folder, f"lacks {missing}, which the Reading names", recorded_rate)
+        raise _reading_needed(folder, f"lacks {missing}, which {whose}")
 
 
-def _reading_needed(folder: Path, what: str, recorded_rate: float | None = None) -> DatasetError:
-    contents = describe_recordings(folder, recorded_rate)
+def _reading_needed(folder: Path, what: str) -> DatasetError:
+    contents = describe_recordings(folder)
     return DatasetError(
         f"{folder} ({contents.format}) {what}. It has the columns {dict(contents.columns)} and the cameras "
         f"{list(contents.cameras)}; `python scripts/dataset.py inspect {folder}` proposes a Reading"

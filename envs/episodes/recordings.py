@@ -21,14 +21,14 @@ class Contents:
     Attributes:
         format: See `envs.episodes.open.find_format`.
         episodes: How many there are.
-        rate: Frames a second, as recorded [Hz].
+        rate: Frames a second, as recorded [Hz]; None if that is not said, see `Reading.recorded_rate`.
         cameras: What `Reading.camera` may be, with (h, w) of the images, None where that is not known.
         columns: Numbers a frame: by key, what each number of the column is called ("0", "1"... where it has no name).
     """
 
     format: str
     episodes: int
-    rate: float
+    rate: float | None
     cameras: Mapping[str, tuple[int, int] | None]
     columns: Mapping[str, tuple[str, ...]]
 
