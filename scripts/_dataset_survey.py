@@ -19,6 +19,7 @@ from envs.episodes.lerobot_film import TableFilm
 from envs.episodes.lerobot_layout import INFO_FILE, read_table
 from envs.episodes.lerobot_rows import read_numbers
 from envs.episodes.video import read_header
+from envs.episodes.walk import walk_folders
 
 WIDEST = 64  # numbers a frame; anything wider is no pose
 NEVER_POSES = ("index", "frame_index", "episode_index", "task_index")
@@ -138,7 +139,11 @@ def _list_files(folder: Path) -> list[Path]:
     """Returns all files of a folder but hidden ones, or the file itself, which robomimic's recordings are."""
     if not folder.exists():
         raise DatasetError(f"there is no folder {folder}")
-    return [folder] if folder.is_file() else sorted(path for path in folder.rglob("[!.]*") if path.is_file())
+    if folder.is_file():
+        return [folder]
+    return sorted(
+        path for place, _, names in walk_folders(folder) for name in names if (path := place / name).is_file()
+    )
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:

@@ -107,8 +107,8 @@ BROKEN = {
     ),
     "images of another number": (
         "robomimic",
-        lambda at: edit_h5(at / HDF5, "data/demo_9/obs/agentview_image", lambda images: images[:-1]),
-        "17 rows of numbers and 16 video frames",
+        lambda at: edit_h5(at / HDF5, "data/demo_9/obs/agentview_image", lambda images: images[:-2]),
+        "17 rows of numbers and 15 video frames",
     ),
     "images of another size": (
         "robomimic",

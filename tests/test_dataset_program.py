@@ -136,6 +136,16 @@ def test_formats_that_say_their_poses_need_no_pose_in_a_reading(whole, layout):
     np.testing.assert_allclose(poses[:, :3], trajectories()[0].position[: len(poses)], atol=1e-6)
 
 
+def test_trajectories_behind_links_are_looked_at(whole, tmp_path):
+    (tmp_path / "some").mkdir()
+    for number, run in enumerate(sorted((whole / "droid").glob("success/*/run"))[:2]):
+        (tmp_path / "some" / f"{number}").symlink_to(run)
+    (tmp_path / "some/round").symlink_to(tmp_path / "some")
+    found = part("survey").survey(tmp_path / "some")
+    assert found.looked_at == ("0/trajectory.h5", "1/trajectory.h5")
+    assert (found.files[".h5"], found.files[".mp4"]) == (2, 6)
+
+
 def test_droids_header_is_told_from_its_clock(whole):
     said = part("remarks").camera_remarks(part("survey").survey(whole / "droid"))
     assert any("header says 60 frames a second" in text and "15.0" in text for text in said)

@@ -21,6 +21,7 @@ from envs.episodes.frames import choose_frames
 from envs.episodes.lerobot import EpisodeDataset
 from envs.episodes.open import describe_recordings, find_format, open_dataset
 from envs.episodes.reading import Reading
+from envs.episodes.video import encode_frames
 from envs.pose import difference
 from envs.spec import POSE_NAMES
 from world_model.encoder import Encoder, EncoderConfig
@@ -109,6 +110,50 @@ def test_poses_are_read_without_the_videos_and_in_another_process(copied):
     np.testing.assert_allclose(again.poses_actions(1)[0], trajectories()[1].poses[::3], atol=1e-6)
     with pytest.raises(DatasetError, match=r"episode_000001\.mp4 is missing"):
         again[1]
+
+
+def test_metadata_are_the_json_that_names_the_cameras_video(copied):
+    run = copied / "droid/success/2023-07-01/run"
+    for stray, content in (("a.json", "[]"), ("b.json", "{"), ("c.json", '{"left_mp4_path": "x/22222222.mp4"}')):
+        (run / stray).write_text(content)
+    (run / "._metadata_run.json").write_bytes(b"\0\5\x16\7")
+    np.testing.assert_array_equal(open_layout(copied, "droid", camera="wrist")[0].images[:, ::-1], seen_images(0))
+    (run / "metadata_run.json").unlink()
+    np.testing.assert_array_equal(open_layout(copied, "droid")[0].images, seen_images(0))
+    problem = open_layout(copied, "droid", camera="right").problems[0]
+    assert "is not JSON" in problem or "should be a mapping" in problem
+    for stray in ("a.json", "b.json"):
+        (run / stray).unlink()
+    problem = open_layout(copied, "droid", camera="right").problems[0]
+    assert "lacks right_mp4_path; it has ['left_mp4_path']" in problem
+    assert "serial number" in problem
+
+
+def seen_images(number: int) -> np.ndarray:
+    return trajectories()[number].images
+
+
+def test_droids_videos_without_a_trajectory_and_hidden_folders_are_passed_over(copied, caplog):
+    runs = sorted((copied / "droid/success").glob("*/run"))
+    (runs[1] / "trajectory.h5").unlink()
+    shutil.copytree(runs[2], runs[2].parent / ".run")
+    source = open_layout(copied, "droid")
+    assert source.names == ("success/2023-07-01/run/trajectory.h5", "success/2023-07-03/run/trajectory.h5")
+    assert f"{runs[1]} has recordings/MP4 but no trajectory.h5; it is passed over" in caplog.text
+
+
+def test_a_row_or_a_frame_left_over_at_the_end_is_left_out_and_that_is_said(copied, caplog):
+    video = copied / "droid/success/2023-07-01/run/recordings/MP4/22222222.mp4"
+    video.write_bytes(encode_frames(np.concatenate([seen_images(0), seen_images(0)[-1:]]), 60.0, fixtures.LOSSLESS))
+    edit_h5(copied / HDF5, "data/demo_9/obs/agentview_image", lambda images: images[:-1])
+    edit_h5(copied / HDF5, "data/demo_10/obs/agentview_image", lambda images: np.concatenate([images, images[-1:]]))
+    droid, robomimic = (open_layout(copied, layout) for layout in ("droid", "robomimic"))
+    assert (droid.lengths, robomimic.lengths) == (LENGTHS, (LENGTHS[0], LENGTHS[1] - 1, LENGTHS[2]))
+    np.testing.assert_array_equal(droid[0].images, seen_images(0))
+    np.testing.assert_array_equal(robomimic[1].images, seen_images(1)[:-1])
+    np.testing.assert_allclose(robomimic[1].poses, trajectories()[1].poses[:-1], atol=1e-6)
+    assert caplog.text.count("it ends with a frame without a row, which is left out") == 2
+    assert caplog.text.count("demo_9: it ends with a row without a frame, which is left out") == 1
 
 
 def test_joint_space_keeps_names_and_units(written):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from envs.episodes.hdf5 import find_numbers, open_hdf5, read_numbers
 from envs.episodes.reading import EndEffector
 from envs.episodes.recordings import Contents, Rows, first_extrinsics
 from envs.episodes.video import Footage, decode_batches, read_header
+from envs.episodes.walk import walk_folders
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class DroidRecordings:
     def read(self, episode: int, keys: tuple[str, ...]) -> Rows:
         """See `Recordings.read`. A camera without a clock of its own is taken to run at 15 Hz."""
         folder = self.root / self.trajectories[episode]
-        metadata = _read_metadata(folder)
+        metadata = _read_metadata(folder, self._key)
         serial, path = self._video(folder, metadata).stem, folder / TRAJECTORY
         with open_hdf5(path) as file:
             columns = {key: read_numbers(path, file, key) for key in keys}
@@ -93,33 +93,44 @@ class DroidRecordings:
         film = self._film(episode)
         return {film.relative_to(self.root).as_posix(): film.stat().st_size}
 
+    @property
+    def _key(self) -> str:
+        """The metadata's key of the camera's video; of the left one for a camera that is numbered."""
+        return f"{self.camera if self.camera in _CAMERAS else _CAMERAS[0]}_mp4_path"
+
     def _film(self, episode: int) -> Path:
         folder = self.root / self.trajectories[episode]
-        return self._video(folder, _read_metadata(folder))
+        return self._video(folder, _read_metadata(folder, self._key))
 
     def _video(self, folder: Path, metadata: Mapping[str, Any]) -> Path:
         """Returns the camera's video: the metadata have its path at the place where it was first uploaded to."""
         if self.camera not in _CAMERAS:
             return folder / _VIDEOS / f"{self.camera}.mp4"
-        key = f"{self.camera}_mp4_path"
-        if not isinstance(metadata.get(key), str):
-            raise DatasetError(f"the metadata JSON in {folder} lacks {key}; it has {sorted(metadata)}")
-        return folder / _VIDEOS / Path(metadata[key]).name
+        if not isinstance(metadata.get(self._key), str):
+            raise DatasetError(
+                f"the metadata JSON in {folder} lacks {self._key}; it has {sorted(metadata) or 'nothing'}; a camera's "
+                "serial number, as its video is called, needs none"
+            )
+        return folder / _VIDEOS / Path(metadata[self._key]).name
 
 
-def find_trajectories(root: Path) -> Iterator[Path]:
-    """Yields the folders with a trajectory, at any depth, through links too, each folder once."""
-    seen: set[str] = set()
-    for folder, inside, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            inside.clear()
+def find_trajectories(root: Path, remark: bool = False) -> Iterator[Path]:
+    """Yields the folders with a trajectory, at any depth, through links too, each folder once.
+
+    Args:
+        root: Where to look.
+        remark: Whether to log what is passed over: folders seen before, and those with videos but no trajectory.
+    """
+
+    def repeated(folder: Path, real: Path) -> None:
+        if remark:
             logger.warning("%s is %s once more; it is passed over", folder, real)
-            continue
-        seen.add(real)
-        inside.sort()
+
+    for folder, inside, files in walk_folders(root, repeated):
         if TRAJECTORY in files:
-            yield Path(folder)
+            yield folder
+        elif remark and _VIDEOS.parts[0] in inside and (folder / _VIDEOS).is_dir():
+            logger.warning("%s has %s but no %s; it is passed over", folder, _VIDEOS, TRAJECTORY)
 
 
 def open_droid(root: Path, camera: str | None) -> DroidRecordings:
@@ -128,7 +139,11 @@ def open_droid(root: Path, camera: str | None) -> DroidRecordings:
     Raises:
         DatasetError: If there are none.
     """
-    folders = sorted(folder.relative_to(root).as_posix() for folder in find_trajectories(root))
+    return _recordings(root, find_trajectories(root, remark=True), camera)
+
+
+def _recordings(root: Path, found: Iterator[Path], camera: str | None) -> DroidRecordings:
+    folders = sorted(folder.relative_to(root).as_posix() for folder in found)
     if not folders:
         raise DatasetError(f"{root} has no {TRAJECTORY}, at any depth")
     return DroidRecordings(root, tuple(folders), camera or "left")
@@ -140,7 +155,7 @@ def describe_droid(root: Path) -> Contents:
     Raises:
         DatasetError: If there is none.
     """
-    recordings, reason = open_droid(root, None), ""
+    recordings, reason = _recordings(root, find_trajectories(root), None), ""
     for episode, folder in enumerate(recordings.trajectories):
         try:
             with open_hdf5(root / folder / TRAJECTORY) as file:
@@ -153,19 +168,27 @@ def describe_droid(root: Path) -> Contents:
     raise DatasetError(f"no trajectory in {root} is whole: {reason}")
 
 
-def _read_metadata(folder: Path) -> dict[str, Any]:
-    """Returns the trajectory's metadata, the JSON file beside it; none where there is no such file."""
-    paths = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))  # macOS adds ._ files
-    paths = [path for path in paths if path.name.startswith("metadata")] or paths
-    if not paths:
-        return {}
-    try:
-        metadata = json.loads(paths[0].read_bytes())
-    except ValueError as error:
-        raise DatasetError(f"{paths[0]} is not JSON: {error}") from error
-    if not isinstance(metadata, dict):
-        raise DatasetError(f"{paths[0]} should be a mapping, it is a {type(metadata).__name__}")
-    return metadata
+def _read_metadata(folder: Path, key: str) -> dict[str, Any]:
+    """Returns the trajectory's metadata: of the JSON files beside it the one with a key, else one; {} without any.
+
+    Raises:
+        DatasetError: If none has the key and one can't be read, or is no mapping.
+    """
+    found, problem = [], ""
+    for path in sorted(path for path in folder.glob("*.json") if not path.name.startswith(".")):
+        try:
+            metadata = json.loads(path.read_bytes())
+        except ValueError as error:
+            problem = problem or f"{path} is not JSON: {error}"
+            continue
+        if isinstance(metadata, dict):
+            found.append(metadata)
+        else:
+            problem = problem or f"{path} should be a mapping, it is a {type(metadata).__name__}"
+    chosen = next((metadata for metadata in found if key in metadata), None)
+    if chosen is None and problem:
+        raise DatasetError(problem)
+    return chosen or (found[0] if found else {})
 
 
 def _read_clock(path: Path, file: Any, serial: str, length: int) -> Float[np.ndarray, "T"]:

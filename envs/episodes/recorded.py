@@ -19,6 +19,7 @@ from envs.episodes.frames import choose_frames
 from envs.episodes.images import prepare_images, prepared_shape
 from envs.episodes.reading import ForwardKinematics, Joints, PoseRule, Reading
 from envs.episodes.recordings import Recordings, Rows
+from envs.episodes.remarks import Remarks
 from envs.pose import motion_of
 from envs.spec import ActionSpec
 
@@ -142,9 +143,10 @@ def index_recordings(
     logger.info("reading the numbers of %d episodes", len(recordings.names))
     indexed: dict[int, _Indexed] = {}
     problems: dict[int, str] = {}
+    remarks = Remarks()
     for episode in range(len(recordings.names)):
         try:
-            indexed[episode] = _index_episode(recordings, reading, rule, kind, episode)
+            indexed[episode] = _index_episode(recordings, reading, rule, kind, episode, remarks)
         except DatasetError as error:
             problems[episode] = str(error)
     if not indexed:
@@ -172,11 +174,11 @@ class _Indexed:
 
 
 def _index_episode(
-    recordings: Recordings, reading: Reading, rule: PoseRule, kind: ActionSpec, episode: int
+    recordings: Recordings, reading: Reading, rule: PoseRule, kind: ActionSpec, episode: int, remarks: Remarks
 ) -> _Indexed:
     """Returns what is kept of an episode; raises DatasetError if it is broken."""
     rows, footage = recordings.read(episode, rule.keys), recordings.footage(episode)
-    length = _common_length(len(rows.times), footage.frames, recordings.spare_rows)
+    length = _common_length(recordings, episode, len(rows.times), footage.frames, remarks)
     frames = choose_frames(rows.times[:length], footage.rate, reading)
     if len(frames) < 2:
         raise DatasetError(f"it has {length} frames, {len(frames)} at {kind.rate:g} Hz: too few for an action")
@@ -219,12 +221,16 @@ def _fingerprint(recordings: Recordings, reading: Reading, spec: ActionSpec, ind
     return digest.hexdigest()
 
 
-def _common_length(rows: int, frames: int, spare_rows: int) -> int:
-    """Returns how many rows have a frame, after checking that as many are recorded of both."""
-    if not 0 <= rows - frames <= spare_rows:
-        allowed = f" ({spare_rows} row more is usual)" if spare_rows else ""
+def _common_length(recordings: Recordings, episode: int, rows: int, frames: int, remarks: Remarks) -> int:
+    """Returns how many rows have a frame: one of either may be left over at the end, which is remarked unless usual."""
+    spare = recordings.spare_rows
+    if abs(rows - frames) > 1:
+        allowed = f" ({spare} row more is usual)" if spare else ""
         raise DatasetError(f"there are {rows} rows of numbers and {frames} video frames{allowed}: lengths do not match")
-    return frames
+    if not 0 <= rows - frames <= spare:
+        what = "a frame without a row" if frames > rows else "a row without a frame"
+        remarks.add(recordings.names[episode], f"it ends with {what}, which is left out")
+    return min(rows, frames)
 
 
 def _poses(rule: PoseRule, rows: Rows, frames: Int[np.ndarray, "T"]) -> tuple[Float32[np.ndarray, "T P"], str]:

@@ -67,7 +67,7 @@ class Recordings(Protocol):
 
     @property
     def spare_rows(self) -> int:
-        """How many rows an episode may have beyond its frames."""
+        """How many rows an episode usually has beyond its frames: what is no more, at most one, is not remarked."""
         ...
 
     def read(self, episode: int, keys: tuple[str, ...]) -> Rows:
