@@ -12,12 +12,14 @@ from hdf5_recordings import write_demonstrations
 from scipy.spatial.transform import Rotation
 
 from envs.config import load_config
-from envs.episodes import DatasetError
+from envs.episodes import DatasetError, Episode
 from envs.episodes.columns import JointAngles
 from envs.episodes.columns import Rotation as RotationColumn
+from envs.episodes.lerobot import finalize_dataset, write_shard
 from envs.episodes.open import open_dataset
 from envs.episodes.reading import Reading
 from envs.pose import matrix_from_euler
+from envs.spec import ActionSpec
 
 TURN = 2 * np.pi
 TURNING = np.column_stack([0.3 * np.sin(np.arange(40) / 9), 2.0 + 0.11 * np.arange(40), -2.5 - 0.07 * np.arange(40)])
@@ -99,6 +101,16 @@ def test_an_action_of_more_than_half_a_turn_is_never_motion(tmp_path):
     assert "'pan' goes +4 rad from frame 0 to the next, 0.5 s later: more than half a turn" in problem
     assert "Give a higher rate" in problem
     assert 1 not in open_joints(tmp_path, np.zeros((10, 3)), fast, rate=5).problems
+
+
+def test_our_own_dataset_with_an_action_of_a_whole_turn_is_not_read_either(tmp_path):
+    spec = ActionSpec(("pan",), ("rad",), (-7.0,), (7.0,), "joints", 10.0)
+    poses = into_range(TURNING[:, 1:2], -np.pi)
+    images = np.zeros((len(poses), 16, 16, 3), np.uint8)
+    write_shard(tmp_path, 0, [Episode(images, poses, np.diff(poses, axis=0), 10.0, spec, "turn")])
+    finalize_dataset(tmp_path, "arm")
+    with pytest.raises(DatasetError, match=r"episode 0 in .*'pan' goes -6.* rad .* more than half a turn"):
+        open_dataset(tmp_path).poses_actions(0)
 
 
 @pytest.mark.parametrize(

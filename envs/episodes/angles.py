@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from envs.episodes.episode import DatasetError
-from envs.pose import euler_from_matrix, matrix_from_euler
+from envs.pose import SUM, euler_from_matrix, matrix_from_euler, motion_of
+from envs.spec import ActionSpec
 
 JOINT_TURNS = 4.0
 """No joint goes further: degrees taken for radians do, and encoder steps. UR's go one turn either way."""
@@ -19,6 +20,7 @@ EULER_TURNS = 2.0
 _TURN = 2 * np.pi
 _CERTAIN = 0.25  # turns: what is left of a jump, once whole turns are taken off it, that is taken for motion
 _ROUNDING = 1e-6  # rad: what float32 makes of pi
+_HALF = np.pi + 1e-4  # rad: as far as an action may turn; differences of float32 poses keep 1e-6
 
 
 def check_turns(angles: Float[np.ndarray, "T n"], most: float, what: str, unit: str) -> None:
@@ -92,3 +94,23 @@ def count_turns(
     ahead = np.zeros(angles.shape)
     ahead[rows[1:]] = np.cumsum(turns, axis=0)
     return ahead, first(turns != 0) if turns.any() else ""
+
+
+def check_half_turns(actions: Float[np.ndarray, "T A"], spec: ActionSpec) -> None:
+    """Returns if no angle that adds up goes more than half a turn in a period: which way it turned is not known.
+
+    Rotations of an end effector never do.
+
+    Raises:
+        DatasetError: Naming dimension and frame.
+    """
+    if motion_of(spec) is not SUM:
+        return
+    turns = np.argwhere((np.abs(actions) > _HALF) & (np.array(spec.units) == "rad"))
+    if len(turns):
+        frame, dimension = turns[0]
+        raise DatasetError(
+            f"{spec.names[dimension]!r} goes {actions[frame, dimension]:+.4g} rad from frame {frame} to the next, "
+            f"{1 / spec.rate:g} s later: more than half a turn is not learnt as motion. Give a higher rate, or leave "
+            "the episode out"
+        )

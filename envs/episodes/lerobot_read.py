@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from envs.episodes import lerobot_layout as layout
+from envs.episodes.angles import check_half_turns
 from envs.episodes.episode import DatasetError, Episode, check_rows
 from envs.episodes.lerobot_index import EpisodePlace, check_complete, read_places
 from envs.episodes.lerobot_info import choose_camera, image_size, read_info
@@ -82,7 +83,8 @@ class EpisodeDataset:
         """Returns poses and actions of an episode without touching its video; arrays of their own.
 
         Raises:
-            DatasetError: If the data file is missing, damaged, not as long as the index says or not finite.
+            DatasetError: If the data file is missing, damaged, not as long as the index says or not finite, or
+                an action turns by more than half a turn.
         """
         place = self.places[episode]
         stamp = place.data_file.stat().st_mtime_ns if place.data_file.is_file() else 0
@@ -95,7 +97,9 @@ class EpisodeDataset:
             )
         try:
             poses = check_rows("poses", states[rows], place.length)
-            return poses, check_rows("actions", actions[rows][:-1], place.length - 1)  # the last row's is a filler
+            differences = check_rows("actions", actions[rows][:-1], place.length - 1)  # the last row's is a filler
+            check_half_turns(differences, self.spec)
+            return poses, differences
         except DatasetError as error:
             raise DatasetError(f"episode {episode} in {place.data_file}: {error}") from error
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from envs.config import dump_config
+from envs.episodes.angles import check_half_turns
 from envs.episodes.episode import DatasetError, Episode, check_rows
 from envs.episodes.frames import choose_frames
 from envs.episodes.images import prepare_images, prepared_shape
@@ -24,8 +25,6 @@ from envs.pose import motion_of
 from envs.spec import ActionSpec
 
 logger = logging.getLogger(__name__)
-
-_HALF_TURN = np.pi + 1e-4  # rad: as far as an action may turn; float32 poses keep 1e-6
 
 _SHOWN = 3  # of many broken episodes, when none can be read
 
@@ -241,22 +240,11 @@ def _poses(rule: PoseRule, rows: Rows, frames: Int[np.ndarray, "T"]) -> tuple[Fl
 
 
 def _actions(spec: ActionSpec, poses: Float32[np.ndarray, "T P"]) -> Float32[np.ndarray, "T-1 A"]:
-    """Returns the differences of consecutive poses.
-
-    Raises:
-        DatasetError: If an angle goes more than half a turn in a period: which way it turned can't be told.
-    """
+    """Returns the differences of consecutive poses; raises DatasetError if one is over half a turn."""
     wide = poses.astype(np.float64)
-    actions = motion_of(spec).difference(wide[:-1], wide[1:])
-    turns = np.argwhere((np.abs(actions) > _HALF_TURN) & (np.array(spec.units) == "rad"))
-    if len(turns):
-        frame, dimension = turns[0]
-        raise DatasetError(
-            f"{spec.names[dimension]!r} goes {actions[frame, dimension]:+.4g} rad from frame {frame} to the next, "
-            f"{1 / spec.rate:g} s later: more than half a turn is not learnt as motion. Give a higher rate, or leave "
-            "the episode out"
-        )
-    return actions.astype(np.float32)
+    actions = motion_of(spec).difference(wide[:-1], wide[1:]).astype(np.float32)
+    check_half_turns(actions, spec)
+    return actions
 
 
 def _bounds(
