@@ -4,7 +4,25 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+
+
+@contextmanager
+def ctrl_c_is_ours() -> Iterator[None]:
+    """Leaves Ctrl-C, which a terminal sends to all of a program's processes, to this one: around starting the others.
+
+    They inherit that it is blocked, so that it does not meet them in the midst of their imports either.
+    """
+    resource_tracker.ensure_running()  # it would unblock the signal
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def end_with_parent() -> None:

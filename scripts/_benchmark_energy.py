@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from _bar import progress
 from _benchmark_config import EnergyBenchmark
 from _landscape import find_pairs
 from _landscape_config import LandscapeConfig
 from _official_repository import OfficialRepository, WorldStep
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from envs.spec import ActionSpec
 from planner.base import Score
@@ -105,10 +104,10 @@ class Watch:
 def time_to_energy(config: EnergyBenchmark) -> dict[str, Any]:
     """Returns, for each planner, the time and evaluations to the official energy, and the energies at equal time."""
     model = load_checkpoint(config.checkpoint, config.device)
-    problems = list(tqdm(make_problems(config, model), total=config.steps, desc="official", file=sys.stderr))
+    problems = list(progress(make_problems(config, model), total=config.steps, desc="official"))
     official = np.array([problem.official_seconds for problem in problems])
     rows = []
-    for name, settings in tqdm(FINE.items(), desc="to the official energy", file=sys.stderr):
+    for name, settings in progress(FINE.items(), desc="to the official energy"):
         search = replace(settings, horizon=config.ahead)
         found = [reach(search, problem, config.tolerance, seed) for seed, problem in enumerate(problems)]
         seconds = np.array([np.inf if watch.seconds is None else watch.seconds for watch in found])
@@ -195,7 +194,7 @@ def equal_time(config: EnergyBenchmark, problems: list[Problem]) -> list[dict[st
     """Returns each planner's energies with each budget of time, beside those of CEM with the same."""
     energies: dict[tuple[str, float], np.ndarray] = {}
     cases = [(name, budget) for budget in config.budgets for name in ANYTIME]
-    for name, budget in tqdm(cases, desc="equal time", file=sys.stderr):
+    for name, budget in progress(cases, desc="equal time"):
         planner = make_planner(replace(ANYTIME[name], horizon=config.ahead))
         found = []
         for seed, problem in enumerate(problems):

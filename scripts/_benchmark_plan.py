@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
 import torch
+from _bar import progress
 from _benchmark_config import PlanBenchmark
 from _official_repository import OfficialRepository
 from torch import Tensor
-from tqdm import tqdm
 
 from planner.chunks import Chunks
 from planner.objective import GoalDistance, GoalDistanceConfig, rollout_score
@@ -43,7 +42,7 @@ def time_plans(config: PlanBenchmark) -> dict[str, Any]:
     cases = [(s, p, h) for s in config.sizes for p in config.precisions for h in config.horizons]
     rows = []
     rates = {name: matrix_rate(device, DTYPES[name]) for name in config.precisions}
-    for size, precision, horizon in tqdm(cases, desc="plans", file=sys.stderr):
+    for size, precision, horizon in progress(cases, desc="plans"):
         rows.append(time_case(config, repository, device, size, precision, horizon))
         gc.collect()
         rates[precision] = max(rates[precision], matrix_rate(device, DTYPES[precision]))  # others may be at work

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from _bar import progress
 from _benchmark_config import TrainBenchmark
 from _official_repository import OfficialRepository
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from envs.episodes import Episode
 from envs.episodes.lerobot import EpisodeDataset, finalize_dataset, read_dataset, write_shard
@@ -140,7 +139,7 @@ def official_tokens(encoder: nn.Module, tubelet: int, pixels: Tensor) -> Tensor:
 def time_training(config: TrainBenchmark) -> dict[str, Any]:
     """Returns the measurements for every kind of recording."""
     with tempfile.TemporaryDirectory() as scratch:
-        cases = tqdm(config.recordings, desc="recordings", file=sys.stderr)
+        cases = progress(config.recordings, desc="recordings")
         return {"rows": [_time_case(config, kind, Path(scratch) / kind) for kind in cases]}
 
 

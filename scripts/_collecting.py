@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
-from tqdm import tqdm
+from _bar import progress
 
 from envs.config import dump_config, load_config
 from envs.episodes import DatasetError
+from envs.episodes.check import in_processes
 from envs.episodes.lerobot import finalize_dataset, read_dataset, shard_exists
 from envs.folders import begin_folder, explained
 from envs.mujoco.tasks import HELD_OUT
-from envs.workers import end_with_parent
 
 CONFIG_FILE = "collect.yaml"
 
@@ -83,14 +82,16 @@ class Practice(Collection):
 
 
 C = TypeVar("C", bound=Collection)
+RecordShard: TypeAlias = Callable[[C, int, Callable[[int], object]], None]
+"""Records one numbered shard of a collection, and tells of each episode."""
 
 
-def collect(config: C, record_shard: Callable[[tuple[C, int]], int], robot_type: str, program: str) -> None:
+def collect(config: C, record_shard: RecordShard[C], robot_type: str, program: str) -> None:
     """Records the shards that are missing, makes them one dataset and prints what it holds.
 
     Args:
         config: What to record.
-        record_shard: Records one numbered shard, in a process of its own, and returns its number of episodes.
+        record_shard: Something a process can import.
         robot_type: Name of the arm.
         program: Name of the collecting program: it goes on in folders that it began.
     """
@@ -117,18 +118,15 @@ def _remember(config: Collection) -> None:
     dump_config(config, path)
 
 
-def _record(config: C, record_shard: Callable[[tuple[C, int]], int]) -> None:
+def _record(config: C, record_shard: RecordShard[C]) -> None:
     """Records the missing shards in parallel, with a progress bar over episodes."""
     shards = [shard for shard in range(config.shards) if not shard_exists(config.output, shard)]
     episodes = sum(len(config.seeds(shard)) for shard in shards)
     processes = min(config.processes or os.cpu_count() or 1, max(len(shards), 1))
     os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one thread a process
-    with (
-        tqdm(total=episodes, unit="episode", desc="collect", smoothing=0.05) as bar,
-        multiprocessing.get_context("spawn").Pool(processes, end_with_parent) as pool,
-    ):
-        for count in pool.imap_unordered(record_shard, [(config, shard) for shard in shards]):
-            bar.update(count)
+    with progress(total=episodes, unit="episode", desc="collect", smoothing=0.05) as bar:
+        for _ in in_processes(record_shard, config, shards, processes, bar.update):
+            pass
 
 
 def summarize(root: Path) -> None:

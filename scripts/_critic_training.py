@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from _bar import progress
 from _program import INTERRUPTED
 from _progress import make_report, origin
 from _run_folders import run_folders
-from tqdm import tqdm
 
 from envs.episodes.open import open_dataset
 from envs.folders import writing
@@ -52,7 +52,7 @@ def open_windows(data: Path, cache: Path, model: VJEPA2AC) -> WindowBatches:
     """
     dataset = open_dataset(data)
     layout = latent_layout(dataset, model.encoder)
-    with tqdm(total=sum(dataset.lengths), desc="encode", unit="frame") as bar:
+    with progress(total=sum(dataset.lengths), desc="encode", unit="frame") as bar:
         latents = build_latents(dataset, model.encoder, cache, layout=layout, report=bar.update)
     stride = round(dataset.spec.rate / model.action_spec.rate)
     batches = WindowBatches(dataset, latents, max(1, stride))
@@ -63,7 +63,7 @@ def open_windows(data: Path, cache: Path, model: VJEPA2AC) -> WindowBatches:
 def learn(config: TrainCriticConfig, model: VJEPA2AC, batches: WindowBatches) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted."""
     provenance = {**origin(), "parent_files": read_manifest(config.parent).files}
-    bar = tqdm(total=config.steps, desc="train")
+    bar = progress(total=config.steps, desc="train")
     with writing(config.output), RunLog(config.output) as log, bar:
         return train_critic(config, model, batches, make_report(log, bar, format_errors), provenance)
 

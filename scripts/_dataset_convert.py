@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 import yaml
-from tqdm import tqdm
+from _bar import progress
 
 from envs.config import dump_config, load_config
 from envs.episodes import DatasetError, EpisodeSource
@@ -85,7 +85,7 @@ def _convert(config: Convert) -> str:
     reading = config.full_reading()
     source = open_dataset(config.folder, reading)
     _remember(config.output, {"reading": dump_config(reading), "recordings": source.fingerprint})
-    with tqdm(total=len(source), unit="episode", desc="check", smoothing=0.05) as bar:
+    with progress(total=len(source), unit="episode", desc="check", smoothing=0.05) as bar:
         record = config.output / CHECKED_FILE
         chosen = usable(source, config.broken, bar.update, record=record, processes=config.processes)
     _transcode(chosen, config.output, config.processes)
@@ -131,17 +131,17 @@ def _transcode(source: EpisodeSource, output: Path, processes: int) -> None:
     shards = plan_shards(source.lengths, int(np.prod(source.image_shape)), SHARD_BYTES)
     missing = [(number, shard) for number, shard in enumerate(shards) if not shard_exists(output, number)]
     done = len(source) - sum(len(shard) for _, shard in missing)
-    with tqdm(total=len(source), initial=done, unit="episode", desc="convert", smoothing=0.05) as bar:
-        for episodes in in_processes(_write, (source, output), missing, processes):
-            bar.update(episodes)
+    with progress(total=len(source), initial=done, unit="episode", desc="convert", smoothing=0.05) as bar:
+        for _ in in_processes(_write, (source, output), missing, processes, bar.update):
+            pass
 
 
-def _write(where: tuple[EpisodeSource, Path], work: tuple[int, range]) -> int:
-    """Writes one shard and returns its number of episodes."""
+def _write(where: tuple[EpisodeSource, Path], work: tuple[int, range], advanced: Callable[[int], object]) -> None:
+    """Writes one shard, and tells of each episode that was read."""
     (source, output), (file, shard) = where, work
     names, episodes = source.names, []
     for number in shard:
         episode = source[number]
         episodes.append(dataclasses.replace(episode, extra={**episode.extra, "recording": names[number]}))
+        advanced(1)
     write_shard(output, file, episodes)
-    return len(episodes)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -15,13 +14,13 @@ from typing import Any
 
 import gymnasium
 import torch
+from _bar import progress
 from _evaluation_config import EvaluateConfig
 from _report import EpisodeRecord, record_episode
-from tqdm import tqdm
 
 from envs.config import dump_config
 from envs.mujoco.scene import SceneConfig
-from envs.workers import end_with_parent
+from envs.workers import ctrl_c_is_ours, end_with_parent
 from planner.choice import make_planner
 from planner.controller import Controller, RandomActions, ZeroActions
 from planner.episode import Actor, run_episode
@@ -55,7 +54,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, list[EpisodeRecord]]:
         for i in range(config.episodes)
     ]
     records: dict[str, list[EpisodeRecord]] = {actor: [] for actor in actors}
-    with tqdm(total=len(jobs), unit="episode", desc="planner", file=sys.stderr) as bar:
+    with progress(total=len(jobs), unit="episode", desc="planner") as bar:
         for record in run_jobs(config, jobs):
             records[record.actor].append(record)
             done = records["planner"]
@@ -71,7 +70,9 @@ def run_jobs(config: EvaluateConfig, jobs: Sequence[Job]) -> Iterator[EpisodeRec
         yield from map(partial(run_job, config), jobs)
         return
     threads = max(1, (os.cpu_count() or 1) // config.processes)
-    with multiprocessing.get_context("spawn").Pool(config.processes, _begin_worker, (threads,)) as pool:
+    with ctrl_c_is_ours():
+        pool = multiprocessing.get_context("spawn").Pool(config.processes, _begin_worker, (threads,))
+    with pool:
         yield from pool.imap_unordered(partial(run_job, config), jobs)
 
 

@@ -7,10 +7,10 @@ import sys
 import urllib.parse
 from pathlib import Path
 
+from _bar import progress
 from _import_config import ImportConfig
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
-from tqdm import tqdm
 
 from envs.config import dump_config
 from world_model.catalog import CatalogEntry, read_catalog
@@ -63,7 +63,7 @@ def fetch(config: ImportConfig, entry: CatalogEntry | None) -> Path:
     """
     url = entry.url if entry else config.source
     if urllib.parse.urlsplit(url).scheme in {"http", "https", "file"}:
-        with tqdm(desc="download", unit="B", unit_scale=True, unit_divisor=1000) as bar:
+        with progress(desc="download", unit="B", unit_scale=True, unit_divisor=1000) as bar:
 
             def report(there: int, total: int | None) -> None:
                 bar.total = total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _bar import progress
 from _landscape_config import LandscapeConfig
 from _pictures import read_picture
 from jaxtyping import Float
-from tqdm import tqdm
 
 from envs.config import dump_config
 from envs.episodes import DatasetError
@@ -56,7 +55,7 @@ def look(config: LandscapeConfig) -> None:
         if not pairs:
             raise ValueError(f"no step moves by {config.min_translation} m or more; lower min_translation")
         chunks = Chunks()
-        found = [(pair, diagnose(model, config, pair, chunks)) for pair in tqdm(pairs, desc="steps", file=sys.stderr)]
+        found = [(pair, diagnose(model, config, pair, chunks)) for pair in progress(pairs, desc="steps")]
         text = summary_text([diagnosis for _, diagnosis in found])
         steps = [{"step": pair.name, "action": pair.action.tolist(), **asdict(step)} for pair, step in found]
         results = {"config": dump_config(config), "steps": steps}

@@ -6,9 +6,9 @@ import logging
 import sys
 from collections.abc import Mapping
 
+from _bar import progress
 from _program import FAILED, INTERRUPTED
 from _run_folders import run_folders
-from tqdm import tqdm
 
 from envs.episodes.lerobot import read_dataset
 from envs.folders import writing
@@ -38,14 +38,14 @@ def run(config: PretrainConfig) -> int:
 def decode(config: PretrainConfig) -> FrameStore:
     """Returns all frames of the dataset, decoded to disk once."""
     dataset = read_dataset(config.data)
-    with tqdm(total=sum(dataset.lengths), desc="decode", unit="frame") as bar:
+    with progress(total=sum(dataset.lengths), desc="decode", unit="frame") as bar:
         return build_frames(dataset, config.cache_directory, bar.update)
 
 
 def learn(config: PretrainConfig, frames: FrameStore) -> object:
     """Returns the folder of the finished encoder, or None if interrupted."""
     shown: dict[str, str] = {}
-    with writing(config.output), RunLog(config.output) as log, tqdm(total=config.steps, desc="pretrain") as bar:
+    with writing(config.output), RunLog(config.output) as log, progress(total=config.steps, desc="pretrain") as bar:
 
         def report(step: int, measured: Mapping[str, float]) -> None:
             log(step, measured)

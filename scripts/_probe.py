@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from _bar import progress
 from _probe_config import ProbeConfig
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
 from envs.mujoco.manipulation import OBJECT_HIGH, OBJECT_LOW
@@ -62,7 +62,7 @@ def draw_scenes(count: int, seed: int) -> tuple[UInt8[np.ndarray, "B h w 3"], Fl
     generator = np.random.default_rng(HELD_OUT + seed)
     arm = MujocoArm(MujocoArmConfig(MANIPULATION_SCENE, IMAGE_SIZE))
     images, positions = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8), np.empty((count, len(NAMES)))
-    for index in tqdm(range(count), desc="draw", unit="image"):
+    for index in progress(range(count), desc="draw", unit="image"):
         place = generator.uniform(OBJECT_LOW, OBJECT_HIGH)
         hand = generator.uniform((0.34, -0.22, 0.03), (0.68, 0.22, 0.36))
         if generator.random() < 0.4:
@@ -81,7 +81,7 @@ def draw_scenes(count: int, seed: int) -> tuple[UInt8[np.ndarray, "B h w 3"], Fl
 def encode(encoder: Encoder, images: UInt8[np.ndarray, "B h w 3"]) -> Float[Tensor, "B N D"]:
     """Returns the images' tokens."""
     parts = [torch.from_numpy(images[first : first + 64]) for first in range(0, len(images), 64)]
-    return torch.cat([encoder(encoder.preprocess(part)) for part in tqdm(parts, desc="encode", unit="batch")])
+    return torch.cat([encoder(encoder.preprocess(part)) for part in progress(parts, desc="encode", unit="batch")])
 
 
 def probe(
@@ -100,7 +100,7 @@ def probe(
     head = Head(*tokens.shape[1:])
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, config.steps, pct_start=0.05)
-    for _ in tqdm(range(config.steps), desc="probe", unit="step"):
+    for _ in progress(range(config.steps), desc="probe", unit="step"):
         chosen = torch.randint(0, known, (256,))
         loss = (head(tokens[chosen]) - targets[chosen]).abs().mean()
         optimizer.zero_grad(set_to_none=True)

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import tyro
+from _bar import progress
 from _contact_sheet import draw_contact_sheet
 from _evaluation import Job, make_task, run_jobs, workplace
 from _report import EpisodeRecord
 from _suite_config import Block, SuiteConfig, SuiteOptions, make_blocks
 from _suite_report import Cell, suite_results, suite_text
 from _suite_store import BlockStore, gather
-from tqdm import tqdm
 
 from envs.folders import results_folder, write_text
 from world_model.processes import Processes, find_processes, leave_processes
@@ -89,7 +89,7 @@ def show(block: Block, seeds: Sequence[int], visible: bool) -> Iterator[EpisodeR
     """Yields the episodes of some seeds as they are done; shows how many there are and how many were successes."""
     solved, title = 0, f"{block.row}, {block.column}"
     records = run_jobs(block.config, [Job(block.actor, seed) for seed in seeds])
-    with tqdm(records, title, len(seeds), unit="episode", file=sys.stderr, disable=not visible) as bar:
+    with progress(records, title, len(seeds), unit="episode", disable=not visible) as bar:
         for done, record in enumerate(bar, start=1):
             solved += record.successes[-1]
             bar.set_postfix_str(f"{solved}/{done}", refresh=False)

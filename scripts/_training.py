@@ -6,12 +6,12 @@ import logging
 import sys
 from pathlib import Path
 
+from _bar import progress
 from _program import FAILED, INTERRUPTED
 from _progress import make_report, origin
 from _run_folders import run_folders
 from _training_data import check_actions, open_episodes
 from _training_report import write_report
-from tqdm import tqdm
 
 from envs.config import dump_config, load_config
 from envs.episodes import EpisodeSource
@@ -78,7 +78,7 @@ def encoder_folder(config: TrainConfig) -> Path:
 def encode(config: TrainConfig, dataset: EpisodeSource, encoder: Encoder, processes: Processes) -> LatentCache:
     """Returns the latents of all frames, encoded to disk once, by all processes; says before what disk they take."""
     layout = latent_layout(dataset, encoder)
-    with tqdm(total=sum(dataset.lengths), desc="encode", unit="frame", disable=not processes.main) as bar:
+    with progress(total=sum(dataset.lengths), desc="encode", unit="frame", disable=not processes.main) as bar:
         return build_latents(
             dataset,
             encoder,
@@ -93,7 +93,7 @@ def optimise(
     config: TrainConfig, encoder: Encoder, batches: WindowBatches, dataset: EpisodeSource, processes: Processes
 ) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted."""
-    bar = tqdm(total=config.steps, desc="train", disable=not processes.main)
+    bar = progress(total=config.steps, desc="train", disable=not processes.main)
     with writing(config.output), RunLog(config.output, config.log) as log, bar:
         return train(config, encoder, batches, make_report(log, bar, format_errors), provenance(config, dataset))
 

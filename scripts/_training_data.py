@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from tqdm import tqdm
+from _bar import progress
 
 from envs.config import load_config
 from envs.episodes import EpisodeSource
@@ -40,7 +40,7 @@ def open_episodes(config: TrainConfig, show: bool = True) -> EpisodeSource:
     if config.broken == "refuse" and not dataset.problems:
         return dataset  # what only decoding shows ends the encoding
     record = config.cache_directory / "checked.json"
-    with tqdm(total=len(dataset), desc="check", unit="episode", disable=not show) as bar:
+    with progress(total=len(dataset), desc="check", unit="episode", disable=not show) as bar:
         return usable(dataset, config.broken, bar.update, record=record, processes=config.encoding_processes)
 
 

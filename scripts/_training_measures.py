@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from _bar import progress
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 
 from envs.episodes import EpisodeSource
 from envs.pose import END_EFFECTOR, motion_of
@@ -141,13 +140,13 @@ def judge(model: VJEPA2AC, held_out: HeldOut, shell: int, seed: int, name: str) 
         name: What to call the model in the progress bars.
     """
     chunks = Chunks()
-    with tqdm(total=len(held_out.numbers), desc=f"{name}: rollout errors", unit="window", file=sys.stderr) as bar:
+    with progress(total=len(held_out.numbers), desc=f"{name}: rollout errors", unit="window") as bar:
         errors = errors_of_windows(
             model, held_out.batches, held_out.windows, held_out.numbers, batch=16, report=bar.update
         )
-    steps = tqdm(range(len(held_out.step_numbers)), desc=f"{name}: true actions", unit="step", file=sys.stderr)
+    steps = progress(range(len(held_out.step_numbers)), desc=f"{name}: true actions", unit="step")
     diagnoses = [_diagnose(model, held_out.step(i), shell, seed + i, chunks) for i in steps]
-    drawn = tqdm(held_out.drawn, desc=f"{name}: landscapes", unit="step", file=sys.stderr)
+    drawn = progress(held_out.drawn, desc=f"{name}: landscapes", unit="step")
     planes = [_planes(model, held_out, held_out.step(i), chunks) for i in drawn]
     return Judged(errors, diagnoses, planes, _imagine(model, held_out))
 
@@ -223,7 +222,7 @@ def find_neighbours(
     batches, windows = held_out.batches, held_out.windows
     rows = {"seen": batches.gather(windows, held_out.strips).tokens[:, 1:], **imagined}
     queries = torch.stack([tokens.float() for tokens in rows.values()], dim=1)  # (K, rows, H, N, D)
-    with tqdm(total=len(stored), desc="nearest stored frames", unit="frame", file=sys.stderr) as bar:
+    with progress(total=len(stored), desc="nearest stored frames", unit="frame") as bar:
         found, distances = nearest_frames(batches.latents, stored, queries.flatten(0, 2).to(device), bar.update)
     horizon, strips = queries.shape[2], []
     for k, (episode, start) in enumerate(zip(*windows.locate(held_out.strips), strict=True)):

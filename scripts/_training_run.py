@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from _bar import progress
 from _evaluation import evaluate, workplace
 from _evaluation_config import EvaluateConfig
 from _report import EpisodeRecord
@@ -14,7 +14,6 @@ from _report_config import ReportConfig
 from _training_data import open_episodes
 from _training_measures import HeldOut, Judged, Strip, choose_held_out, find_neighbours, judge
 from _training_verdict import Change, error_change, rank_change, success_change
-from tqdm import tqdm
 
 from envs.config import load_config
 from envs.episodes import EpisodeSource
@@ -119,7 +118,7 @@ def open_run(folder: Path, device: str) -> tuple[Run, VJEPA2AC]:
 def open_latents(config: TrainConfig, dataset: EpisodeSource, encoder: Encoder) -> WindowBatches:
     """Returns the run's windows from its latent cache, encoding what is no longer there, with progress."""
     layout = latent_layout(dataset, encoder)
-    with tqdm(total=sum(dataset.lengths), desc="latents", unit="frame", file=sys.stderr) as bar:
+    with progress(total=sum(dataset.lengths), desc="latents", unit="frame") as bar:
         latents = build_latents(dataset, encoder, config.cache_directory, layout=layout, report=bar.update)
     return WindowBatches(dataset, latents, config.stride)
 

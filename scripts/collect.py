@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,15 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(_tell_events(config))
 
 
-def record_shard(work: tuple[CollectConfig, int]) -> int:
-    """Records one shard and returns its number of episodes."""
-    config, shard = work
-    watch = Watch()
-    episodes = [_record(config, seed, watch) for seed in config.seeds(shard)]
+def record_shard(config: CollectConfig, shard: int, advanced: Callable[[int], object]) -> None:
+    """See `_collecting.RecordShard`."""
+    watch, episodes = Watch(), []
+    for seed in config.seeds(shard):
+        episodes.append(_record(config, seed, watch))
+        advanced(1)
     path = _events_file(config, shard)
     write_text(path, json.dumps(asdict(watch.events)))  # counts only with its shard, which comes last
     write_shard(config.output, shard, episodes)
-    return len(episodes)
 
 
 def _record(config: CollectConfig, seed: int, watch: Watch) -> Episode:

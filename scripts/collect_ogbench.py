@@ -10,7 +10,8 @@ stopped. Episode i has seed ``seed + i``, whatever the processes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,20 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     collect(config, record_shard, robot_type="ur5e-ogbench", program="collect_ogbench")
 
 
-def record_shard(work: tuple[CollectConfig, int]) -> int:
-    """Records one shard and returns its number of episodes."""
-    config, shard = work
+def record_shard(config: CollectConfig, shard: int, advanced: Callable[[int], object]) -> None:
+    """See `_collecting.RecordShard`."""
     if config.practice is not None:
         import torch
 
         torch.set_num_threads(1)  # a process a core
-    arm = OgbenchArm(config.play.variant, image_size=config.image_size)
-    try:
-        episodes = [record(arm, config, seed) for seed in config.seeds(shard)]
-    finally:
-        arm.close()
+    episodes = []
+    with closing(OgbenchArm(config.play.variant, image_size=config.image_size)) as arm:
+        for seed in config.seeds(shard):
+            episodes.append(record(arm, config, seed))
+            advanced(1)
     write_shard(config.output, shard, episodes)
-    return len(episodes)
 
 
 def record(arm: OgbenchArm, config: CollectConfig, seed: int) -> Episode:

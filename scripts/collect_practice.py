@@ -10,7 +10,7 @@ Source: dataset aggregation (arXiv 1011.0686) by intervention (arXiv 1810.02890)
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -86,15 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     collect(config, record_shard, robot_type="panda-mujoco", program="collect_practice")
 
 
-def record_shard(work: tuple[PracticeConfig, int]) -> int:
-    """Records one shard and returns its number of episodes."""
+def record_shard(config: PracticeConfig, shard: int, advanced: Callable[[int], object]) -> None:
+    """See `_collecting.RecordShard`."""
     import torch
 
-    config, shard = work
     torch.set_num_threads(1)  # a process a core
-    episodes = [record_practice(config, seed) for seed in config.seeds(shard)]
+    episodes = []
+    for seed in config.seeds(shard):
+        episodes.append(record_practice(config, seed))
+        advanced(1)
     write_shard(config.output, shard, episodes)
-    return len(episodes)
 
 
 def record_practice(config: PracticeConfig, seed: int) -> Episode:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from _bar import progress
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tyro
@@ -28,7 +30,6 @@ from _dataset_arm import MakeArm, make_arm
 from _dataset_convert import Convert, convert
 from _dataset_inspect import Inspect, inspect
 from _program import program
-from tqdm import tqdm
 
 from envs.config import load_config
 from envs.episodes.check import find_problems
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def validate(config: Validate) -> int:
     """Prints what is broken and returns 1 if anything is."""
     source = open_dataset(config.folder, load_config(Reading, config.reading))
-    with tqdm(total=len(source), unit="episode", desc="validate", smoothing=0.05) as bar:
+    with progress(total=len(source), unit="episode", desc="validate", smoothing=0.05) as bar:
         problems = find_problems(source, bar.update, config.processes)
     for problem in problems:
         print(problem)

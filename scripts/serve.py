@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 
+from _bar import progress
+
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
 
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -134,8 +135,6 @@ def make_gallery(folder: Path, model: WorldModel) -> Gallery:
     Raises:
         DatasetError: If the recordings cannot be read.
     """
-    from tqdm import tqdm
-
     from envs.episodes.open import open_dataset
     from world_model.neighbours import Gallery, gallery_frames
     from world_model.vjepa2_ac import VJEPA2AC
@@ -143,7 +142,7 @@ def make_gallery(folder: Path, model: WorldModel) -> Gallery:
     assert isinstance(model, VJEPA2AC), "make_server has seen to it"
     dataset = open_dataset(folder)
     frames = gallery_frames(dataset)
-    with tqdm(total=len(frames), desc=f"frames of {folder}", unit="frame", file=sys.stderr) as bar:
+    with progress(total=len(frames), desc=f"frames of {folder}", unit="frame") as bar:
         return Gallery(dataset, frames, model.encoder, bar.update)
 
 

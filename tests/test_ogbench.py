@@ -246,7 +246,9 @@ def test_a_collection_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
     flags = ["--episodes", "2", "--episodes-per-shard", "1", "--image-size", "16", "--play.frames", "3"]
     monkeypatch.setattr(sys, "argv", ["collect_ogbench.py", *flags, "--output", str(tmp_path / "data")])
     config = collect.CollectConfig(tmp_path / "data", 2, 1, 16, play=CubePlayConfig(frames=3))
-    assert collect.record_shard((config, 0)) == 1
+    done: list[int] = []
+    collect.record_shard(config, 0, done.append)
+    assert done == [1]
     written = next((tmp_path / "data").rglob("*.mp4")).stat().st_mtime_ns
     collect.main()
     dataset = read_dataset(tmp_path / "data")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import pickle
-import signal
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-from envs.workers import end_with_parent
+from envs.workers import ctrl_c_is_ours, end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +71,10 @@ def _start() -> tuple[Connection, SpawnProcess]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(theirs,), daemon=True)
-    resource_tracker.ensure_running()  # it would unblock what is blocked next
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is the parent's
     try:
-        process.start()
+        with ctrl_c_is_ours():
+            process.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         theirs.close()
     return ours, process
 

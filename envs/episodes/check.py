@@ -7,9 +7,8 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import signal
 from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,13 +20,12 @@ from jaxtyping import Float32
 from envs.episodes.episode import DatasetError, Episode, EpisodeSource
 from envs.episodes.lerobot_layout import write_bytes
 from envs.spec import ActionSpec
-from envs.workers import end_with_parent
+from envs.workers import ctrl_c_is_ours, end_with_parent
 
 logger = logging.getLogger(__name__)
 
+_LOOK = 0.5  # s between two looks at how far tasks are
 SHOWN = 10  # of many broken episodes, how many an error lists
-Shared = TypeVar("Shared")
-Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
@@ -132,9 +130,8 @@ def find_problems(source: EpisodeSource, report: Callable[[int], object] = int, 
     size = 1 if processes == 1 else max(1, len(source) // (16 * processes))
     tasks = [range(start, min(start + size, len(source))) for start in range(0, len(source), size)]
     problems: list[Problem] = []
-    for episodes, found in in_processes(_read_all, source, tasks, processes):
+    for found in in_processes(_read_all, source, tasks, processes, report):
         problems += found
-        report(episodes)
     return sorted(problems, key=lambda problem: problem.episode)
 
 
@@ -178,7 +175,11 @@ def usable(
 
 
 def in_processes(
-    function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task], processes: int
+    function: Callable[..., Result],
+    shared: Any,
+    tasks: Iterable[Any],
+    processes: int,
+    advanced: Callable[[int], object] | None = None,
 ) -> Generator[Result, None, None]:
     """Yields the function's result of each task as it is done, in no fixed order where there are several processes.
 
@@ -190,19 +191,32 @@ def in_processes(
         shared: Its first argument, which each process gets once.
         tasks: Its second arguments, small: one that fills a pipe to a process that was killed would block for ever.
         processes: How many; with 1 all is done here.
+        advanced: Told in the midst of tasks how much was done since it was told last; the function then gets, as its
+            third argument, what it tells that to.
 
     Raises:
         DatasetError: If a process died, out of memory for example. Errors of the function come through.
     """
     if processes == 1:
-        yield from (function(shared, task) for task in tasks)
+        tell = () if advanced is None else (advanced,)
+        yield from (function(shared, task, *tell) for task in tasks)
         return
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _begin_worker, (function, shared)) as pool:
+    count = None if advanced is None else context.Value("q", 0)
+    with ProcessPoolExecutor(processes, context, _begin_worker, (function, shared, count)) as pool:
         try:
-            for future in as_completed([pool.submit(_do, task) for task in tasks]):
-                yield future.result()
+            with ctrl_c_is_ours():
+                waiting = {pool.submit(_do, task) for task in tasks}
+            told = 0
+            while waiting:
+                done, waiting = wait(waiting, None if advanced is None else _LOOK, FIRST_COMPLETED)
+                if advanced is not None and count is not None:
+                    now = count.get_obj().value  # without its lock, which a killed process may have
+                    advanced(now - told)
+                    told = now
+                for future in done:
+                    yield future.result()
         except BrokenProcessPool as error:
             raise DatasetError(
                 f"one of {processes} processes was killed, perhaps because memory ran out; run again with fewer"
@@ -212,31 +226,38 @@ def in_processes(
                 process.terminate()  # the pool alone joins them: of two threads that wait for one, one learns nothing
 
 
-_work: tuple[Callable[[Any, Any], Any], Any] | None = None  # of a worker process: function and what its tasks share
+_work: tuple[Callable[..., Any], Any, Any] | None = None  # of a worker process: function, what tasks share, their count
 
 
-def _begin_worker(function: Callable[[Any, Any], Any], shared: Any) -> None:
-    """Keeps what a worker process needs for all of its tasks, ends with its parent, and leaves Ctrl-C to it."""
+def _begin_worker(function: Callable[..., Any], shared: Any, count: Any) -> None:
+    """Keeps what a worker process needs for all of its tasks, and ends with its parent."""
     global _work  # noqa: PLW0603 (a pool's worker has nowhere else to keep it)
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _work = function, shared
+    _work = function, shared, count
 
 
 def _do(task: Any) -> Any:
     """Returns a task's result, in a worker process."""
     assert _work is not None, "_begin_worker has run"
-    function, shared = _work
-    return function(shared, task)
+    function, shared, count = _work
+    if count is None:
+        return function(shared, task)
+
+    def advanced(number: int) -> None:
+        with count.get_lock():
+            count.value += number
+
+    return function(shared, task, advanced)
 
 
-def _read_all(source: EpisodeSource, episodes: range) -> tuple[int, list[Problem]]:
-    """Returns how many episodes were read and decoded, and what is wrong with those that could not be."""
+def _read_all(source: EpisodeSource, episodes: range, advanced: Callable[[int], object]) -> list[Problem]:
+    """Returns what is wrong with those episodes that could not be read and decoded; tells of each."""
     names, known, problems = source.names, source.problems, []
     for episode in episodes:
         reason = known.get(episode) or _read(source, episode)
         problems += [Problem(episode, names[episode], reason)] if reason else []
-    return len(episodes), problems
+        advanced(1)
+    return problems
 
 
 def _read(source: EpisodeSource, episode: int) -> str | None:
