@@ -8,10 +8,12 @@ from __future__ import annotations
 import functools
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Protocol, TypeVar
 
 from _terminal import use_utf8
@@ -45,6 +47,8 @@ def program(resumes: bool = False) -> Callable[[Main[Status]], Main[Status]]:
     def decorate(main: Main[Status]) -> Main[Status]:
         @functools.wraps(main)
         def ended(arguments: Sequence[str] | None = None) -> Status:
+            if signal.getsignal(signal.SIGINT) is _end_at_once:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             if arguments is None:
                 use_utf8()
             try:
@@ -98,4 +102,13 @@ def _say_interrupted(kind: type[BaseException], error: BaseException, trace: Tra
         sys.__excepthook__(kind, error, trace)
 
 
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """Ends the process as the signal does, in one line: an exception in the midst of a library's import can abort."""
+    print("interrupted", file=sys.stderr, flush=True)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
 sys.excepthook = _say_interrupted
+if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent:  # a program of ours imports
+    signal.signal(signal.SIGINT, _end_at_once)

@@ -7,6 +7,10 @@ Interrupted, the same command goes on where it stopped. Episode i has seed ``see
 
 from __future__ import annotations
 
+from _program import program
+
+# isort: split
+
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +23,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _collecting import Collection, collect
-from _program import program
 
 from envs.command_line import config_from_command_line
 from envs.episodes import Episode

@@ -9,6 +9,10 @@ stopped. Episode i has seed ``seed + i``, whatever the processes.
 
 from __future__ import annotations
 
+from _program import program
+
+# isort: split
+
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -19,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from _collecting import Practice, collect
-from _program import program
 
 from envs.command_line import config_from_command_line
 from envs.episodes import Episode

@@ -9,6 +9,10 @@ Source: dataset aggregation (arXiv 1011.0686) by intervention (arXiv 1810.02890)
 
 from __future__ import annotations
 
+from _program import program
+
+# isort: split
+
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from _collecting import Practice, collect
-from _program import program
 from jaxtyping import Float
 
 from envs.command_line import config_from_command_line

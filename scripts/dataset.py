@@ -14,6 +14,10 @@ that the recordings were made with, for deploy.py.
 
 from __future__ import annotations
 
+from _program import program
+
+# isort: split
+
 import logging
 import sys
 from collections.abc import Sequence
@@ -29,7 +33,6 @@ import tyro
 from _dataset_arm import MakeArm, make_arm
 from _dataset_convert import Convert, convert
 from _dataset_inspect import Inspect, inspect
-from _program import program
 
 from envs.config import load_config
 from envs.episodes.check import find_problems

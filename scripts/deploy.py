@@ -14,6 +14,10 @@ Exit status: 0 the run finished, 1 an error, 3 the safety filter stopped the arm
 
 from __future__ import annotations
 
+from _program import end_unread, program
+
+# isort: split
+
 import logging
 import os
 import sys
@@ -34,7 +38,6 @@ from _deploy_replay import Replayed, commands_of, deviations
 from _deploy_results import Results
 from _deploy_server import plan_server
 from _deploy_view import Shown, View, describe, make_view
-from _program import end_unread, program
 
 from envs.arm import ArmError, StreamingArm
 from envs.command_line import config_from_command_line

@@ -10,9 +10,11 @@ envs/remote/client.py; docs/remote.md has the messages and how openpi's clients 
 
 from __future__ import annotations
 
-import os
+from _program import program
 
-from _bar import progress
+# isort: split
+
+import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
 
@@ -25,8 +27,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from _bar import progress
 from _evaluation_config import EvaluateConfig
-from _program import program
 
 from envs.command_line import config_from_command_line
 from envs.config import load_config
