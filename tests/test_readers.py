@@ -114,7 +114,12 @@ def test_poses_are_read_without_the_videos_and_in_another_process(copied):
 
 def test_metadata_are_the_json_that_names_the_cameras_video(copied):
     run = copied / "droid/success/2023-07-01/run"
-    for stray, content in (("a.json", "[]"), ("b.json", "{"), ("c.json", '{"left_mp4_path": "x/22222222.mp4"}')):
+    for stray, content in (
+        ("a.json", "[]"),
+        ("b.json", "{"),
+        ("ba.json", '{"left_mp4_path": null}'),
+        ("c.json", '{"left_mp4_path": "x/22222222.mp4"}'),
+    ):
         (run / stray).write_text(content)
     (run / "._metadata_run.json").write_bytes(b"\0\5\x16\7")
     np.testing.assert_array_equal(open_layout(copied, "droid", camera="wrist")[0].images[:, ::-1], seen_images(0))
@@ -122,7 +127,7 @@ def test_metadata_are_the_json_that_names_the_cameras_video(copied):
     np.testing.assert_array_equal(open_layout(copied, "droid")[0].images, seen_images(0))
     problem = open_layout(copied, "droid", camera="right").problems[0]
     assert "is not JSON" in problem or "should be a mapping" in problem
-    for stray in ("a.json", "b.json"):
+    for stray in ("a.json", "b.json", "ba.json"):
         (run / stray).unlink()
     problem = open_layout(copied, "droid", camera="right").problems[0]
     assert "lacks right_mp4_path; it has ['left_mp4_path']" in problem

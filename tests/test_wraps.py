@@ -121,7 +121,7 @@ def test_numbers_that_no_joint_reaches_are_asked_for_their_unit(tmp_path, values
     assert "at most 4 are possible" in problem
     assert "unit: deg" in problem
     assert "encoder steps" in problem
-    assert "Correct the unit" in problem
+    assert "Correct the Reading" in problem
 
 
 def test_rows_that_are_not_finite_hide_no_wrap():

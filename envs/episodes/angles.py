@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -11,38 +12,39 @@ from envs.episodes.episode import DatasetError
 from envs.pose import SUM, euler_from_matrix, matrix_from_euler, motion_of
 from envs.spec import ActionSpec
 
-JOINT_TURNS = 4.0
-"""No joint goes further: degrees taken for radians do, and encoder steps. UR's go one turn either way."""
-
-EULER_TURNS = 2.0
-"""No Euler angle or rotation vector is written larger."""
-
+_LARGEST: dict[str, tuple[float, str]] = {
+    "joint": (
+        4.0,
+        "degrees (unit: deg), encoder steps or LeRobot's -100..100 (unit: normalised, with the calibration)",
+    ),
+    "rotation": (2.0, "degrees (unit: deg), or other numbers than the rotation's (indices)"),
+}  # turns, and what larger numbers may be; UR's joints go one turn either way
 _TURN = 2 * np.pi
 _CERTAIN = 0.25  # turns: what is left of a jump, once whole turns are taken off it, that is taken for motion
 _ROUNDING = 1e-6  # rad: what float32 makes of pi
 _HALF = np.pi + 1e-4  # rad: as far as an action may turn; differences of float32 poses keep 1e-6
 
 
-def check_turns(angles: Float[np.ndarray, "T n"], most: float, what: str, unit: str) -> None:
+def check_turns(angles: Float[np.ndarray, "T n"], kind: Literal["joint", "rotation"], what: str, unit: str) -> None:
     """Returns if numbers can be angles; those that are not finite are passed over.
 
     Args:
         angles: [rad].
-        most: Turns that they go.
+        kind: Whose angles: joints go 4 turns at most, Euler angles and rotation vectors 2.
         what: Their column, for the error.
         unit: That they were recorded in, for the error.
 
     Raises:
         DatasetError: Naming the first row with a larger angle.
     """
+    most, instead = _LARGEST[kind]
     bad = np.argwhere(np.abs(angles) > most * _TURN)
     if len(bad):
         row, number = bad[0]
         raise DatasetError(
             f"row {row} of {what} has an angle of {angles[row, number] / _TURN:.1f} turns in the unit {unit}, at most "
-            f"{most:g} are possible ({len(set(bad[:, 0]))} such of {len(angles)} rows): they may be degrees (unit: "
-            "deg), encoder steps or LeRobot's -100..100 (unit: normalised, with the calibration). Correct the unit or "
-            "the indices in the Reading"
+            f"{most:g} are possible ({len(set(bad[:, 0]))} such of {len(angles)} rows): they may be {instead}. Correct "
+            "the Reading"
         )
 
 

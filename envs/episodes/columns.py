@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import transform
 
-from envs.episodes.angles import EULER_TURNS, JOINT_TURNS, check_turns, count_turns, to_convention
+from envs.episodes.angles import check_turns, count_turns, to_convention
 from envs.episodes.episode import DatasetError
 from envs.episodes.motors import from_normalised
 from envs.pose import euler_from_matrix
@@ -109,7 +109,7 @@ class Rotation:
     def _angles(self, columns: Columns) -> Float[np.ndarray, "T 3"]:
         """Returns Euler angles or rotation vectors [rad] as they were recorded."""
         angles = self._numbers(columns) * _RADIANS[self.unit]
-        check_turns(angles, EULER_TURNS, repr(self.key), self.unit)
+        check_turns(angles, "rotation", repr(self.key), self.unit)
         return angles
 
     def _numbers(self, columns: Columns) -> Float[np.ndarray, "T n"]:
@@ -225,7 +225,7 @@ class JointAngles:
             return columns, ""
         values = _take(columns, self.key, self.indices, len(self.names))
         angles, what = values * _RADIANS[self.unit], repr(self.key)
-        check_turns(angles, JOINT_TURNS, what, self.unit)
+        check_turns(angles, "joint", what, self.unit)
         turns, where = count_turns(angles, self.names, what)
         if not where:
             return columns, ""

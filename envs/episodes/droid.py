@@ -185,7 +185,7 @@ def _read_metadata(folder: Path, key: str) -> dict[str, Any]:
             found.append(metadata)
         else:
             problem = problem or f"{path} should be a mapping, it is a {type(metadata).__name__}"
-    chosen = next((metadata for metadata in found if key in metadata), None)
+    chosen = next((metadata for metadata in found if isinstance(metadata.get(key), str)), None)
     if chosen is None and problem:
         raise DatasetError(problem)
     return chosen or (found[0] if found else {})
