@@ -17,6 +17,7 @@ from envs.mujoco.scene import SceneConfig
 from envs.mujoco.tasks import SUCCESS_DISTANCE, FrankaReachEnv
 from envs.mujoco.twin import TwinConfig
 from envs.mujoco.twin_process import TwinProcess
+from envs.real.arm import RealArm
 from envs.real.build import RealArmConfig, build_arm
 from envs.remote.arm import RemoteArm
 from envs.safety import SafeArm, SafetyLimits, SafetyStop
@@ -121,6 +122,18 @@ def tell_limits(name: str, limits: SafetyLimits) -> str:
         f"limits     {limits.max_speed:g} m/s, {limits.max_acceleration:g} m/s^2, {limits.max_turn_speed:g} rad/s, "
         f"a stop after {limits.hold_limit} refusals"
     )
+
+
+def check_present(driver: StreamingArm) -> None:
+    """Returns within seconds if an arm, its library and its camera are there; nothing moves.
+
+    Raises:
+        ArmError: If not.
+    """
+    if isinstance(driver, RealArm):
+        driver.check_present()
+    elif isinstance(driver, RemoteArm):
+        driver.connect()
 
 
 class TwinTask:

@@ -31,8 +31,8 @@ def consult(config: DoctorConfig) -> int:
         )
     with results_folder(config.output, "doctor"):
         training = what_it_knows(manifest)
+        recording = record(config, training)  # an arm that is not there is noticed sooner than weights are loaded
         model = load_checkpoint(config.checkpoint, config.device, config.precision)
-        recording = record(config, training)
         findings, view = examine(model, training, recording, config.steps)
         print(report(findings, view))
         draw(recording, config.output / "looks.png")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import numpy as np
-from _deploy_arm import ArmFile, TwinArmConfig, TwinTask, make_driver, read_arm, tell_limits
+from _deploy_arm import ArmFile, TwinArmConfig, TwinTask, check_present, make_driver, read_arm, tell_limits
 from _deploy_keys import ask
 from _doctor_config import DoctorConfig
 from jaxtyping import Float
@@ -57,6 +57,7 @@ def _record(config: DoctorConfig, file: ArmFile) -> Recording:
         driver = make_driver(file.arm)
     arm = SafeArm(driver, file.limits)
     try:
+        check_present(driver)
         arm.connect()
         start = arm.observe()
         check_standing(start)

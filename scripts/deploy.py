@@ -28,7 +28,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from _deploy_arm import ARM_TOKEN, ArmFile, TwinArmConfig, TwinTask, WatchedArm, make_driver, read_arm, tell_limits
+from _deploy_arm import (
+    ARM_TOKEN,
+    ArmFile,
+    TwinArmConfig,
+    TwinTask,
+    WatchedArm,
+    check_present,
+    make_driver,
+    read_arm,
+    tell_limits,
+)
 from _deploy_drive import FAILED, FINISHED, INTERRUPTED, Drive, Manner, PlanNotes, drive
 from _deploy_dry import DryRun
 from _deploy_goals import CAMERA, Goal, for_planner, keep_goal, read_goal, take_goals
@@ -167,6 +177,7 @@ def deploy(config: DeployConfig, output: Path) -> int:
     status = FAILED
     with ExitStack() as stack:
         stack.callback(driver.close)
+        check_present(driver)
         view = make_view(config.view)
         server = config.server or stack.enter_context(plan_server(server_arguments(config), output / "server.log"))
         patience = max(_PATIENCE, config.runtime.planning_time)

@@ -21,6 +21,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 tim
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -85,8 +86,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; what a user can get wrong ends it in one line."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     config = config_from_command_line(ServeConfig, "Serves plans to robots.", arguments)
+    check_free(config.address, config.port)  # loading a checkpoint takes long
     server = make_server(config)
     asyncio.run(serve(server))
+
+
+def check_free(address: str, port: int) -> None:
+    """Returns if nothing else listens there.
+
+    Raises:
+        ValueError: If something does, or this machine has no such address.
+    """
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            trial.bind(place)
+    except OSError as error:
+        hint = "is another server running? Choose another --port, or 0 for a free one"
+        raise ValueError(f"cannot listen on {address} port {port} ({error.strerror or error}): {hint}") from error
 
 
 async def serve(server: PlanServer) -> None:

@@ -43,6 +43,7 @@ class Bench:
         self.answers, self.file, self.driver = ["yes"], folder / "arm.yaml", driver
         self.file.write_text(ARM_FILE)
         monkeypatch.setattr(moving(), "make_driver", lambda config: driver)
+        monkeypatch.setattr(moving(), "check_present", lambda driver: None)  # the fakes have no address
         monkeypatch.setattr(moving(), "ask", lambda prompt: self.answers.pop(0) if self.answers else None)
 
     def record(self, steps: int = 12, yes: bool = False) -> Recording:

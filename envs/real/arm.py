@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from envs.arm import ArmError, OutOfReach
-from envs.real.camera import Camera
+from envs.real.camera import Camera, OpenCVCamera
 from envs.real.history import PoseHistory
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
 
@@ -97,7 +97,21 @@ class RealArm(abc.ABC):
     def release(self) -> None:
         """Disconnects; may be called when `open_robot` failed half-way."""
 
+    def check_robot(self) -> None:  # noqa: B027 (nothing to look for is an answer)
+        """Raises `ArmError` if a library is missing or the robot's computer does not answer; opens nothing."""
+
     # See `envs.arm.StreamingArm`.
+
+    def check_present(self) -> None:
+        """Returns within seconds if what the arm needs is there; before a program does what takes long.
+
+        Raises:
+            ArmError: If a library is missing, the robot's computer does not answer or the camera can't be opened.
+        """
+        with self._translated("looking whether it is there"):
+            self.check_robot()
+            if isinstance(self.camera, OpenCVCamera):
+                self.camera.check_present()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -79,6 +79,15 @@ class OpenCVCamera:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def check_present(self) -> None:
+        """Returns if the camera can be opened.
+
+        Raises:
+            ArmError: If not.
+        """
+        if self._thread is None:
+            self._open(import_vendor("cv2", "cameras")).release()
+
     def connect(self) -> None:
         """See `Camera.connect`.
 
@@ -88,10 +97,7 @@ class OpenCVCamera:
         if self._thread is not None:
             return
         cv2 = import_vendor("cv2", "cameras")
-        capture = cv2.VideoCapture(self.config.device)
-        if not capture.isOpened():
-            capture.release()
-            raise ArmError(f"{self._name} cannot be opened: is it plugged in, and does no other program use it?")
+        capture = self._open(cv2)
         for setting, value in (
             (cv2.CAP_PROP_FRAME_WIDTH, self.config.width),
             (cv2.CAP_PROP_FRAME_HEIGHT, self.config.height),
@@ -129,6 +135,14 @@ class OpenCVCamera:
         if self._thread is not None:
             self._thread.join(timeout=2.0)
         self._thread, self._newest = None, None
+
+    def _open(self, cv2: Any) -> Any:
+        """Returns OpenCV's opened camera."""
+        capture = cv2.VideoCapture(self.config.device)
+        if not capture.isOpened():
+            capture.release()
+            raise ArmError(f"{self._name} cannot be opened: is it plugged in, and does no other program use it?")
+        return capture
 
     def _read(self, capture: Any) -> None:
         """Keeps the newest image until the camera is closed or lost."""

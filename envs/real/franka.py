@@ -14,11 +14,13 @@ from scipy.spatial.transform import Rotation
 from envs.arm import ArmError
 from envs.real.arm import RealArm
 from envs.real.camera import Camera, CameraConfig, OpenCVCamera
+from envs.real.network import check_reachable
 from envs.real.tool import ToolOffset
 from envs.real.vendor import import_vendor
 
 logger = logging.getLogger(__name__)
 
+_PORT = 1337  # of the robot's control interface
 _ERRORS = ("Exception", "GripperException", "InvalidMotionTypeException", "TorqueSignalTimeoutException")
 """Of franky's, which do not derive from one another."""
 
@@ -83,6 +85,12 @@ class FrankaArm(RealArm):
         self._robot: Any = None
         self._hand: Any = None
         self._tracker: Any = None
+
+    def check_robot(self) -> None:
+        """See `RealArm.check_robot`."""
+        import_vendor("franky", "franka")
+        hint = "is it on, is FCI activated in Desk, and is this the address of its control interface?"
+        check_reachable(self.name, self.config.address, _PORT, hint)
 
     def open_robot(self) -> None:
         """See `RealArm.open_robot`."""

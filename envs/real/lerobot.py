@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
@@ -127,6 +128,22 @@ class LeRobotArm(RealArm):
         self._positions: dict[str, float] = {}  # measured
         self._joint_goal: dict[str, float] = {}  # empty until the first set-point
         self._gripper_goal: dict[str, float] = {}
+
+    def check_robot(self) -> None:
+        """See `RealArm.check_robot`."""
+        library, python = self.config.module.partition(".")[0], str(self.config.python)
+        code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({library!r}) is None)"
+        try:
+            done = subprocess.run([python, "-c", code], capture_output=True, timeout=_CONNECTING, check=False)
+        except OSError as error:
+            raise ArmError(f"{self.name}: python: {python} cannot be started ({error}): name LeRobot's own") from error
+        except subprocess.TimeoutExpired as error:
+            raise ArmError(f"{self.name}: {python} did not start within {_CONNECTING:g} s") from error
+        if done.returncode:
+            raise ArmError(f"{self.name}: {python} has no {library}: name the Python that LeRobot is installed in")
+        port = str(self.config.options.get("port", ""))
+        if port.startswith("/dev/") and not Path(port).exists():
+            raise ArmError(f"{self.name}: there is no {port}: is the arm plugged in and on, and is this its port?")
 
     def open_robot(self) -> None:
         """See `RealArm.open_robot`."""

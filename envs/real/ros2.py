@@ -90,6 +90,11 @@ class Ros2Arm(RealArm):
         self._gripper: Any = None
         self._messages: dict[str, tuple[float, Any]] = {}  # newest of "pose" and "gripper", with its time
 
+    def check_robot(self) -> None:
+        """See `RealArm.check_robot`."""
+        for module in ("rclpy", "geometry_msgs.msg", "sensor_msgs.msg", "control_msgs.action"):
+            import_vendor(module, _SOURCE)
+
     def open_robot(self) -> None:
         """See `RealArm.open_robot`."""
         self._rclpy = import_vendor("rclpy", _SOURCE)

@@ -15,10 +15,12 @@ from scipy.spatial.transform import Rotation
 from envs.arm import ArmError
 from envs.real.arm import RealArm
 from envs.real.camera import Camera, CameraConfig, OpenCVCamera
+from envs.real.network import check_reachable
 from envs.real.robotiq import RobotiqConfig, RobotiqGripper
 from envs.real.tool import ToolOffset
 from envs.real.vendor import import_vendor
 
+_PORT = 30004  # of the controller's real-time data exchange
 _RUNNING = 7  # of getRobotMode
 _SAFE = (1, 2)  # of getSafetyMode: normal, reduced
 _WATCHDOG = 10.0  # Hz
@@ -78,6 +80,16 @@ class URArm(RealArm):
         self._gripper: RobotiqGripper | None = None
         self._commanding = threading.Lock()  # the control interface takes one command at a time
         self._commanded = 0.0  # monotonic time of the last
+
+    def check_robot(self) -> None:
+        """See `RealArm.check_robot`."""
+        for module in ("rtde_receive", "rtde_control"):
+            import_vendor(module, "ur")
+        hint = "is the controller on, and is this its address?"
+        check_reachable(self.name, self.config.address, _PORT, hint)
+        if self.config.gripper is not None:
+            hint = "is its URCap installed? An arm without a Robotiq gripper has gripper: null in its file"
+            check_reachable(f"{self.name}: the gripper", self.config.address, self.config.gripper.port, hint)
 
     def open_robot(self) -> None:
         """See `RealArm.open_robot`."""
