@@ -184,6 +184,16 @@ def test_only_demonstrations_that_lack_something_are_broken(tmp_path):
     check(source, episode=4, seed=4)
 
 
+def test_a_bad_row_says_whether_rows_are_counted_over_all_or_over_chosen_frames(tmp_path):
+    columns = isaac_lab()
+    columns["eef_quat"][8] = 0
+    write_demonstrations(tmp_path / "d.hdf5", [isaac_lab(), columns])
+    assert open_dataset(tmp_path, reading()).problems[1].startswith("row 8 of 'eef_quat' is no quaternion")
+    chosen = open_dataset(tmp_path, reading(rate=5)).problems[1]
+    assert chosen.startswith("row 4 of 'eef_quat'")
+    assert chosen.endswith("(rows are counted over the 10 frames that were chosen)")
+
+
 def test_robomimics_own_attribute_is_still_the_rate(tmp_path):
     write_demonstrations(tmp_path / "d.hdf5", [isaac_lab()], env_args=ROBOMIMIC)
     assert open_dataset(tmp_path, reading()).spec.rate == 10

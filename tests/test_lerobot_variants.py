@@ -524,12 +524,12 @@ def test_numbers_are_read_from_every_kind_of_column(root, kind):
 def test_half_precision_and_whole_numbers_are_read(root, kind):
     for number in range(3):
         path = root / "v2.1" / V21_FILE.format(number)
-        rows = np.arange(LENGTHS[number] * 6).reshape(-1, 6) % 50
+        rows = np.arange(LENGTHS[number] * 6).reshape(-1, 6) % 50 // 17  # rad: no more than a joint turns
         values = pa.array(rows.astype(kind.to_pandas_dtype()).reshape(-1))
         column = pa.ListArray.from_arrays(pa.array(np.arange(len(rows) + 1, dtype=np.int32) * 6), values)
         edit_table(path, lambda table, column=column: with_column(table, STATE, column))
     source = open_layout(root, "v2.1", pose={"kind": "joints", "joints": {"key": STATE, "names": list("abcdef")}})
-    np.testing.assert_allclose(source.poses_actions(0)[0], np.arange(LENGTHS[0] * 6).reshape(-1, 6) % 50)
+    np.testing.assert_allclose(source.poses_actions(0)[0], np.arange(LENGTHS[0] * 6).reshape(-1, 6) % 50 // 17)
 
 
 def test_files_that_are_links_are_followed(root, tmp_path):

@@ -236,7 +236,12 @@ def _poses(rule: PoseRule, rows: Rows, frames: Int[np.ndarray, "T"]) -> tuple[Fl
     """Returns the poses of chosen frames, whole turns followed over all rows, and where the first was, in words."""
     columns, wraps = rule.continuous(rows.columns)
     chosen = {key: values[frames] for key, values in columns.items()}
-    return check_rows("poses", rule.poses(chosen), len(frames)), wraps
+    try:
+        return check_rows("poses", rule.poses(chosen), len(frames)), wraps
+    except DatasetError as error:
+        if len(frames) == len(rows.times):
+            raise
+        raise DatasetError(f"{error} (rows are counted over the {len(frames)} frames that were chosen)") from error
 
 
 def _actions(spec: ActionSpec, poses: Float32[np.ndarray, "T P"]) -> Float32[np.ndarray, "T-1 A"]:
