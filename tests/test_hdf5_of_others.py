@@ -184,6 +184,14 @@ def test_only_demonstrations_that_lack_something_are_broken(tmp_path):
     check(source, episode=4, seed=4)
 
 
+def test_a_demonstration_of_nothing_is_broken_alone(tmp_path):
+    nothing = {key: values[:0] for key, values in isaac_lab().items()}
+    write_demonstrations(tmp_path / "d.hdf5", [nothing, isaac_lab()], [paint(1)[:0], paint(LENGTH)])
+    source = open_dataset(tmp_path, reading())
+    assert source.problems[0].startswith("it has 0 frames")
+    check(source, episode=1)
+
+
 def test_a_bad_row_says_whether_rows_are_counted_over_all_or_over_chosen_frames(tmp_path):
     columns = isaac_lab()
     columns["eef_quat"][8] = 0

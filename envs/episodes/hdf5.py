@@ -56,7 +56,7 @@ def read_numbers(path: Path, group: Any, key: str) -> Float64[np.ndarray, "T D"]
     found = group[key]
     if found.ndim not in (1, 2) or found.dtype.kind not in "fiub":
         raise DatasetError(f"{path}: {key!r} should be numbers a frame, it is {found.shape} {found.dtype}")
-    return np.asarray(found, np.float64).reshape(len(found), -1)
+    return np.asarray(found, np.float64).reshape(len(found), 1 if found.ndim == 1 else found.shape[1])
 
 
 def find_numbers(group: Any) -> dict[str, int]:
