@@ -11,7 +11,18 @@ from planner.sampling_config import OfficialCEMConfig
 
 
 @dataclass(frozen=True)
-class PlanBenchmark:
+class Benchmark:
+    """What all benchmarks have.
+
+    Attributes:
+        output: Folder for the results; results/benchmark-<part> if not given.
+    """
+
+    output: Path | None = None
+
+
+@dataclass(frozen=True)
+class PlanBenchmark(Benchmark):
     """Times one plan at equal samples, iterations and horizon against the official code.
 
     Attributes:
@@ -40,7 +51,7 @@ class PlanBenchmark:
 
 
 @dataclass(frozen=True)
-class EnergyBenchmark:
+class EnergyBenchmark(Benchmark):
     """Times planners on held-out steps of a checkpoint: until they reach the official energy, and at equal time.
 
     Attributes:
@@ -69,7 +80,7 @@ class EnergyBenchmark:
 
 
 @dataclass(frozen=True)
-class ParetoBenchmark:
+class ParetoBenchmark(Benchmark):
     """Runs a simulated task with each planner, one after another.
 
     Attributes:
@@ -86,7 +97,7 @@ class ParetoBenchmark:
 
 
 @dataclass(frozen=True)
-class TrainBenchmark:
+class TrainBenchmark(Benchmark):
     """Times training against the official recipe on the same model, data and windows, in turns.
 
     Attributes:
@@ -120,7 +131,7 @@ class TrainBenchmark:
 
 
 @dataclass(frozen=True)
-class JitterBenchmark:
+class JitterBenchmark(Benchmark):
     """Times an executor's set-points beside a planner at full load.
 
     Attributes:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ class _RememberingArm:
 
 
 def _start(role: str, config: JitterBenchmark, start_new_session: bool = False) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, role, json.dumps(asdict(config))]
+    command = [sys.executable, __file__, role, json.dumps(asdict(replace(config, output=None)))]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=start_new_session
     )

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import tyro
 from _bar import progress
 from _contact_sheet import draw_contact_sheet
 from _evaluation import Job, make_task, run_jobs, workplace
@@ -24,9 +23,8 @@ from world_model.processes import Processes, find_processes, leave_processes
 logger = logging.getLogger(__name__)
 
 
-def evaluate_suite(arguments: Sequence[str]) -> None:
-    """Runs the command line of a suite; what a user can get wrong ends it in one line."""
-    options = tyro.cli(SuiteOptions, args=list(arguments), description="Fills a table of tasks and planners.")
+def evaluate_suite(options: SuiteOptions) -> None:
+    """Fills the table of a suite; what a user can get wrong ends it in one line."""
     try:
         processes = find_processes(options.device)
         suite = options.open()

@@ -6,13 +6,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from _evaluation import EvaluateConfig, checkpoint_hash
+from _evaluation_config import EvaluateConfig
 
 from envs.config import ConfigError, dump_config, load_config
-from world_model.device import Precision
-from world_model.processes import Processes
+from world_model.choices import Precision
+
+if TYPE_CHECKING:  # torch takes seconds
+    from world_model.processes import Processes
 
 FOLDER = Path("scripts/configs/suite")
 BASELINES = {"zero": "zero action", "random": "random actions"}
@@ -164,6 +166,8 @@ class Block:
             return {name: settings[name] for name in ("task", "scene", "max_steps")}
         device = self.config.device.split(":")[0]
         critic = self.config.controller.propose is not None or self.config.objective.critic_weight > 0
+        from _evaluation import checkpoint_hash
+
         return {**settings, "device": device, "checkpoint_sha256": checkpoint_hash(self.config.checkpoint, critic)}
 
 

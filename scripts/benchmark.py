@@ -20,8 +20,6 @@ import sys
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -37,27 +35,25 @@ Part = (
 )
 
 
-@dataclass(frozen=True)
-class BenchmarkConfig:
-    """What to measure.
-
-    Attributes:
-        part: plan, energy, pareto, train or jitter.
-        output: Folder for the results; results/benchmark-<part> if not given.
-    """
-
-    part: Part = field(default_factory=PlanBenchmark)
-    output: Path | None = None
+PARTS = ("plan", "energy", "pareto", "train", "jitter")
 
 
 @program()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; what a user can get wrong ends it in one line."""
-    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    config = tyro.cli(BenchmarkConfig, args=words, description=__doc__, config=(tyro.conf.OmitSubcommandPrefixes,))
+    words = part_first(sys.argv[1:] if arguments is None else arguments)
+    part = tyro.cli(Part, args=words or ["--help"], description=__doc__)  # type: ignore[call-overload]
     from _benchmark import run  # torch takes seconds
 
-    run(config.part, config.output)
+    run(part, part.output)
+
+
+def part_first(words: Sequence[str]) -> list[str]:
+    """Returns a command line whose part comes first, so that options may stand on either side of it."""
+    for place, word in enumerate(words):
+        if word in PARTS and not (place and words[place - 1].startswith("--")):
+            return [word, *words[:place], *words[place + 1 :]]
+    return list(words)
 
 
 if __name__ == "__main__":

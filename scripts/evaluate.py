@@ -21,6 +21,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+import tyro
 from _evaluation_config import EvaluateConfig
 from _program import program
 
@@ -35,9 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if any(word.split("=")[0] == "--suite" for word in words):
+        from _suite_config import SuiteOptions
+
+        options = tyro.cli(SuiteOptions, args=words, description="Fills a table of tasks and planners.")
         from _suite import evaluate_suite
 
-        evaluate_suite(words)
+        evaluate_suite(options)
         return
     config = config_from_command_line(EvaluateConfig, DESCRIPTION, words)
     from _evaluate import evaluate_task  # torch and MuJoCo take seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -92,6 +93,34 @@ def test_an_error_is_one_line_and_its_traceback_is_there_for_developers() -> Non
 def test_a_benchmark_without_a_part_prints_the_help() -> None:
     done = run("benchmark")
     assert done.returncode == 0 and "plan,energy,pareto,train,jitter" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--seconds", "1", "jitter", "--output", "plan"], ["jitter", "--seconds", "1", "--output", "plan"]),
+        (["--output", "plan", "jitter"], ["jitter", "--output", "plan"]),
+        (["plan", "--horizons", "1", "2"], ["plan", "--horizons", "1", "2"]),
+        (["--help"], ["--help"]),
+    ],
+)
+def test_options_of_a_benchmark_stand_on_either_side_of_its_part(words, found, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    assert importlib.import_module("benchmark").part_first(words) == found
+
+
+def test_a_wrong_option_of_a_benchmark_names_the_nearest() -> None:
+    done = run("benchmark", "--secnds", "1", "jitter")
+    assert done.returncode == 2 and "--seconds FLOAT" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_of_a_suite_is_given_without_torch() -> None:
+    code = "import sys; sys.path.insert(0, 'scripts'); import evaluate; evaluate.main(['--suite', 'x', '--help'])"
+    check = f"import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); {code}"
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "--suite" in done.stdout and done.stdout.endswith("False\n")
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_episodes_of_other_settings_are_refused_before_anything_runs(program, co
 def test_episodes_of_another_checkpoint_are_refused(program, tmp_path: Path, monkeypatch) -> None:
     suite = write_suite(tmp_path)
     run(program, suite, tmp_path / "out")
-    monkeypatch.setattr(program("_suite_config"), "checkpoint_hash", lambda checkpoint, critic: "another")
+    monkeypatch.setattr(program("_evaluation"), "checkpoint_hash", lambda checkpoint, critic: "another")
     with pytest.raises(SystemExit, match=r"able.jsonl has .* checkpoint_sha256: None then, 'another' now"):
         run(program, suite, tmp_path / "out")
 
