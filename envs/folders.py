@@ -121,12 +121,20 @@ def explained(**folders: Path | None) -> Iterator[None]:
 def results_folder(folder: Path, program: str) -> Iterator[None]:
     """Makes the folder of --output a program's own before any work, and explains what can't be written there.
 
+    One that was not there before and got nothing, because the work was refused, is taken away again.
+
     Raises:
         FolderError: If something else is there, or it can't be written.
     """
+    new, marker = not folder.exists(), folder / f"{MARKER}{program}"
     with explained(output=folder), writing(folder):
         begin_folder(folder, program, "--output")
-        yield
+        try:
+            yield
+        finally:
+            if new and list(folder.iterdir()) == [marker]:
+                marker.unlink()
+                folder.rmdir()
 
 
 def _explain(error: OSError, folders: Mapping[str, Path]) -> str:
