@@ -14,7 +14,6 @@ from jaxtyping import Float, Int, UInt8
 
 from envs.episodes.columns import Gripper, Position, Rotation
 from envs.episodes.episode import DatasetError
-from envs.episodes.frames import check_forward
 from envs.episodes.hdf5 import find_numbers, open_hdf5, read_numbers
 from envs.episodes.reading import EndEffector
 from envs.episodes.recordings import Contents, Rows, first_extrinsics
@@ -78,7 +77,7 @@ class DroidRecordings:
             if extrinsics in file:
                 values = read_numbers(path, file, extrinsics)
                 extra["camera_extrinsics"] = first_extrinsics(extrinsics, values)
-        return Rows(times, columns, str(metadata.get("current_task") or ""), extra=extra)
+        return Rows(times, columns, str(metadata.get("current_task") or ""), extra=extra, exact=False)
 
     def footage(self, episode: int) -> Footage:
         """See `Recordings.footage`."""
@@ -199,5 +198,4 @@ def _read_clock(path: Path, file: Any, serial: str, length: int) -> Float[np.nda
     times = read_numbers(path, file, key)[:, 0] / 1000
     if len(times) != length:
         raise DatasetError(f"{path} has {len(times)} camera times and {length} rows of numbers")
-    check_forward(times)
-    return times - times[:1]
+    return times

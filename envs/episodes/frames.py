@@ -1,8 +1,10 @@
-"""Which of the recorded frames make up an episode at the rate that a model learns at."""
+"""Clocks, and which of the recorded frames make up an episode at the rate that a model learns at."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,7 +13,130 @@ from envs.episodes.episode import DatasetError
 from envs.episodes.reading import Reading
 
 _TIE = 1e-3  # periods: of two frames equally near the earlier one is taken, whatever rounding does to their times
-_OFF_GRID = 0.1  # frames: what a clock may be off the beat of evenly spaced frames
+_OFF_GRID = 0.1  # frames: what a clock may be off the beat of evenly spaced frames where times are computed
+_LOST = 2.5  # periods between two frames: from here it is a gap, two frames or more are missing
+_JITTER = 0.5  # frames: what a camera's own clock may be off the beat where no rate is asked for
+OFF_RATE = 0.05  # share: what a clock's rate may be off the stated one before it is remarked, or refused without a rate
+_EVENLY = "If the frames came evenly, `recorded_rate: HZ` in the Reading says so, and the clock is not read"
+_GIVE_RATE = "give `rate` in the Reading, and frames are chosen by their times"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When the frames of a recording were taken.
+
+    Attributes:
+        times: Of the frames [s], from the first one on.
+        gaps: Indices of the frames after which frames are missing.
+        period: Between frames, usually [s].
+    """
+
+    times: Float[np.ndarray, "T"]
+    gaps: Int[np.ndarray, "G"]
+    period: float
+
+
+def read_clock(times: Float[np.ndarray, "T"], rate: float, what: str) -> Clock:
+    """Returns a clock from what was recorded, whatever time it counts from.
+
+    Args:
+        times: As they were recorded [s].
+        rate: Frames a second that the recording should have [Hz].
+        what: Whose times they are, for errors.
+
+    Raises:
+        DatasetError: If it is no number, was stored with too few digits, stands still or runs backwards.
+    """
+    if not np.isfinite(times).all():
+        bad = np.flatnonzero(~np.isfinite(times))
+        raise DatasetError(
+            f"the {what} of frame {bad[0]} is {times[bad[0]]} ({len(bad)} of {len(times)} are no numbers)"
+        )
+    largest = np.abs(times).max(initial=0.0).astype(np.float32)
+    if np.spacing(largest) * rate > _OFF_GRID and np.array_equal(times, times.astype(np.float32)):
+        raise DatasetError(
+            f"the {what}s go to {largest:.0f} s and were stored as float32, which tells times {np.spacing(largest):g} s "
+            f"apart: when frames were taken is lost. {_EVENLY}"
+        )
+    check_forward(times)
+    steps = np.diff(times)
+    still = np.flatnonzero((steps[:-1] == 0) & (steps[1:] == 0))
+    if len(times) > 1 and not steps.any():
+        raise DatasetError(
+            f"the {what} of all {len(times)} frames is {times[0]:g} s: the clock stands still. {_EVENLY}"
+        )
+    if len(still):
+        raise DatasetError(
+            f"the clock stands still: the frames {still[0]}, {still[0] + 1} and {still[0] + 2} were all taken at "
+            f"{times[still[0]]:.4f} s. {_EVENLY}"
+        )
+    period = float(np.median(steps[steps > 0])) if len(steps) else 1 / rate
+    return Clock(times - times[:1], np.flatnonzero(steps > _LOST * period), period)
+
+
+def choose_parts(clock: Clock, header_rate: float, rate: float, reading: Reading, exact: bool) -> list[Part]:
+    """Returns the frames of the episodes that a recording makes: one, or with gaps cut a part between each two.
+
+    Args:
+        clock: Of the recording.
+        header_rate: What the video's header says [Hz].
+        rate: What the recordings say [Hz].
+        reading: Says the rate, whose clock counts and what to do with gaps.
+        exact: Whether the times are computed from the rate (LeRobot's), so that a tenth of a frame is much.
+
+    Raises:
+        DatasetError: If there are gaps that are not to be cut, or the clock has not the rate.
+    """
+    if reading.time_base == "vjepa2_compat":
+        return [Part("", choose_frames(clock.times, header_rate, reading))]
+    if len(clock.gaps) and reading.gaps == "refuse":
+        first = clock.gaps[0]
+        lost = clock.times[first + 1] - clock.times[first]
+        raise DatasetError(
+            f"the clock has {len(clock.gaps)} gaps, the first of {lost:.3f} s after frame {first}, where "
+            f"{clock.period:.3f} s is usual; `gaps: cut` in the Reading makes an episode of each part"
+        )
+    ends = [0, *(clock.gaps + 1).tolist(), len(clock.times)]
+    parts = []
+    for number, (start, end) in enumerate(itertools.pairwise(ends), start=1):
+        times, name = clock.times[start:end], f", part {number}" if len(ends) > 2 else ""
+        frames = _choose_part(times - times[:1], header_rate, rate, reading, exact)
+        parts.append(Part(name, (frames + start).astype(np.int32)))
+    return parts
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames of a recording that make up an episode, and what is added to the recording's name."""
+
+    name: str
+    frames: Int[np.ndarray, "U"]
+
+
+def _choose_part(
+    times: Float[np.ndarray, "T"], header_rate: float, rate: float, reading: Reading, exact: bool
+) -> Int[np.ndarray, "U"]:
+    """Returns the frames of a stretch without gaps, which begins at 0 s."""
+    beat = np.arange(len(times)) / rate
+    if exact and not len(_off_beat(times, beat, rate, _OFF_GRID)):
+        times = beat  # rounding of stored times decides nothing
+    elif reading.rate is None and exact:
+        check_even(times, rate, "timestamp")
+    elif reading.rate is None and len(times) > 2:
+        own = (len(times) - 1) / times[-1]
+        if abs(own / rate - 1) > OFF_RATE or len(_off_beat(times, np.arange(len(times)) / own, own, _JITTER)):
+            raise DatasetError(
+                f"the clock shows {own:.4g} frames a second where {rate:g} are usual, or is off their beat by over "
+                f"{_JITTER:g} frames; {_GIVE_RATE}"
+            )
+    return choose_frames(times, header_rate, reading)
+
+
+def _off_beat(
+    times: Float[np.ndarray, "T"], beat: Float[np.ndarray, "T"], rate: float, tolerance: float
+) -> Int[np.ndarray, "n"]:
+    """Returns which frames were taken off a beat by more than a tolerance [frames]."""
+    return np.flatnonzero(~(np.abs(times - beat) * rate <= tolerance))
 
 
 def choose_frames(times: Float[np.ndarray, "T"], header_rate: float, reading: Reading) -> Int[np.ndarray, "U"]:
@@ -70,9 +195,10 @@ def check_even(times: Float[np.ndarray, "T"], rate: float, what: str) -> None:
     """
     check_forward(times)
     expected = np.arange(len(times)) / rate
-    bad = np.flatnonzero(~(np.abs(times - expected) * rate <= _OFF_GRID))
+    bad = _off_beat(times, expected, rate, _OFF_GRID)
     if len(bad):
         raise DatasetError(
             f"the {what} of frame {bad[0]} is {times[bad[0]]:.4f} s, at {rate:g} Hz it should be "
-            f"{expected[bad[0]]:.4f} s ({len(bad)} of {len(times)} frames are off)"
+            f"{expected[bad[0]]:.4f} s ({len(bad)} of {len(times)} frames are off by over "
+            f"{_OFF_GRID:g} frames); {_GIVE_RATE}"
         )

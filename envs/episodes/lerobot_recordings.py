@@ -14,7 +14,6 @@ from jaxtyping import Float64, Int, Int64, UInt8
 from envs.episodes import lerobot_layout as layout
 from envs.episodes.columns import Columns
 from envs.episodes.episode import DatasetError
-from envs.episodes.frames import check_even
 from envs.episodes.lerobot_film import Film, TableFilm, VideoFilm
 from envs.episodes.lerobot_index import EpisodePlace, check_complete, read_places, read_tasks
 from envs.episodes.lerobot_info import choose_camera, image_size, is_ours, is_video, list_cameras, read_info
@@ -57,15 +56,14 @@ class LeRobotRecordings:
         return tuple(place.name(self.root) for place in self.places)
 
     def read(self, episode: int, keys: tuple[str, ...]) -> Rows:
-        """See `Recordings.read`. The times are checked to be evenly spaced and are then taken as exactly so."""
+        """See `Recordings.read`. Frames of videos are found by their number, whatever the times say."""
         place, rows = self.places[episode], self._rows(episode)
         wanted = {*keys, "timestamp", *([self.extrinsics] if self.extrinsics else ())}
         wanted |= {"task_index"} if place.task is None and self.tasks else set()
         table = _read_columns(place.data_file, stamp(place.data_file), tuple(sorted(wanted)))
-        check_even(table["timestamp"][rows, 0], self.rate, "timestamp")
         columns = {key: table[key][rows] for key in keys}
         task, extra = self._task(table, rows, place), self._extra(table, rows, place)
-        return Rows(np.arange(len(rows)) / self.rate, columns, task, place.seed, extra)
+        return Rows(table["timestamp"][rows, 0], columns, task, place.seed, extra)
 
     def _rows(self, episode: int) -> Int64[np.ndarray, "T"]:
         """Returns which rows of its data file are the episode's.

@@ -234,7 +234,10 @@ class Reading:
         camera: LeRobot: key of a video. DROID: left, right, wrist or a serial number; left if None. robomimic: name of
             an image in obs. None elsewhere: the only one there is.
         rate: Frames a second that the model learns at [Hz], chosen nearest in time; None: as recorded.
-        recorded_rate: HDF5 demonstrations: frames a second that were recorded [Hz], where the files do not say it.
+        recorded_rate: Frames a second that were recorded, evenly [Hz], where HDF5 demonstrations do not say it or the
+            clock of others is wrong: it is not read then.
+        gaps: What to do where a clock leaves out two frames or more. refuse: the recording. cut: it there, each part
+            is an episode.
         time_base: When a frame of DROID was taken. physical: when its clock says, or at 15 Hz where it has none.
             vjepa2_compat: at the rate in the video's header, which is wrong, but the released V-JEPA 2-AC learnt so.
         crop: none: the whole frame. square: its centre. official_squash: its centre 1.35 times as wide as high,
@@ -252,6 +255,7 @@ class Reading:
     camera: str | None = None
     rate: float | None = None
     recorded_rate: float | None = None
+    gaps: Literal["refuse", "cut"] = "refuse"
     time_base: Literal["physical", "vjepa2_compat"] = "physical"
     crop: Literal["none", "square", "official_squash"] = "none"
     image_size: int | None = None

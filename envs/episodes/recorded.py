@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32, Int
 from envs.config import dump_config
 from envs.episodes.angles import check_half_turns
 from envs.episodes.episode import DatasetError, Episode, check_rows
-from envs.episodes.frames import choose_frames
+from envs.episodes.frames import OFF_RATE, choose_parts, read_clock
 from envs.episodes.images import prepare_images, prepared_shape
 from envs.episodes.reading import ForwardKinematics, Joints, PoseRule, Reading
 from envs.episodes.recordings import Recordings, Rows
@@ -41,6 +41,8 @@ class RecordedEpisodes:
         rule: What makes poses of their numbers.
         spec: Meaning of the actions, the differences of the poses.
         image_shape: (h, w, 3) of the images that are handed out.
+        names: See `EpisodeSource.names`.
+        sources: Of each episode, the number of the recording that it is, or is a part of.
         frames: Of each episode, the indices of the recorded frames that make it up; none of a broken one.
         problems: See `EpisodeSource.problems`.
         fingerprint: Changes with the Reading, with any pose and with the size of a file of images.
@@ -51,6 +53,8 @@ class RecordedEpisodes:
     rule: PoseRule
     spec: ActionSpec
     image_shape: tuple[int, int, int]
+    names: tuple[str, ...]
+    sources: tuple[int, ...]
     frames: tuple[Int[np.ndarray, "T"], ...]
     problems: Mapping[int, str]
     fingerprint: str
@@ -73,11 +77,6 @@ class RecordedEpisodes:
         """Frames of each episode; 0 of a broken one."""
         return tuple(len(frames) for frames in self.frames)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """See `EpisodeSource.names`."""
-        return self.recordings.names
-
     def __getitem__(self, episode: int) -> Episode:
         """Returns an episode with its images.
 
@@ -86,7 +85,7 @@ class RecordedEpisodes:
         """
         rows, poses, actions = self._read(episode)
         try:
-            batches = self.recordings.images(episode, self.frames[episode])
+            batches = self.recordings.images(self.sources[episode], self.frames[episode])
             images = np.concatenate([prepare_images(batch, self.reading) for batch in batches])
             if images.shape[1:] != self.image_shape:
                 raise DatasetError(f"its images are {images.shape[1:]}, those of the others {self.image_shape}")
@@ -107,7 +106,7 @@ class RecordedEpisodes:
         if episode in self.problems:
             raise DatasetError(f"{self.names[episode]}: {self.problems[episode]}")
         try:
-            rows = self.recordings.read(episode, self.rule.keys)
+            rows = self.recordings.read(self.sources[episode], self.rule.keys)
             poses, _ = _poses(self.rule, rows, self.frames[episode])
             return rows, poses, _actions(self.spec, poses)
         except DatasetError as error:
@@ -133,32 +132,36 @@ def index_recordings(
     Raises:
         DatasetError: If no episode can be read, with reasons.
     """
-    if reading.time_base == "physical" and reading.rate is not None and reading.rate > recordings.rate * (1 + 1e-6):
+    recorded = reading.recorded_rate or recordings.rate
+    if reading.time_base == "physical" and reading.rate is not None and reading.rate > recorded * (1 + 1e-6):
         raise DatasetError(
-            f"the recordings have {recordings.rate:g} frames a second, a rate of {reading.rate:g} was asked for"
+            f"the recordings have {recorded:g} frames a second, a rate of {reading.rate:g} was asked for"
         )
     means, nothing = rule.dimensions, (0.0,) * len(rule.dimensions.names)
-    kind = ActionSpec(means.names, means.units, nothing, nothing, means.frame, reading.rate or recordings.rate)
+    kind = ActionSpec(means.names, means.units, nothing, nothing, means.frame, reading.rate or recorded)
     logger.info("reading the numbers of %d episodes", len(recordings.names))
     indexed: dict[int, _Indexed] = {}
-    problems: dict[int, str] = {}
-    remarks = Remarks()
-    for episode in range(len(recordings.names)):
+    names, sources, problems, remarks = [], [], {}, Remarks()
+    for source, name in enumerate(recordings.names):
         try:
-            indexed[episode] = _index_episode(recordings, reading, rule, kind, episode, remarks)
+            found = _index_recording(recordings, reading, rule, kind, source, remarks)
+            indexed |= dict(enumerate(found.values(), start=len(names)))
         except DatasetError as error:
-            problems[episode] = str(error)
+            problems[len(names)], found = str(error), {"": None}
+        names += [name + part for part in found]
+        sources += [source] * len(found)
     if not indexed:
-        reasons = "; ".join(f"{recordings.names[episode]}: {problems[episode]}" for episode in list(problems)[:_SHOWN])
+        reasons = "; ".join(f"{names[episode]}: {problems[episode]}" for episode in list(problems)[:_SHOWN])
         raise DatasetError(f"none of {len(problems)} episodes can be read. {reasons}")
-    _remark_wraps(recordings, indexed)
+    _remark_wraps(names, indexed)
     shape, others = _split_shapes(indexed)
     problems |= {episode: f"its images are {indexed.pop(episode).shape}, most others' {shape}" for episode in others}
     low, high = _bounds(reading, kind, spec, np.max([found.largest for found in indexed.values()], axis=0))
     spec, broken = replace(kind, low=low, high=high), np.zeros(0, np.int32)
-    frames = tuple(indexed[i].frames if i in indexed else broken for i in range(len(recordings.names)))
-    fingerprint = _fingerprint(recordings, reading, spec, indexed)
-    return RecordedEpisodes(recordings, reading, rule, spec, shape, frames, dict(sorted(problems.items())), fingerprint)
+    frames = tuple(indexed[i].frames if i in indexed else broken for i in range(len(names)))
+    fingerprint, problems = _fingerprint(names, reading, spec, indexed), dict(sorted(problems.items()))
+    places = tuple(names), tuple(sources), frames
+    return RecordedEpisodes(recordings, reading, rule, spec, shape, *places, problems, fingerprint)
 
 
 @dataclass(frozen=True)
@@ -172,31 +175,58 @@ class _Indexed:
     wraps: str
 
 
-def _index_episode(
-    recordings: Recordings, reading: Reading, rule: PoseRule, kind: ActionSpec, episode: int, remarks: Remarks
-) -> _Indexed:
-    """Returns what is kept of an episode; raises DatasetError if it is broken."""
-    rows, footage = recordings.read(episode, rule.keys), recordings.footage(episode)
-    length = _common_length(recordings, episode, len(rows.times), footage.frames, remarks)
-    frames = choose_frames(rows.times[:length], footage.rate, reading)
-    if len(frames) < 2:
-        raise DatasetError(f"it has {length} frames, {len(frames)} at {kind.rate:g} Hz: too few for an action")
-    poses, wraps = _poses(rule, rows, frames)
-    actions = _actions(kind, poses)
-    digest = hashlib.sha256(json.dumps([rows.extra, dict(recordings.file_sizes(episode))]).encode())
-    for values in (frames, *(rows.columns[key] for key in rule.keys)):
-        digest.update(np.ascontiguousarray(values).tobytes())
+def _index_recording(
+    recordings: Recordings, reading: Reading, rule: PoseRule, kind: ActionSpec, source: int, remarks: Remarks
+) -> dict[str, _Indexed]:
+    """Returns what is kept of a recording's episode, or episodes, by what is added to its name.
+
+    Raises:
+        DatasetError: If it is broken.
+    """
+    rows, footage = recordings.read(source, rule.keys), recordings.footage(source)
+    length = _common_length(recordings, source, len(rows.times), footage.frames, remarks)
+    times, rate = rows.times[:length], reading.recorded_rate or recordings.rate
+    clock = read_clock(np.arange(length) / rate if reading.recorded_rate else times, rate, "timestamp")
+    if length > 1 and abs(1 / (clock.period * rate) - 1) > OFF_RATE:
+        told = f"its clock shows {1 / clock.period:.4g} frames a second, {rate:g} are stated; the clock counts"
+        remarks.add(recordings.names[source], told)
+    parts = choose_parts(clock, footage.rate, rate, reading, rows.exact)
+    whole = {part.name: part.frames for part in parts if len(part.frames) > 1}
+    if not whole:
+        frames = max(len(part.frames) for part in parts)
+        raise DatasetError(f"it has {length} frames, {frames} at {kind.rate:g} Hz: too few for an action")
+    for part in parts:
+        if part.name not in whole:
+            few = f"it has {len(part.frames)} frames at {kind.rate:g} Hz, too few for an action, and is left out"
+            remarks.add(recordings.names[source] + part.name, few)
     shape = prepared_shape((footage.height, footage.width), reading)
-    return _Indexed(frames, shape, np.abs(actions).max(axis=0).astype(np.float64), digest.digest(), wraps)
+    start = hashlib.sha256(json.dumps([rows.extra, dict(recordings.file_sizes(source))]).encode())
+    for key in rule.keys:
+        start.update(np.ascontiguousarray(rows.columns[key]).tobytes())
+    return {name: _index_part(rule, kind, rows, frames, shape, start.digest()) for name, frames in whole.items()}
 
 
-def _remark_wraps(recordings: Recordings, indexed: Mapping[int, _Indexed]) -> None:
+def _index_part(
+    rule: PoseRule,
+    kind: ActionSpec,
+    rows: Rows,
+    frames: Int[np.ndarray, "T"],
+    shape: tuple[int, int, int],
+    digest: bytes,
+) -> _Indexed:
+    """Returns what is kept of chosen frames; raises DatasetError if their numbers are broken."""
+    poses, wraps = _poses(rule, rows, frames)
+    largest = np.abs(_actions(kind, poses)).max(axis=0).astype(np.float64)
+    return _Indexed(frames, shape, largest, hashlib.sha256(digest + frames.tobytes()).digest(), wraps)
+
+
+def _remark_wraps(names: Sequence[str], indexed: Mapping[int, _Indexed]) -> None:
     """Logs where joints wrapped."""
     wrapped = [episode for episode, found in indexed.items() if found.wraps]
     if wrapped:
         logger.warning(
             "joints wrap by whole turns in %d of %d episodes and are followed over them; the first: %s: %s",
-            *(len(wrapped), len(indexed), recordings.names[wrapped[0]], indexed[wrapped[0]].wraps),
+            *(len(wrapped), len(indexed), names[wrapped[0]], indexed[wrapped[0]].wraps),
         )
 
 
@@ -206,7 +236,7 @@ def _split_shapes(indexed: Mapping[int, _Indexed]) -> tuple[tuple[int, int, int]
     return shape, [episode for episode, found in indexed.items() if found.shape != shape]
 
 
-def _fingerprint(recordings: Recordings, reading: Reading, spec: ActionSpec, indexed: Mapping[int, _Indexed]) -> str:
+def _fingerprint(names: Sequence[str], reading: Reading, spec: ActionSpec, indexed: Mapping[int, _Indexed]) -> str:
     """Returns a hash of the Reading and of all that is kept of the episodes; model and calibration count by content."""
     described = dump_config(reading)
     if isinstance(reading.pose, ForwardKinematics):
@@ -215,7 +245,7 @@ def _fingerprint(recordings: Recordings, reading: Reading, spec: ActionSpec, ind
         calibration = hashlib.sha256(reading.pose.joints.calibration.read_bytes()).hexdigest()
         described["pose"]["joints"]["calibration"] = calibration
     digest = hashlib.sha256(json.dumps([described, spec.names, spec.units, spec.frame, spec.rate]).encode())
-    for episode, name in enumerate(recordings.names):
+    for episode, name in enumerate(names):
         digest.update(name.encode() + b"\0" + (indexed[episode].digest if episode in indexed else b"broken"))
     return digest.hexdigest()
 

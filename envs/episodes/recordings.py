@@ -38,11 +38,12 @@ class Rows:
     """What was recorded of an episode beside its images, a row a frame.
 
     Attributes:
-        times: When each was taken [s].
+        times: When each was taken [s], as it was recorded: `envs.episodes.frames.read_clock` checks it.
         columns: The numbers that were asked for, untouched.
         task: What was being done, in words.
         seed: The seed it was made from, if any.
         extra: See `Episode.extra`.
+        exact: Whether the times should be those of evenly spaced frames; else they were measured.
     """
 
     times: Float[np.ndarray, "T"]
@@ -50,6 +51,7 @@ class Rows:
     task: str = ""
     seed: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = True
 
 
 class Recordings(Protocol):
