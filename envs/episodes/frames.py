@@ -17,7 +17,7 @@ _OFF_GRID = 0.1  # frames: what a clock may be off the beat of evenly spaced fra
 _LOST = 2.5  # periods between two frames: from here it is a gap, two frames or more are missing
 _JITTER = 0.5  # frames: what a camera's own clock may be off the beat where no rate is asked for
 OFF_RATE = 0.05  # share: what a clock's rate may be off the stated one before it is remarked, or refused without a rate
-_EVENLY = "If the frames came evenly, `recorded_rate: HZ` in the Reading says so, and the clock is not read"
+_EVENLY = "if the frames came evenly, `recorded_rate: HZ` in the Reading says so, and the clock is not read"
 _GIVE_RATE = "give `rate` in the Reading, and frames are chosen by their times"
 
 
@@ -36,39 +36,35 @@ class Clock:
     period: float
 
 
-def read_clock(times: Float[np.ndarray, "T"], rate: float, what: str) -> Clock:
+def read_clock(times: Float[np.ndarray, "T"], rate: float, exact: bool) -> Clock:
     """Returns a clock from what was recorded, whatever time it counts from.
 
     Args:
         times: As they were recorded [s].
         rate: Frames a second that the recording should have [Hz].
-        what: Whose times they are, for errors.
+        exact: See `Rows.exact`.
 
     Raises:
         DatasetError: If it is no number, was stored with too few digits, stands still or runs backwards.
     """
-    if not np.isfinite(times).all():
-        bad = np.flatnonzero(~np.isfinite(times))
-        raise DatasetError(
-            f"the {what} of frame {bad[0]} is {times[bad[0]]} ({len(bad)} of {len(times)} are no numbers)"
-        )
+    advice = _EVENLY if exact else "leave the recording out"
+    bad = np.flatnonzero(~np.isfinite(times))
+    if len(bad):
+        raise DatasetError(f"the timestamp of frame {bad[0]} is no number, nor are {len(bad) - 1} others; {advice}")
     largest = np.abs(times).max(initial=0.0).astype(np.float32)
     if np.spacing(largest) * rate > _OFF_GRID and np.array_equal(times, times.astype(np.float32)):
         raise DatasetError(
-            f"the {what}s go to {largest:.0f} s and were stored as float32, which tells times {np.spacing(largest):g} s "
-            f"apart: when frames were taken is lost. {_EVENLY}"
+            f"the timestamps go to {largest:.0f} s and were stored as float32, which tells only times "
+            f"{np.spacing(largest):g} s apart: when frames were taken is lost; {advice}"
         )
     check_forward(times)
     steps = np.diff(times)
-    still = np.flatnonzero((steps[:-1] == 0) & (steps[1:] == 0))
-    if len(times) > 1 and not steps.any():
-        raise DatasetError(
-            f"the {what} of all {len(times)} frames is {times[0]:g} s: the clock stands still. {_EVENLY}"
-        )
+    still = np.flatnonzero((steps[:-1] == 0) & (steps[1:] == 0)) if steps.any() or len(times) < 2 else np.zeros(1, int)
     if len(still):
+        last = still[0] + 1 + int(np.argmax(np.append(steps[still[0] + 1 :] != 0, True)))
         raise DatasetError(
-            f"the clock stands still: the frames {still[0]}, {still[0] + 1} and {still[0] + 2} were all taken at "
-            f"{times[still[0]]:.4f} s. {_EVENLY}"
+            f"the clock stands still: the frames {still[0]} to {last} were all taken at {times[still[0]]:.4f} s; "
+            f"{advice}"
         )
     period = float(np.median(steps[steps > 0])) if len(steps) else 1 / rate
     return Clock(times - times[:1], np.flatnonzero(steps > _LOST * period), period)
@@ -82,7 +78,7 @@ def choose_parts(clock: Clock, header_rate: float, rate: float, reading: Reading
         header_rate: What the video's header says [Hz].
         rate: What the recordings say [Hz].
         reading: Says the rate, whose clock counts and what to do with gaps.
-        exact: Whether the times are computed from the rate (LeRobot's), so that a tenth of a frame is much.
+        exact: See `Rows.exact`.
 
     Raises:
         DatasetError: If there are gaps that are not to be cut, or the clock has not the rate.
@@ -91,9 +87,10 @@ def choose_parts(clock: Clock, header_rate: float, rate: float, reading: Reading
         return [Part("", choose_frames(clock.times, header_rate, reading))]
     if len(clock.gaps) and reading.gaps == "refuse":
         first = clock.gaps[0]
+        count = "a gap" if len(clock.gaps) == 1 else f"{len(clock.gaps)} gaps"
         lost = clock.times[first + 1] - clock.times[first]
         raise DatasetError(
-            f"the clock has {len(clock.gaps)} gaps, the first of {lost:.3f} s after frame {first}, where "
+            f"the clock has {count}: {lost:.3f} s after frame {first}, where "
             f"{clock.period:.3f} s is usual; `gaps: cut` in the Reading makes an episode of each part"
         )
     ends = [0, *(clock.gaps + 1).tolist(), len(clock.times)]

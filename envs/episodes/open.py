@@ -88,7 +88,7 @@ def open_dataset(folder: Path | str, reading: Reading | None = None) -> EpisodeS
         return read_dataset(folder, chosen.camera)
     if chosen.time_base != "physical" and found != "droid":
         raise DatasetError(f"{folder} is {found}; time_base {chosen.time_base} is for raw DROID only")
-    if chosen.recorded_rate is not None and found == "ours":
+    if chosen.recorded_rate is not None and found in ("ours", "droid"):
         raise DatasetError(f"{folder} is {found}, which says its rate itself; leave recorded_rate out")
     spec = None
     if chosen.pose is not None:

@@ -234,8 +234,8 @@ class Reading:
         camera: LeRobot: key of a video. DROID: left, right, wrist or a serial number; left if None. robomimic: name of
             an image in obs. None elsewhere: the only one there is.
         rate: Frames a second that the model learns at [Hz], chosen nearest in time; None: as recorded.
-        recorded_rate: Frames a second that were recorded, evenly [Hz], where HDF5 demonstrations do not say it or the
-            clock of others is wrong: it is not read then.
+        recorded_rate: Frames a second that were recorded, evenly [Hz], where HDF5 demonstrations do not say it or
+            LeRobot's clock is wrong: it is not read then.
         gaps: What to do where a clock leaves out two frames or more. refuse: the recording. cut: it there, each part
             is an episode.
         time_base: When a frame of DROID was taken. physical: when its clock says, or at 15 Hz where it has none.

@@ -186,7 +186,7 @@ def _index_recording(
     rows, footage = recordings.read(source, rule.keys), recordings.footage(source)
     length = _common_length(recordings, source, len(rows.times), footage.frames, remarks)
     times, rate = rows.times[:length], reading.recorded_rate or recordings.rate
-    clock = read_clock(np.arange(length) / rate if reading.recorded_rate else times, rate, "timestamp")
+    clock = read_clock(np.arange(length) / rate if reading.recorded_rate else times, rate, rows.exact)
     if length > 1 and abs(1 / (clock.period * rate) - 1) > OFF_RATE:
         told = f"its clock shows {1 / clock.period:.4g} frames a second, {rate:g} are stated; the clock counts"
         remarks.add(recordings.names[source], told)
