@@ -1,6 +1,8 @@
 """Clocks of recordings: jitter, epochs, gaps, repeated, lost and wrong times, in every format that has a clock."""
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import recordings as fixtures
-from readings import counters, edit_h5, open_layout
+import yaml
+from readings import V21_POSE, counters, edit_h5, open_layout
 from recordings import LENGTHS, RATE
+
+from envs.episodes.lerobot import read_dataset
 
 TABLE = "data/chunk-000/episode_000000.parquet"
 DROID_CLOCK = "observation/timestamp/cameras/22222222_estimated_capture"
@@ -70,6 +75,7 @@ def test_times_that_float32_cannot_tell_apart_are_refused_as_lost(root):
         (np.zeros_like, "the frames 0 to 23 were all taken at 0.0000 s"),
         (lambda times: np.where(np.arange(24) // 4 == 2, times[8], times), "the frames 8 to 11 were all"),
         (lambda times: np.where(np.arange(24) == 7, 0.1, times), "runs backwards: frame 6"),
+        (lambda times: 1.7e18 + 1e9 * times, "are they in another unit?"),
         (lambda times: np.where(np.arange(24) == 7, np.nan, times), "timestamp of frame 7 is no number"),
     ],
 )
@@ -138,3 +144,39 @@ def test_a_clock_that_drifts_needs_a_rate(root):
     set_clock(root, lambda times: times * 1.02)
     assert "give `rate`" in refusal(root)
     assert counters(open_layout(root, "v2.1", rate=5.0)[0].images)[:4] == [0, 3, 6, 9]
+
+
+def test_a_jittering_clock_leaves_the_frames_of_a_shared_video_to_their_numbers(tmp_path):
+    fixtures.write_v3(tmp_path / "v3.0")
+    for path in (tmp_path / "v3.0").glob("data/**/*.parquet"):
+        table = pq.read_table(path)
+        times = jitter(table["timestamp"].to_numpy().astype(float)) + 1.7e9
+        place = table.column_names.index("timestamp")
+        pq.write_table(table.set_column(place, "timestamp", pa.array(times)), path)
+    source = open_layout(tmp_path, "quaternion", rate=5.0)
+    assert not source.problems
+    for episode, length in enumerate(LENGTHS):
+        first = sum(LENGTHS[:episode])
+        assert counters(source[episode].images) == [first + frame for frame in range(0, length, 3)]
+
+
+def run_program(*arguments) -> subprocess.CompletedProcess:
+    program = Path(__file__).parent.parent / "scripts/dataset.py"
+    return subprocess.run([sys.executable, program, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_validate_and_convert_see_the_same_gap(root):
+    set_clock(root, pause)
+    reading, folder, output = root / "reading.yaml", root / "v2.1", root / "out"
+    reading.write_text(yaml.safe_dump({"pose": V21_POSE, "rate": 5.0}))
+    for command in (("validate", folder), ("convert", folder, output)):
+        done = run_program(*command, "--reading", reading, "--processes", 1)
+        assert done.returncode != 0
+        assert "has a gap: 3.067 s after frame 9" in done.stdout + done.stderr
+        assert "gaps: cut" in done.stdout + done.stderr
+    assert not (output / "meta/info.json").exists()
+    reading.write_text(yaml.safe_dump({"pose": V21_POSE, "rate": 5.0, "gaps": "cut"}))
+    for command in (("validate", folder), ("convert", folder, output)):
+        done = run_program(*command, "--reading", reading, "--processes", 1)
+        assert done.returncode == 0, done.stderr
+    assert read_dataset(output).lengths == open_layout(root, "v2.1", rate=5.0, gaps="cut").lengths

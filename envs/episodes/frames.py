@@ -14,6 +14,7 @@ from envs.episodes.reading import Reading
 
 _TIE = 1e-3  # periods: of two frames equally near the earlier one is taken, whatever rounding does to their times
 _OFF_GRID = 0.1  # frames: what a clock may be off the beat of evenly spaced frames where times are computed
+_UNIT = 20.0  # times: by which no clock in seconds is off the stated rate
 _LOST = 2.5  # periods between two frames: from here it is a gap, two frames or more are missing
 _JITTER = 0.5  # frames: what a camera's own clock may be off the beat where no rate is asked for
 OFF_RATE = 0.05  # share: what a clock's rate may be off the stated one before it is remarked, or refused without a rate
@@ -45,7 +46,7 @@ def read_clock(times: Float[np.ndarray, "T"], rate: float, exact: bool) -> Clock
         exact: See `Rows.exact`.
 
     Raises:
-        DatasetError: If it is no number, was stored with too few digits, stands still or runs backwards.
+        DatasetError: If it is no number, is in another unit, has too few digits, stands still or runs backwards.
     """
     advice = _EVENLY if exact else "leave the recording out"
     bad = np.flatnonzero(~np.isfinite(times))
@@ -67,6 +68,11 @@ def read_clock(times: Float[np.ndarray, "T"], rate: float, exact: bool) -> Clock
             f"{advice}"
         )
     period = float(np.median(steps[steps > 0])) if len(steps) else 1 / rate
+    if len(steps) and not 1 / _UNIT < period * rate < _UNIT:
+        raise DatasetError(
+            f"the timestamps are {period:g} s apart where {1 / rate:.4g} s are stated: they should be in seconds, are "
+            f"they in another unit? {advice}"
+        )
     return Clock(times - times[:1], np.flatnonzero(steps > _LOST * period), period)
 
 

@@ -187,10 +187,10 @@ def _index_recording(
     length = _common_length(recordings, source, len(rows.times), footage.frames, remarks)
     times, rate = rows.times[:length], reading.recorded_rate or recordings.rate
     clock = read_clock(np.arange(length) / rate if reading.recorded_rate else times, rate, rows.exact)
+    parts = choose_parts(clock, footage.rate, rate, reading, rows.exact)
     if length > 1 and abs(1 / (clock.period * rate) - 1) > OFF_RATE:
         told = f"its clock shows {1 / clock.period:.4g} frames a second, {rate:g} are stated; the clock counts"
         remarks.add(recordings.names[source], told)
-    parts = choose_parts(clock, footage.rate, rate, reading, rows.exact)
     whole = {part.name: part.frames for part in parts if len(part.frames) > 1}
     if not whole:
         frames = max(len(part.frames) for part in parts)
