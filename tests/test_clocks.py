@@ -176,6 +176,7 @@ def test_validate_and_convert_see_the_same_gap(root):
         assert "gaps: cut" in done.stdout + done.stderr
     assert not (output / "meta/info.json").exists()
     reading.write_text(yaml.safe_dump({"pose": V21_POSE, "rate": 5.0, "gaps": "cut"}))
+    output = root / "cut"
     for command in (("validate", folder), ("convert", folder, output)):
         done = run_program(*command, "--reading", reading, "--processes", 1)
         assert done.returncode == 0, done.stderr
