@@ -123,14 +123,19 @@ def read_values(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str
 
 
 def override(values: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
-    """Returns `values` with the entry at the nested `keys` replaced."""
-    result = dict(values)
-    if len(keys) == 1:
-        result[keys[0]] = value
-    else:
-        inner = result.get(keys[0])
-        result[keys[0]] = override(inner if isinstance(inner, Mapping) else {}, keys[1:], value)
-    return result
+    """Returns `values` with the entry at the nested `keys` replaced; a number is a place in a list that is there."""
+    return _replaced(dict(values), keys, value)
+
+
+def _replaced(values: Any, keys: Sequence[str], value: Any) -> Any:
+    """Returns a mapping or list with a nested entry replaced; mappings that are not there are made."""
+    if not keys:
+        return value
+    if isinstance(values, list) and keys[0].isdigit() and int(keys[0]) < len(values):
+        place = int(keys[0])
+        return [*values[:place], _replaced(values[place], keys[1:], value), *values[place + 1 :]]
+    inner = dict(values) if isinstance(values, Mapping) else {}
+    return {**inner, keys[0]: _replaced(inner.get(keys[0]), keys[1:], value)}
 
 
 def build_config(cls: type[T], values: Mapping[str, Any], origin: str, prefix: str) -> T:

@@ -40,6 +40,24 @@ class Plan:
     runners_up: Float[Tensor, "K H A"] | None = None
 
 
+class Proposer(Protocol):
+    """Gives a search sequences to begin with. Made of its settings, the world model and the arm's action spec."""
+
+    def propose(
+        self, state: LatentState, goal: LatentState, horizon: int, count: int, generator: torch.Generator
+    ) -> Float[Tensor, "G H A"]:
+        """Returns action sequences that may lead to a goal, the best first; physical units.
+
+        Args:
+            state: Frames up to the present one.
+            goal: One frame, (1, 1, N, D).
+            horizon: Actions of a sequence, H.
+            count: Sequences wanted; G may be any number up to it, and 0.
+            generator: Source of all randomness.
+        """
+        ...
+
+
 class Planner(Protocol):
     """Finds actions of low cost."""
 

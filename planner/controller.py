@@ -15,14 +15,16 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from envs.config import Choice
 from envs.spec import ActionSpec, Observation
-from planner.base import Objective, Plan, Planner, cost_or_worst
+from planner.base import Objective, Plan, Planner, Proposer, check_guesses, cost_or_worst
 from planner.chunks import Chunks
 from planner.controller_config import ControllerConfig
 from planner.goals import GoalProgress, advance
 from planner.no_plan import NoPlanError, check_plan
 from planner.objective import GoalDistance
-from world_model.base import GoalCritic, LatentState, WorldModel
+from planner.proposer_config import PROPOSERS
+from world_model.base import LatentState, WorldModel
 from world_model.finite import not_finite, some
 
 
@@ -60,8 +62,7 @@ class Controller:
 
         Raises:
             SpecError: If the model was made for other actions than the arm's.
-            ValueError: If more context is asked for than the model makes use of, or proposals of one without a critic
-                or, towards an open pose, with a critic that has not learnt that.
+            ValueError: If more context is asked for than the model makes use of, or a proposer can't do with the model.
         """
         model.action_spec.check_same_meaning(spec)
         self.model = model
@@ -69,10 +70,8 @@ class Controller:
         self.spec = spec
         self.config = config or ControllerConfig()
         self.objective = objective
-        if self.config.propose is not None:
-            if not isinstance(model, GoalCritic):
-                raise ValueError(f"a {type(model).__name__} has no critic to propose actions: set propose to null")
-            model.require_critic(self.config.propose_pose)
+        makes = Choice("kind", PROPOSERS)
+        self._proposers: list[Proposer] = [makes.make(each, model, spec) for each in self.config.proposers]
         context = model.context if self.config.context is None else self.config.context
         if context > model.context:
             raise ValueError(f"the model makes use of {model.context} past frames, {context} were asked for")
@@ -226,17 +225,18 @@ class Controller:
             self._last_plan = None
 
     def _guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
-        """Returns the model's proposal, where it makes one, the last plan and its runners-up, and staying, the last."""
-        known, config = self._known_guesses(state), self.config
-        if config.propose is None:
-            return known
-        assert isinstance(self.model, GoalCritic)
-        proposed = self.model.propose(
-            state, self._goals[self.goal_index], self.planner.horizon, config.propose, config.propose_pose,
-            config.propose_thing,
-        )  # fmt: skip
+        """Returns what is proposed, the last plan and its runners-up, and staying, the last."""
+        known, horizon = self._known_guesses(state), self.planner.horizon
         low, high = (known.new_tensor(bound) for bound in (self.spec.low, self.spec.high))
-        return torch.cat([proposed.to(known).clamp(low, high), known])
+        guesses = []
+        for proposer in self._proposers:
+            assert self._generator is not None
+            goal, count = self._goals[self.goal_index], self.config.proposals
+            proposed = proposer.propose(state, goal, horizon, count, self._generator).to(known)
+            if len(proposed):
+                check_guesses(proposed, horizon, self.spec)
+                guesses.append(proposed.clamp(low, high))
+        return torch.cat([*guesses, known])
 
     def _known_guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
         """Returns the last plan and its runners-up, shifted by a step, and staying."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from planner.goals import GoalScheduleConfig
-from world_model.choices import GoalPose, GoalThing
+from planner.proposer_config import ProposerConfig
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,9 @@ class ControllerConfig:
         context: Past frames given to the model; None for as many as it makes use of.
         chunk: Action sequences rolled out at a time; None for as many as fit into the memory, see `planner.chunks`.
         warm_start: Whether the last plan and its runners-up, shifted by a step, are the planner's first guesses.
-        propose: How quick the first guess is that the model's critic makes, as `GoalCritic.propose` takes it: 0.1 goes
-            as fast as the fastest tenth of such ways in the recordings. None for no guess of the critic's.
-        propose_pose: Where the critic takes the arm to be in the end: "seen" in the goal image, "told" by the goal, or
-            "open", wherever it likes, where only the thing matters.
-        propose_thing: Where it takes the thing: "seen" in the goal image, or "kept" where it is, where only the arm
-            matters.
+        proposers: Who gives the search further sequences to begin with, before the last plan and staying; see
+            `planner.proposer_config`.
+        proposals: Sequences that each of them is asked for.
         follow: What the search leaves as the first guess has it, by the spec's names, such as ["gripper"]: where the
             model does not see that opening it lets go of something, a search opens it for nothing.
         hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
@@ -38,9 +35,8 @@ class ControllerConfig:
     context: int | None = None
     chunk: int | None = None
     warm_start: bool = True
-    propose: float | None = None
-    propose_pose: GoalPose = "seen"
-    propose_thing: GoalThing = "seen"
+    proposers: tuple[ProposerConfig, ...] = ()
+    proposals: int = 32
     follow: tuple[str, ...] = ()
     hold_if_no_better: bool = False
     min_improvement: float = 0.0
@@ -53,8 +49,8 @@ class ControllerConfig:
             raise ValueError(f"the controller's context must be at least 1 frame or None, got {self.context}")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"the controller's chunk must be at least 1 sequence or None, got {self.chunk}")
-        if self.propose is not None and not 0 < self.propose <= 1:
-            raise ValueError(f"the controller's propose must be in (0, 1] or None, got {self.propose}")
+        if self.proposals < 1:
+            raise ValueError(f"the controller's proposals must be at least 1, got {self.proposals}")
         if not 0 <= self.min_improvement < 1:
             raise ValueError(f"the controller's min_improvement must be in [0, 1), got {self.min_improvement}")
         if self.planning_time is not None and self.planning_time <= 0:

@@ -14,7 +14,7 @@ from planner.planner_config import FirstGuessConfig
 class FirstGuess:
     """Follows the first guess, clipped to the bounds, whatever it costs; the cost is reported and changes nothing.
 
-    With ``controller.propose`` that is a checkpoint's critic acting by itself: the reactive mode beside planning, in a
+    With a proposer that is this one acting by itself: the reactive mode beside planning, in a
     fraction of the time, and what tells how much a search adds to proposals. Without, it stays.
 
     Source: "Mode 1" of LeCun, A Path Towards Autonomous Machine Intelligence (2022), section 3.1.

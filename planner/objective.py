@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from envs.config import Choice
 from envs.pose import difference
 from envs.spec import ActionSpec
 from planner.action_cost import ActionCost, ActionCostConfig
-from planner.actions_left import ActionsLeft
 from planner.base import Objective, Score
 from planner.mask import average_over_patches, read_mask
-from planner.objective_config import GoalDistanceConfig, ObjectiveConfig
-from world_model.base import GoalCritic, LatentState, WorldModel
+from planner.objective_config import OBJECTIVES, GoalDistanceConfig, ObjectiveConfig, ObjectiveSettings, SumConfig
+from world_model.base import LatentState, WorldModel
 
 _OUTSIDE_WEIGHT = 10.0  # 1/m: 1 cm outside costs as much as a few centimetres from the goal
 _TINY = 1e-12  # keeps 0 / 0 at 0
@@ -189,21 +189,26 @@ class WeightedSum:
         return torch.stack(costs).sum(dim=0)
 
 
-def make_objective(goal: LatentState, config: ObjectiveConfig, spec: ActionSpec, model: WorldModel) -> Objective:
-    """Returns the objective that a configuration describes: the goal distance, actions left and actions' cost.
+def make_objective(goal: LatentState, config: ObjectiveSettings, spec: ActionSpec, model: WorldModel) -> Objective:
+    """Returns the objective that settings describe.
 
     Raises:
-        ValueError: If the goal or the mask doesn't fit, see `GoalDistance`, or the model has no critic to ask.
+        ValueError: If the goal or a mask doesn't fit, see `GoalDistance`, or the model lacks what is asked.
     """
-    terms: list[tuple[float, Objective]] = [(1.0, GoalDistance(goal, config))]
-    if config.critic_weight:
-        if not isinstance(model, GoalCritic):
-            raise ValueError(f"a {type(model).__name__} has no critic: set objective.critic_weight to 0")
-        last = config.frames == "last"
-        terms.append((config.critic_weight, ActionsLeft(goal, model, config.critic_share, last)))
-    if config.actions != ActionCostConfig():
-        terms.append((1.0, ActionCost(config.actions, spec)))
-    return terms[0][1] if len(terms) == 1 else WeightedSum(terms)
+    return Choice("kind", OBJECTIVES).make(config, goal, spec, model)
+
+
+def make_goal_distance(config: ObjectiveConfig, goal: LatentState, spec: ActionSpec, model: WorldModel) -> Objective:
+    """Returns a goal distance, with the actions' cost where there is one."""
+    distance = GoalDistance(goal, config)
+    if config.actions == ActionCostConfig():
+        return distance
+    return WeightedSum([(1.0, distance), (1.0, ActionCost(config.actions, spec))])
+
+
+def make_sum(config: SumConfig, goal: LatentState, spec: ActionSpec, model: WorldModel) -> Objective:
+    """Returns a weighted sum of objectives."""
+    return WeightedSum([(term.weight, make_objective(goal, term.objective, spec, model)) for term in config.terms])
 
 
 def rollout_score(model: WorldModel, cost: Objective, state: LatentState) -> Score:

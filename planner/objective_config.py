@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal, Protocol
+
+from envs.config import Choice
+from envs.registry import Registry
+
+OBJECTIVES: Registry[type] = Registry(
+    "objective",
+    {
+        "goal_distance": "planner.objective_config:ObjectiveConfig",
+        "actions_left": "planner.objective_config:ActionsLeftConfig",
+        "sum": "planner.objective_config:SumConfig",
+    },
+)
+"""Every objective by its kind."""
+
+
+class ObjectiveSettings(Protocol):
+    """Settings of an objective: a frozen dataclass, see `envs.config.Choice`."""
+
+    @property
+    def kind(self) -> str:
+        """Its name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -94,22 +116,89 @@ class GoalDistanceConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig(GoalDistanceConfig):
-    """What plans are judged by, see `make_objective`: a goal distance with its settings, and what is added to it.
+    """A goal distance with its settings, and the actions' cost beside it.
 
     Attributes:
-        critic_weight: Weight of the actions that are left as the checkpoint's critic sees it; 0 does without.
-        critic_share: Share of the lower end of the critic's distribution that is averaged, in (0, 1].
         actions: Settings of the actions' cost, in the units of the goal distance; none by default.
+        kind: Names this objective in YAML.
     """
 
-    critic_weight: float = 0.0
-    critic_share: float = 1.0
+    makes: ClassVar = "planner.objective:make_goal_distance"
     actions: ActionCostConfig = field(default_factory=ActionCostConfig)
+    kind: Literal["goal_distance"] = "goal_distance"
+
+
+@dataclass(frozen=True)
+class ActionsLeftConfig:
+    """Settings of `ActionsLeft`.
+
+    Attributes:
+        kind: Names this objective in YAML.
+        share: Share of the lower end of the policy's distribution that is averaged, in (0, 1].
+        frames: "all" for the mean over all predicted frames, "last" for the last one alone.
+
+    Raises:
+        ValueError: If the share is out of its range.
+    """
+
+    makes: ClassVar = "planner.actions_left:ActionsLeft"
+    kind: Literal["actions_left"] = "actions_left"
+    share: float = 1.0
+    frames: Literal["all", "last"] = "all"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.critic_weight < inf or not 0 < self.critic_share <= 1:
-            raise ValueError(
-                "an objective's critic_weight must be a number from 0 up and its critic_share in (0, 1], got "
-                f"{self.critic_weight} and {self.critic_share}"
-            )
+        if not 0 < self.share <= 1:
+            raise ValueError(f"the share of actions_left must be in (0, 1], got {self.share}")
+
+
+@dataclass(frozen=True)
+class TermConfig:
+    """An objective in a sum.
+
+    Attributes:
+        objective: Its settings.
+        weight: Its weight.
+
+    Raises:
+        ValueError: If the weight is not finite.
+    """
+
+    objective: Annotated[ObjectiveSettings, Choice("kind", OBJECTIVES)] = field(default_factory=ObjectiveConfig)
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.weight):
+            raise ValueError(f"an objective's weight must be a finite number, got {self.weight}")
+
+
+@dataclass(frozen=True)
+class SumConfig:
+    """Settings of a weighted sum of objectives.
+
+    Attributes:
+        kind: Names this objective in YAML.
+        terms: What is summed.
+    """
+
+    makes: ClassVar = "planner.objective:make_sum"
+    kind: Literal["sum"] = "sum"
+    terms: tuple[TermConfig, ...] = ()
+
+
+def distances_of(settings: ObjectiveSettings) -> list[GoalDistanceConfig]:
+    """Returns the goal distances in an objective's settings."""
+    if isinstance(settings, SumConfig):
+        return [distance for term in settings.terms for distance in distances_of(term.objective)]
+    return [settings] if isinstance(settings, GoalDistanceConfig) else []
+
+
+def is_distance(settings: ObjectiveSettings) -> bool:
+    """Returns whether an objective is made of goal distances alone: nothing beside the world model is asked."""
+    if isinstance(settings, SumConfig):
+        return all(is_distance(term.objective) for term in settings.terms)
+    return isinstance(settings, GoalDistanceConfig)
+
+
+def takes_goal_pose(settings: ObjectiveSettings) -> bool:
+    """Returns whether an objective judges by the goal's pose beside its image."""
+    return any(distance.pose_weight > 0 for distance in distances_of(settings))

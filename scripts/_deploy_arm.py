@@ -5,56 +5,25 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
 
 from envs.arm import StreamingArm
-from envs.config import load_config
+from envs.config import Choice, load_config
 from envs.limits import JointLimits
-from envs.mujoco.scene import SceneConfig
 from envs.mujoco.tasks import SUCCESS_DISTANCE, FrankaReachEnv
 from envs.mujoco.twin import TwinConfig
 from envs.mujoco.twin_process import TwinProcess
 from envs.real.arm import RealArm
-from envs.real.build import RealArmConfig, build_arm
+from envs.real.build import ARMS, ArmSettings, RemoteArmConfig, TwinArmConfig, build_arm
 from envs.remote.arm import RemoteArm
 from envs.safety import SafeArm, SafetyLimits, SafetyStop
 from envs.spec import POSE_NAMES, ActionSpec, Observation
 
 ARM_TOKEN = "VJEPA_ARM_TOKEN"
 """Environment variable with the secret of an arm on another machine."""
-
-
-@dataclass(frozen=True)
-class TwinArmConfig:
-    """The simulated arm in real time, with the starts and goals of FrankaReach-v0.
-
-    Attributes:
-        kind: Names this arm in a file.
-        image_size: Edge of the square camera image [pixels].
-        camera_rate: Images a second [Hz].
-        scene: Camera, table and blocks.
-    """
-
-    kind: Literal["twin"] = "twin"
-    image_size: int = 128
-    camera_rate: float = 15.0
-    scene: SceneConfig = field(default_factory=SceneConfig)
-
-
-@dataclass(frozen=True)
-class RemoteArmConfig:
-    """An arm that `envs.remote.arm.serve_arm` serves.
-
-    Attributes:
-        url: Such as ws://192.168.1.5:8001.
-        kind: Names this arm in a file.
-    """
-
-    url: str
-    kind: Literal["remote"] = "remote"
 
 
 @dataclass(frozen=True)
@@ -73,7 +42,7 @@ class ArmFile:
         ValueError: If a fixed dimension is none.
     """
 
-    arm: TwinArmConfig | RemoteArmConfig | RealArmConfig = field(default_factory=TwinArmConfig)
+    arm: Annotated[ArmSettings, Choice("kind", ARMS)] = field(default_factory=TwinArmConfig)
     limits: SafetyLimits = field(default_factory=SafetyLimits)
     joint_limits: JointLimits = field(default_factory=JointLimits)
     fixed: tuple[str, ...] = ()
@@ -107,7 +76,7 @@ def read_arm(name: str) -> ArmFile:
     return load_config(ArmFile, Path(name))
 
 
-def make_driver(config: RemoteArmConfig | RealArmConfig) -> StreamingArm:
+def make_driver(config: ArmSettings) -> StreamingArm:
     """Returns the driver of an arm; the twin's is in its `TwinTask`."""
     if isinstance(config, RemoteArmConfig):
         return RemoteArm(config.url, os.environ.get(ARM_TOKEN))

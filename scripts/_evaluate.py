@@ -16,6 +16,7 @@ from _report import EpisodeRecord, Summary, stage_table, summarise, table
 
 from envs.config import dump_config
 from envs.folders import results_folder, write_text
+from planner.objective_config import takes_goal_pose
 
 
 def evaluate_task(config: EvaluateConfig) -> None:
@@ -64,7 +65,7 @@ def report(config: EvaluateConfig, records: dict[str, list[EpisodeRecord]]) -> t
 
 def caption(config: EvaluateConfig, summary: Summary) -> str:
     """Returns what a reader of the table must know."""
-    goal = "the goal's pose and image" if config.objective.pose_weight else "a goal image alone"
+    goal = "the goal's pose and image" if takes_goal_pose(config.objective) else "a goal image alone"
     if config.checkpoint == "toy":
         goal = "the goal's pose (the toy model reads poses, not images)"
     return (

@@ -26,6 +26,7 @@ from planner.controller import Controller, RandomActions, ZeroActions
 from planner.episode import Actor, run_episode
 from planner.mask import read_mask
 from planner.objective import make_objective
+from planner.objective_config import distances_of
 from world_model.base import WorldModel
 from world_model.toy import ToyWorldModel
 
@@ -101,8 +102,9 @@ def workplace(config: EvaluateConfig) -> tuple[gymnasium.Env, Controller]:
     Raises:
         ValueError: If there is no such task, checkpoint or mask, or they do not fit together.
     """
-    if config.objective.mask is not None:
-        read_mask(config.objective.mask)  # what is wrong with it is better said now than at the first reset
+    for distance in distances_of(config.objective):
+        if distance.mask is not None:
+            read_mask(distance.mask)  # what is wrong with it is better said now than at the first reset
     env = make_task(config.task, config.scene)
     model = load_model(config)
     spec = env.unwrapped.action_spec  # type: ignore[attr-defined]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from envs.config import Choice
 from envs.mujoco.scene_config import SceneConfig
 from planner.controller_config import ControllerConfig
-from planner.objective_config import ObjectiveConfig
+from planner.objective_config import OBJECTIVES, ObjectiveConfig, ObjectiveSettings, is_distance
 from planner.planner_config import PlannerConfig
 from planner.sampling_config import CEMConfig
 from world_model.choices import Precision
@@ -49,10 +51,15 @@ class EvaluateConfig:
     precision: Precision = "fp32"
     scene: SceneConfig | None = None
     planner: PlannerConfig = field(default_factory=CEMConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    objective: Annotated[ObjectiveSettings, Choice("kind", OBJECTIVES)] = field(default_factory=ObjectiveConfig)
     controller: ControllerConfig = field(default_factory=ControllerConfig)
 
     def __post_init__(self) -> None:
         for name, least in (("episodes", 1), ("max_steps", 1), ("processes", 1), ("video_episodes", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def asks_heads(self) -> bool:
+        """Whether plans depend on what a checkpoint has learnt beside its world model."""
+        return bool(self.controller.proposers) or not is_distance(self.objective)

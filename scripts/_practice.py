@@ -15,7 +15,9 @@ from envs.spec import ActionSpec, Observation
 from planner.controller import Controller, ControllerConfig
 from planner.first_guess import FirstGuess
 from planner.goals import GoalScheduleConfig
+from planner.proposer_config import GoalPolicyConfig
 from world_model.checkpoint import load_checkpoint
+from world_model.goal_policy import GoalPolicy
 from world_model.vjepa2_ac import VJEPA2AC
 
 _ONE_GOAL = GoalScheduleConfig()
@@ -40,7 +42,7 @@ def begin_attempt(
         schedule: When a goal is left for the next.
     """
     pace, attempts = float(generator.choice(config.paces)), int(generator.integers(*config.attempts, endpoint=True))
-    settings = ControllerConfig(propose=pace, schedule=schedule)
+    settings = ControllerConfig(proposers=(GoalPolicyConfig(pace=pace),), schedule=schedule)
     controller, taken = Controller(load_critic(checkpoint), FirstGuess(), spec, settings), count()
     controller.reset(goals, seed=0)  # a first guess draws nothing
     return lambda seen: controller.step(seen)[0] if next(taken) < attempts else None
@@ -51,7 +53,7 @@ def load_critic(checkpoint: str) -> VJEPA2AC:
     """Returns a checkpoint with a critic, loaded once a process; ends the program without."""
     try:
         model = load_checkpoint(checkpoint)
-        model.require_critic()
+        GoalPolicy(model)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     return model

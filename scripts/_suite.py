@@ -28,9 +28,9 @@ def evaluate_suite(options: SuiteOptions) -> None:
     try:
         processes = find_processes(options.device)
         suite = options.open()
-        output = options.folder(suite)
+        output, blocks = options.folder(suite), check_blocks(suite, options, processes)
         with results_folder(output, "suite"):
-            cells = fill_cells(suite, options, output / "episodes", processes)
+            cells = fill_cells(blocks, output / "episodes", processes)
             if processes.main:
                 write_results(suite, options, cells, output)
             if options.drawn:
@@ -48,16 +48,24 @@ def evaluate_suite(options: SuiteOptions) -> None:
         leave_processes()
 
 
-def fill_cells(suite: SuiteConfig, options: SuiteOptions, folder: Path, processes: Processes) -> list[Cell]:
-    """Returns the episodes of all blocks, running those that are not there; to be called by all processes.
+def check_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes) -> list[Block]:
+    """Returns all blocks of a suite.
 
     Raises:
-        ValueError: If a plan, a task or the checkpoint is wrong, before anything runs, or if there are episodes of
-            other settings.
+        ValueError: If a plan or a task is wrong, before anything runs.
     """
     blocks = list(make_blocks(suite, options, processes))
     for task, scene in dict.fromkeys((block.config.task, block.config.scene) for block in blocks):
         make_task(task, scene).close()
+    return blocks
+
+
+def fill_cells(blocks: Sequence[Block], folder: Path, processes: Processes) -> list[Cell]:
+    """Returns the episodes of all blocks, running those that are not there; to be called by all processes.
+
+    Raises:
+        ValueError: If the checkpoint is wrong or there are episodes of other settings.
+    """
     stores = [BlockStore(folder, block, processes) for block in blocks]
     for store in stores:
         store.read()

@@ -165,9 +165,9 @@ class Block:
         if self.actor != "planner":
             return {name: settings[name] for name in ("task", "scene", "max_steps")}
         device = self.config.device.split(":")[0]
-        critic = self.config.controller.propose is not None or self.config.objective.critic_weight > 0
         from _evaluation import checkpoint_hash
 
+        critic = self.config.asks_heads
         return {**settings, "device": device, "checkpoint_sha256": checkpoint_hash(self.config.checkpoint, critic)}
 
 

@@ -129,6 +129,7 @@ def make_server(config: ServeConfig) -> PlanServer:
     from planner.choice import make_planner
     from planner.controller import Controller
     from planner.objective import make_objective
+    from planner.objective_config import takes_goal_pose
     from planner.server import Offer, PlanServer
 
     if config.imagine is not None and config.checkpoint == "toy":
@@ -143,7 +144,7 @@ def make_server(config: ServeConfig) -> PlanServer:
         return Controller(model, make_planner(planning.planner), spec, planning.controller, objective)
 
     horizon = make_controller(model.action_spec).planner.horizon
-    goal_pose = config.checkpoint == "toy" or planning.objective.pose_weight > 0
+    goal_pose = config.checkpoint == "toy" or takes_goal_pose(planning.objective)
     gallery = None if config.imagine is None else make_gallery(config.imagine, model)
     offer = Offer(Path(config.checkpoint).name, model.action_spec, horizon, size, goal_pose, gallery)
     return PlanServer(make_controller, offer, config.listen())

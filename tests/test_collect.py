@@ -16,6 +16,7 @@ from tests.disks import contents
 from tests.recordings import write_ours
 from tests.small_models import eager_model
 from world_model.checkpoint import save_checkpoint
+from world_model.goal_policy import GoalPolicy
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAY = "{frames: 5, wander: 0.0, visit: 0.0, push: 0.0, chain: 1.0}"
@@ -74,7 +75,7 @@ def test_practice_is_the_critics_attempt_and_then_the_experts_way(
     first = program.make_task("push", 32)
     values, info = first.reset(seed=4)
     goal = program.goals_of(info)[0]
-    proposed = critic.propose(
+    proposed = GoalPolicy(critic).propose(
         critic.encode([Observation(values["image"], values["pose"], 0.0)]), critic.encode([goal]), 1
     )
     np.testing.assert_allclose(episode.actions[0, :2], proposed[0, 0, :2], atol=0.01)

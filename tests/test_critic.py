@@ -14,15 +14,19 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from planner.cem import CEM
 from planner.controller import Controller, ControllerConfig
-from planner.objective import ObjectiveConfig, make_objective
+from planner.objective import make_objective
+from planner.objective_config import ActionsLeftConfig, SumConfig, TermConfig
+from planner.proposer_config import GoalPolicyConfig
 from tests.small_models import ACTIONS, random_actions, random_state, small_model
 from tests.small_training import DATA, make_batches, make_config, make_encoder, run
 from world_model.action_modes import ActionModes
-from world_model.base import GoalPose, LatentState
+from world_model.base import LatentState
 from world_model.batches import WindowBatches, join_batches
 from world_model.checkpoint import CheckpointError, load_checkpoint, read_manifest
+from world_model.choices import GoalPose
 from world_model.critic import OPEN, Critic, CriticConfig
 from world_model.frame_table import FrameTable
+from world_model.goal_policy import GoalPolicy
 from world_model.grips import held_frames, lying_places, taking_height, told_actions
 from world_model.loop import RunLog
 from world_model.sight import Keypoints, Sight
@@ -246,7 +250,7 @@ def test_an_interrupted_run_ends_as_an_unbroken_one_and_its_checkpoint_plans(
     manifest = train_logged(broken, load_checkpoint(checkpoint), batches)
     assert manifest is not None
     first, second = (load_checkpoint(config.checkpoint_directory) for config in (whole, broken))
-    for one, other in zip(first.require_critic().parameters(), second.require_critic().parameters(), strict=True):
+    for one, other in zip(GoalPolicy(first).critic.parameters(), GoalPolicy(second).critic.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
     before, after = read_manifest(checkpoint).files, manifest.files
     assert {name: after[name] for name in before} == before
@@ -282,46 +286,50 @@ def test_the_mean_of_the_low_end_is_below_the_mean_and_above_the_least() -> None
 def test_the_objective_judges_each_sample_alone_and_last_looks_at_the_last_frame() -> None:
     model, goal = critic_model(), random_state(1, seed=3)
     predicted = model.rollout(random_state(2), random_actions(3, 2))
-    config = ObjectiveConfig(image_weight=0.0, critic_weight=2.0)
+    config = SumConfig(terms=(TermConfig(ActionsLeftConfig(), 2.0),))
     objective = make_objective(goal, config, ACTIONS, model)
     costs = objective(predicted, random_actions(3, 2))
     one = LatentState(predicted.tokens[1:2], predicted.poses[1:2])
     torch.testing.assert_close(objective(one, random_actions(1, 2))[0], costs[1])
-    torch.testing.assert_close(costs, 2.0 * model.count_actions(predicted, goal).mean(1))
-    last = make_objective(goal, replace(config, frames="last"), ACTIONS, model)
-    torch.testing.assert_close(last(predicted, random_actions(3, 2)), 2.0 * model.count_actions(predicted, goal)[:, -1])
+    torch.testing.assert_close(costs, 2.0 * GoalPolicy(model).count_actions(predicted, goal).mean(1))
+    last = make_objective(goal, SumConfig(terms=(TermConfig(ActionsLeftConfig(frames="last"), 2.0),)), ACTIONS, model)
+    torch.testing.assert_close(
+        last(predicted, random_actions(3, 2)), 2.0 * GoalPolicy(model).count_actions(predicted, goal)[:, -1]
+    )
 
 
 def test_the_goals_pose_does_not_matter_to_the_critic() -> None:
     model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
     elsewhere = LatentState(goal.tokens, goal.poses + 1.0)
-    torch.testing.assert_close(model.count_actions(state, goal), model.count_actions(state, elsewhere), rtol=0, atol=0)
+    torch.testing.assert_close(
+        GoalPolicy(model).count_actions(state, goal), GoalPolicy(model).count_actions(state, elsewhere), rtol=0, atol=0
+    )
 
 
 def test_the_goals_pose_matters_to_proposals_that_are_told_it() -> None:
     model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
     elsewhere = LatentState(goal.tokens, goal.poses + 1.0)
-    read, told = (model.propose(state, goal, 1, pose=pose) for pose in ("seen", "told"))
-    assert bool((model.propose(state, elsewhere, 1) == read).all())
-    assert bool((model.propose(state, elsewhere, 1, pose="told") != told).any())
+    read, told = (GoalPolicy(model).propose(state, goal, 1, pose=pose) for pose in ("seen", "told"))
+    assert bool((GoalPolicy(model).propose(state, elsewhere, 1) == read).all())
+    assert bool((GoalPolicy(model).propose(state, elsewhere, 1, pose="told") != told).any())
 
 
 def test_where_the_goals_pose_is_open_it_does_not_matter_what_is_seen_of_it() -> None:
     model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
     with pytest.raises(ValueError, match="has not learnt goals whose pose is open: train one with open_goals above 0"):
-        Controller(model, CEM(), ACTIONS, ControllerConfig(propose=0.1, propose_pose="open"))
-    model.critic.config = replace(SHAPE, open_goals=True)
-    first, seen = model.propose(state, goal, 1, pose="open"), model.propose(state, goal, 1)
-    model.critic.sight.pose_head[-1].bias += 1.0
-    torch.testing.assert_close(model.propose(state, goal, 1, pose="open"), first, rtol=0, atol=0)
-    assert bool((model.propose(state, goal, 1) != seen).any())
+        Controller(model, CEM(), ACTIONS, ControllerConfig(proposers=(GoalPolicyConfig(pace=0.1, pose="open"),)))
+    model.heads["goal_policy"].config = replace(SHAPE, open_goals=True)
+    first, seen = GoalPolicy(model).propose(state, goal, 1, pose="open"), GoalPolicy(model).propose(state, goal, 1)
+    model.heads["goal_policy"].sight.pose_head[-1].bias += 1.0
+    torch.testing.assert_close(GoalPolicy(model).propose(state, goal, 1, pose="open"), first, rtol=0, atol=0)
+    assert bool((GoalPolicy(model).propose(state, goal, 1) != seen).any())
 
 
 def test_where_the_thing_is_kept_it_does_not_matter_where_the_goal_image_has_it() -> None:
     model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
     other = LatentState(random_state(1, seed=4).tokens, goal.poses)
     kept, seen = (
-        [model.propose(state, image, 2, pose="told", thing=thing) for image in (goal, other)]
+        [GoalPolicy(model).propose(state, image, 2, pose="told", thing=thing) for image in (goal, other)]
         for thing in ("kept", "seen")
     )
     torch.testing.assert_close(kept[0], kept[1], rtol=0, atol=0)
@@ -332,9 +340,9 @@ def test_where_the_thing_is_kept_it_does_not_matter_where_the_goal_image_has_it(
 def test_in_bfloat16_proposals_are_nearly_the_same(pose: GoalPose) -> None:
     model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
     model.heads["goal_policy"] = Critic(replace(SHAPE, open_goals=True)).eval()
-    exact = model.propose(state, goal, 1, pose=pose)
-    model.critic.to(torch.bfloat16)
-    torch.testing.assert_close(model.propose(state, goal, 1, pose=pose), exact, atol=0.02, rtol=0.1)
+    exact = GoalPolicy(model).propose(state, goal, 1, pose=pose)
+    model.heads["goal_policy"].to(torch.bfloat16)
+    torch.testing.assert_close(GoalPolicy(model).propose(state, goal, 1, pose=pose), exact, atol=0.02, rtol=0.1)
 
 
 def test_where_the_goals_pose_is_open_nothing_is_left_to_do_once_the_thing_is_there(
@@ -363,24 +371,24 @@ def test_where_the_goals_pose_is_open_nothing_is_left_to_do_once_the_thing_is_th
 
 def test_proposals_are_within_the_bounds_and_the_first_guess() -> None:
     model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
-    actions = model.propose(state, goal, 3)
+    actions = GoalPolicy(model).propose(state, goal, 3)
     assert actions.shape == (1, 3, 7)
     assert bool((actions.abs() <= 0.1 + 1e-6).all())
-    controller = Controller(model, CEM(), ACTIONS, ControllerConfig(propose=0.1))
-    controller._goals = [goal]
+    controller = Controller(model, CEM(), ACTIONS, ControllerConfig(proposers=(GoalPolicyConfig(pace=0.1),)))
+    controller._goals, controller._generator = [goal], torch.Generator()
     guesses = controller._guesses(state)
-    torch.testing.assert_close(guesses[0], model.propose(state, goal, 1)[0])
+    torch.testing.assert_close(guesses[0], GoalPolicy(model).propose(state, goal, 1)[0])
     assert bool((guesses[-1] == 0).all())
 
 
 def test_a_model_without_a_critic_is_refused_with_what_to_do() -> None:
     goal = random_state(1)
     with pytest.raises(ValueError, match=r"no critic: train one with scripts/train_critic.py"):
-        make_objective(goal, ObjectiveConfig(critic_weight=1.0), ACTIONS, small_model())
+        make_objective(goal, ActionsLeftConfig(), ACTIONS, small_model())
     with pytest.raises(ValueError, match=r"no critic: train one with"):
-        Controller(small_model(), CEM(), ACTIONS, ControllerConfig(propose=0.1))
+        Controller(small_model(), CEM(), ACTIONS, ControllerConfig(proposers=(GoalPolicyConfig(pace=0.1),)))
     with pytest.raises(ValueError, match="ToyWorldModel has no critic"):
-        make_objective(goal, ObjectiveConfig(critic_weight=1.0), ACTIONS, ToyWorldModel())
+        make_objective(goal, ActionsLeftConfig(), ACTIONS, ToyWorldModel())
 
 
 def test_a_critic_of_another_shape_is_refused() -> None:
@@ -406,11 +414,11 @@ def test_it_is_there_already_where_that_is_likelier_than_not() -> None:
 def test_who_is_there_already_proposes_to_stay() -> None:
     model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
     with torch.no_grad():
-        model.critic.count_head[1].bias[0] = 50.0
-    assert bool((model.propose(state, goal, 2) == 0).all())
+        model.heads["goal_policy"].count_head[1].bias[0] = 50.0
+    assert bool((GoalPolicy(model).propose(state, goal, 2) == 0).all())
     with torch.no_grad():
-        model.critic.count_head[1].bias[:] = torch.tensor([0.0, 0.0, 50.0, 0.0, 0.0, 0.0, 0.0])
-    assert bool((model.propose(state, goal, 2) != 0).any())
+        model.heads["goal_policy"].count_head[1].bias[:] = torch.tensor([0.0, 0.0, 50.0, 0.0, 0.0, 0.0, 0.0])
+    assert bool((GoalPolicy(model).propose(state, goal, 2) != 0).any())
 
 
 def test_things_lie_where_they_were_taken_and_let_go_until_a_closed_hand_comes_near() -> None:
@@ -483,8 +491,8 @@ def test_held_is_where_the_gripper_is_stopped_and_unknown_where_it_stays_half_op
 
 
 def test_a_pace_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="propose must be in"):
-        ControllerConfig(propose=0.0)
+    with pytest.raises(ValueError, match="pace must be in"):
+        GoalPolicyConfig(pace=0.0)
 
 
 def test_a_checkpoint_whose_critic_is_missing_is_refused(trained: tuple[Path, WindowBatches], tmp_path: Path) -> None:

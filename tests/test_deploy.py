@@ -272,13 +272,16 @@ def answers(address: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("flags", "why"),
-    [(["--plan", "nowhere.yaml"], "nowhere.yaml"), (["--imagine", "data"], "the toy model looks at no images")],
+    ("flags", "what", "why"),
+    [
+        (["--plan", "nowhere.yaml"], "there is no file of planning settings", "nowhere.yaml"),
+        (["--imagine", "data"], "the plan server did not start", "the toy model looks at no images"),
+    ],
 )
-def test_a_plan_server_that_does_not_start_is_named_in_one_line(flags, why, tmp_path: Path, capsys) -> None:
+def test_a_plan_server_that_does_not_start_is_named_in_one_line(flags, what, why, tmp_path: Path, capsys) -> None:
     assert program().main(["--checkpoint", "toy", *flags, "--output", str(tmp_path)]) == 1
     error = capsys.readouterr().err
-    assert "the plan server did not start" in error and why in error and "Traceback" not in error
+    assert what in error and why in error and "Traceback" not in error
 
 
 def make_steps(count: int, height: int = 24, width: int = 32) -> list[RecordedStep]:

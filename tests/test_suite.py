@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from envs.config import load_config
+from planner.objective_config import takes_goal_pose
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = {"planner": {"samples": 16, "iterations": 2, "elites": 4}, "controller": {"schedule": {"steps": [3]}}}
@@ -189,8 +190,8 @@ def test_episodes_that_asked_no_critic_stay_where_only_the_critic_is_another(pro
 
     first, again, other = identities()
     assert first == again != other
-    assert len(set(identities(controller={"propose": 0.2}))) == 3
-    assert len(set(identities(objective={"critic_weight": 1.0}))) == 3
+    assert len(set(identities(controller={"proposers": [{"kind": "goal_policy", "pace": 0.2}]}))) == 3
+    assert len(set(identities(objective={"kind": "actions_left"}))) == 3
 
 
 def test_two_processes_of_accelerate_have_the_episodes_of_one(program, tmp_path: Path) -> None:
@@ -249,12 +250,15 @@ def test_what_is_wrong_with_a_suite_is_one_line(program, tmp_path: Path, changes
 def test_the_manipulation_suites_planners_fit_the_plan_of_a_reach(program) -> None:
     suite = load_config(program("_suite_config").SuiteConfig, ROOT / "scripts/configs/suite/manipulation.yaml")
     configs = [
-        load_config(program("_evaluation").EvaluateConfig, ROOT / "scripts/configs/plan/reach.yaml", variant.changes)
+        load_config(
+            program("_evaluation").EvaluateConfig,
+            ROOT / "scripts/configs/plan/manipulation/reach.yaml",
+            variant.changes,
+        )
         for variant in suite.variants
     ]
-    assert [config.objective.pose_weight for config in configs] == [0.0, 1.0, 0.0]
-    assert [config.controller.propose_pose for config in configs] == ["seen", "told", "seen"]
-    assert configs[-1].controller.propose is None
+    assert [takes_goal_pose(config.objective) for config in configs] == [False, True, False]
+    assert [[each.pose for each in config.controller.proposers] for config in configs] == [["seen"], ["told"], []]
     official = load_config(program("_evaluation").EvaluateConfig, ROOT / "scripts/configs/plan/official.yaml")
     assert configs[-1].planner == official.planner and configs[-1].objective == official.objective
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from envs.spec import ActionSpec, Observation
-from world_model.choices import GoalPose, GoalThing
 
 
 @dataclass(frozen=True)
@@ -102,48 +101,5 @@ class WorldModel(Protocol):
 
         Differentiable with respect to the actions, which are in physical units. The context (B = 1) is shared by
         the samples, not copied.
-        """
-        ...
-
-
-@runtime_checkable
-class GoalCritic(Protocol):
-    """A world model that may also have learnt how far a goal is and what to do first."""
-
-    def require_critic(self, pose: GoalPose = "seen") -> object:
-        """Returns if it has, also for such goals; otherwise raises ValueError, saying how to train a critic."""
-        ...
-
-    def count_actions(self, state: LatentState, goal: LatentState, share: float = 1.0) -> Float[Tensor, "S H"]:
-        """Returns how many actions lie between each of the state's frames and a goal frame.
-
-        Args:
-            state: Frames, recorded or predicted.
-            goal: One frame, (1, 1, N, D); its poses do not matter.
-            share: Of the lower end of the predicted distribution that is averaged, in (0, 1].
-        """
-        ...
-
-    def propose(
-        self,
-        state: LatentState,
-        goal: LatentState,
-        horizon: int,
-        share: float = 0.1,
-        pose: GoalPose = "seen",
-        thing: GoalThing = "seen",
-    ) -> Float[Tensor, "1 H A"]:
-        """Returns actions towards a goal [physical units], each after looking at what those before it lead to.
-
-        Args:
-            state: Frames up to the present one.
-            goal: One frame, (1, 1, N, D).
-            horizon: How many actions, H.
-            share: How quick: the quantile of the predicted number of actions that they are to take, in (0, 1].
-            pose: Where the arm is to be in the end, see `GoalPose`.
-            thing: Where the thing is to be, see `GoalThing`.
-
-        Raises:
-            ValueError: If the goal's pose is to be open and the critic has not learnt that.
         """
         ...

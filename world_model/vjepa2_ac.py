@@ -14,9 +14,8 @@ from torch import Tensor
 
 from envs.config import dump_config, load_config
 from envs.spec import ActionSpec, Observation
-from world_model.base import Encoder, GoalPose, GoalThing, LatentState
+from world_model.base import Encoder, LatentState
 from world_model.checkpoint import Manifest, StoredModel
-from world_model.critic import OPEN, Critic
 from world_model.encoders.registry import StoredEncoder, load_stored_encoder
 from world_model.predictor import Cache, Predictor, PredictorConfig
 from world_model.statistics import Statistics
@@ -76,11 +75,6 @@ class VJEPA2AC(StoredModel):
     def image_size(self) -> int:
         """Side of the square images that it looks at [pixels]."""
         return self.encoder.image_size
-
-    @property
-    def critic(self) -> Critic | None:
-        """Says how many actions lie between a frame and a goal; None where none was trained."""
-        return self.heads["goal_policy"] if "goal_policy" in self.heads else None  # type: ignore[return-value]
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """See `StoredModel.parts`."""
@@ -154,66 +148,6 @@ class VJEPA2AC(StoredModel):
             latent, cache = self._predict(latents[-1], actions[:, now], poses[:, now], cache)
             latents.append(latent)
         return torch.cat(latents[1:], dim=1)
-
-    def count_actions(self, state: LatentState, goal: LatentState, share: float = 1.0) -> Float[Tensor, "S H"]:
-        """See `GoalCritic.count_actions`; raises ValueError without a critic."""
-        critic = self.require_critic()
-        frames = state.tokens.shape[1]
-        poses = self.normalise_poses(state.poses.to(self.action_mean)).flatten(0, 1)
-        seen = critic.sight.thing(state.tokens.flatten(0, 1))
-        logits, _ = critic.compare(seen, poses, critic.sight(goal.tokens[:, 0]))
-        return critic.mean_count(logits, share).unflatten(0, (-1, frames))  # (S*H,) -> (S, H)
-
-    def propose(
-        self,
-        state: LatentState,
-        goal: LatentState,
-        horizon: int,
-        share: float = 0.1,
-        pose: GoalPose = "seen",
-        thing: GoalThing = "seen",
-    ) -> Float[Tensor, "1 H A"]:
-        """See `GoalCritic.propose`; raises ValueError without a critic."""
-        critic, actions = self.require_critic(pose), state.poses.new_zeros(1, 0, self.action_spec.size)
-        low, high = (state.poses.new_tensor(bound) for bound in (self.action_spec.low, self.action_spec.high))
-        with torch.no_grad():
-            wanted = critic.sight(goal.tokens[:, 0])
-            if pose != "seen":
-                told = self.normalise_poses(goal.poses[:, -1].to(self.action_mean))
-                told = torch.full_like(told, OPEN) if pose == "open" else told
-                wanted = torch.cat([wanted[:, : -told.shape[1]], told], dim=1)
-            if thing == "kept":
-                now = critic.sight.thing(state.tokens[:, -1])
-                wanted = torch.cat([now, wanted[:, now.shape[1] :]], dim=1)
-            for step in range(horizon):
-                seen = self.rollout(state, actions) if step else state
-                poses = self.normalise_poses(seen.poses[:, -1].to(self.action_mean))
-                count, action = critic(seen.tokens[:, -1], poses, wanted, share)
-                action = (action * self.action_std + self.action_mean) * (count > 0)[:, None]  # there already: stay
-                action = action.clamp(low, high)
-                actions = torch.cat([actions, action[:, None]], dim=1)
-        return actions
-
-    def require_critic(self, pose: GoalPose = "seen") -> Critic:
-        """Returns the critic.
-
-        Args:
-            pose: Where it is asked to take the arm.
-
-        Raises:
-            ValueError: If there is none, or the pose is to be open and it has not learnt that.
-        """
-        if self.critic is None:
-            raise ValueError(
-                "this checkpoint has no critic: train one with scripts/train_critic.py --parent NAME, or plan without "
-                "(objective.critic_weight 0, controller.propose null)"
-            )
-        if pose == "open" and not self.critic.config.open_goals:
-            raise ValueError(
-                "this checkpoint's critic has not learnt goals whose pose is open: train one with open_goals above 0, "
-                "or set controller.propose_pose to seen"
-            )
-        return self.critic
 
     def loss(
         self,

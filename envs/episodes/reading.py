@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
+from envs.config import Choice
 from envs.episodes.columns import Columns, Frame, Gripper, JointAngles, Position, Rotation
 from envs.episodes.episode import DatasetError
 from envs.pose import euler_from_matrix, matrix_from_euler
+from envs.registry import Registry
 from envs.spec import POSE_NAMES, POSE_UNITS
 
 
@@ -64,6 +66,17 @@ class PoseRule(Protocol):
             DatasetError: If numbers are not what they should be, naming column and row.
         """
         ...
+
+
+POSE_RULES: Registry[type] = Registry(
+    "pose rule",
+    {
+        "end_effector": "envs.episodes.reading:EndEffector",
+        "forward_kinematics": "envs.episodes.reading:ForwardKinematics",
+        "joints": "envs.episodes.reading:Joints",
+    },
+)
+"""What makes poses of a recording's numbers, by its kind."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +273,7 @@ class Reading:
     crop: Literal["none", "square", "official_squash"] = "none"
     image_size: int | None = None
     flip: Literal["none", "vertical"] = "none"
-    pose: EndEffector | ForwardKinematics | Joints | None = None
+    pose: Annotated[PoseRule | None, Choice("kind", POSE_RULES)] = None
     extrinsics: str | None = None
     action_bounds: ActionBounds | None = None
 

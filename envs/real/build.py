@@ -2,23 +2,67 @@
 
 from __future__ import annotations
 
-from envs.real.arm import RealArm
-from envs.real.franka import FrankaArm, FrankaConfig
-from envs.real.lerobot import LeRobotArm, LeRobotConfig
-from envs.real.ros2 import Ros2Arm, Ros2Config
-from envs.real.ur import URArm, URConfig
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
-RealArmConfig = FrankaConfig | URConfig | LeRobotConfig | Ros2Config
+from envs.arm import StreamingArm
+from envs.config import Choice
+from envs.mujoco.scene_config import SceneConfig
+from envs.registry import Registry
+
+ARMS: Registry[type] = Registry(
+    "arm",
+    {
+        "twin": "envs.real.build:TwinArmConfig",
+        "remote": "envs.real.build:RemoteArmConfig",
+        "franka": "envs.real.franka:FrankaConfig",
+        "ur": "envs.real.ur:URConfig",
+        "lerobot": "envs.real.lerobot:LeRobotConfig",
+        "ros2": "envs.real.ros2:Ros2Config",
+    },
+)
+"""Every arm by its kind."""
 
 
-def build_arm(config: RealArmConfig) -> RealArm:
-    """Returns the arm that a configuration is of; nothing is opened before its `connect`."""
-    match config:
-        case FrankaConfig():
-            return FrankaArm(config)
-        case URConfig():
-            return URArm(config)
-        case LeRobotConfig():
-            return LeRobotArm(config)
-        case Ros2Config():
-            return Ros2Arm(config)
+class ArmSettings(Protocol):
+    """Settings of an arm: a frozen dataclass, see `envs.config.Choice`."""
+
+    @property
+    def kind(self) -> str:
+        """Its name."""
+        ...
+
+
+def build_arm(settings: ArmSettings) -> StreamingArm:
+    """Returns the arm that settings describe; nothing is opened before its `connect`."""
+    return Choice("kind", ARMS).make(settings)
+
+
+@dataclass(frozen=True)
+class TwinArmConfig:
+    """The simulated arm in real time, with the starts and goals of FrankaReach-v0.
+
+    Attributes:
+        kind: Names this arm in a file.
+        image_size: Edge of the square camera image [pixels].
+        camera_rate: Images a second [Hz].
+        scene: Camera, table and blocks.
+    """
+
+    kind: Literal["twin"] = "twin"
+    image_size: int = 128
+    camera_rate: float = 15.0
+    scene: SceneConfig = field(default_factory=SceneConfig)
+
+
+@dataclass(frozen=True)
+class RemoteArmConfig:
+    """An arm that `envs.remote.arm.serve_arm` serves.
+
+    Attributes:
+        url: Such as ws://192.168.1.5:8001.
+        kind: Names this arm in a file.
+    """
+
+    url: str
+    kind: Literal["remote"] = "remote"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -45,6 +45,7 @@ class FrankaConfig:
         ValueError: If a stiffness, speed or force is not positive or beyond the robot.
     """
 
+    makes: ClassVar = "envs.real.franka:FrankaArm"
     kind: Literal["franka"] = "franka"
     address: str = "172.16.0.2"
     camera: CameraConfig = field(default_factory=CameraConfig)

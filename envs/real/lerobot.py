@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -82,6 +82,7 @@ class LeRobotConfig:
     model: Path
     site: str | None = None
     body: str | None = None
+    makes: ClassVar = "envs.real.lerobot:LeRobotArm"
     kind: Literal["lerobot"] = "lerobot"
     python: Path = Path("python3")
     module: str = "lerobot.robots.so_follower"

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -46,6 +46,7 @@ class Ros2Config:
         ValueError: If the gripper's positions are equal or the silence is not positive.
     """
 
+    makes: ClassVar = "envs.real.ros2:Ros2Arm"
     kind: Literal["ros2"] = "ros2"
     frame: str = "base_link"
     pose_topic: str = "/cartesian_motion_controller/current_pose"

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -47,6 +47,7 @@ class URConfig:
         ValueError: If lookahead or gain is outside of what a UR takes.
     """
 
+    makes: ClassVar = "envs.real.ur:URArm"
     kind: Literal["ur"] = "ur"
     address: str = "192.168.0.2"
     camera: CameraConfig = field(default_factory=CameraConfig)
