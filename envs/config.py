@@ -66,7 +66,8 @@ class Choice:
     def make(self, settings: Any, *arguments: Any) -> Any:
         """Returns the thing that settings describe, made of them and further arguments."""
         found = self.registry.find(getattr(settings, self.key))
-        return (find_object(found.makes) if dataclasses.is_dataclass(found) else found)(settings, *arguments)
+        maker = find_object(getattr(found, "makes")) if dataclasses.is_dataclass(found) else found  # noqa: B009
+        return maker(settings, *arguments)
 
 
 def load_config(

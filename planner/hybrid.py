@@ -35,7 +35,7 @@ class Hybrid:
         self.horizon = self.config.horizon
         sampling, gradient, tolerance = self.config.sampling, self.config.gradient, self.config.tolerance
         self._sampling: Planner = Choice("algorithm", SAMPLING).make(
-            replace(sampling, horizon=self.horizon, tolerance=sampling.tolerance or tolerance)
+            replace(sampling, horizon=self.horizon, tolerance=getattr(sampling, "tolerance", 0.0) or tolerance)
         )
         self._gradient = Gradient(replace(gradient, horizon=self.horizon, tolerance=gradient.tolerance or tolerance))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from envs.config import Choice
 from envs.registry import Registry
@@ -34,6 +34,8 @@ SAMPLING: Registry[type] = Registry("planner by sampling", _SAMPLING)
 
 class PlannerSettings(Protocol):
     """Settings of a planner: a frozen dataclass, see `envs.config.Choice`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def algorithm(self) -> str:

@@ -17,8 +17,8 @@ from world_model.catalog import CatalogEntry, read_catalog
 from world_model.checkpoint import save_checkpoint
 from world_model.checkpoint_folder import CHECKPOINTS, CheckpointError
 from world_model.download import DownloadError, download
-from world_model.encoder import Encoder
 from world_model.encoder_folder import load_encoder, save_encoder
+from world_model.encoders.registry import StoredEncoder
 from world_model.official import load_official, make_encoder, read_official
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -84,7 +84,7 @@ def fetch(config: ImportConfig, entry: CatalogEntry | None) -> Path:
     )
 
 
-def find_encoder(name: str) -> Encoder:
+def find_encoder(name: str) -> StoredEncoder:
     """Returns the encoder of a checkpoint, or of a folder in transformers' format, by name or path."""
     for folder in (Path(name), CHECKPOINTS / name):
         for inside in (folder, folder / "encoder"):
@@ -95,7 +95,7 @@ def find_encoder(name: str) -> Encoder:
     )
 
 
-def write_encoder(config: ImportConfig, encoder: Encoder, folder: Path, entry: CatalogEntry | None) -> str:
+def write_encoder(config: ImportConfig, encoder: StoredEncoder, folder: Path, entry: CatalogEntry | None) -> str:
     """Writes an encoder alone and where it comes from, and returns what to say about it."""
     if config.encoder is not None:
         raise CheckpointError(f"{config.source} is an encoder itself; --encoder is for predictors that have none")

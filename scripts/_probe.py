@@ -14,8 +14,8 @@ from envs.mujoco.manipulation import OBJECT_HIGH, OBJECT_LOW
 from envs.mujoco.objects import TRAINING_OBJECTS, sample_object
 from envs.mujoco.scene_config import MANIPULATION_SCENE
 from envs.mujoco.tasks import HELD_OUT
+from world_model.base import Encoder
 from world_model.checkpoint import find_checkpoint
-from world_model.encoder import Encoder
 from world_model.encoder_folder import load_encoder
 
 IMAGE_SIZE = 168

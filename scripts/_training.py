@@ -20,8 +20,8 @@ from envs.folders import writing
 from world_model.batches import WindowBatches
 from world_model.checkpoint import Manifest
 from world_model.checkpoint_folder import find_checkpoint
-from world_model.encoder import Encoder
 from world_model.encoder_folder import load_encoder
+from world_model.encoders.registry import StoredEncoder
 from world_model.finite import DivergedError
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
@@ -75,7 +75,7 @@ def encoder_folder(config: TrainConfig) -> Path:
     return config.encoder
 
 
-def encode(config: TrainConfig, dataset: EpisodeSource, encoder: Encoder, processes: Processes) -> LatentCache:
+def encode(config: TrainConfig, dataset: EpisodeSource, encoder: StoredEncoder, processes: Processes) -> LatentCache:
     """Returns the latents of all frames, encoded to disk once, by all processes; says before what disk they take."""
     layout = latent_layout(dataset, encoder)
     with progress(total=sum(dataset.lengths), desc="encode", unit="frame", disable=not processes.main) as bar:
@@ -90,7 +90,7 @@ def encode(config: TrainConfig, dataset: EpisodeSource, encoder: Encoder, proces
 
 
 def optimise(
-    config: TrainConfig, encoder: Encoder, batches: WindowBatches, dataset: EpisodeSource, processes: Processes
+    config: TrainConfig, encoder: StoredEncoder, batches: WindowBatches, dataset: EpisodeSource, processes: Processes
 ) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted."""
     bar = progress(total=config.steps, desc="train", disable=not processes.main)

@@ -34,6 +34,7 @@ def test_encoder_equals_the_official_code(name: str) -> None:
     # Tolerance 1e-4 for other machines' matrix products; 3e-6 is reached here, on values of up to 5.
     encoder, golden = golden_model(name).encoder, golden_outputs(name)
     frames = golden["clip"].transpose(1, 2).flatten(0, 1)  # (B*T, 3, 64, 64)
+    assert isinstance(encoder, Encoder)
     raw = encoder.model.encoder(frames[:, None]).last_hidden_state.unflatten(0, (2, 3))
     torch.testing.assert_close(raw, golden["encoder_tokens"], atol=1e-4, rtol=0)
     torch.testing.assert_close(encoder(frames).unflatten(0, (2, 3)), golden["latents"], atol=1e-4, rtol=0)

@@ -254,7 +254,8 @@ def test_weights_that_are_not_finite_are_not_saved_and_what_is_there_stays(
 ) -> None:
     save_checkpoint(tmp_path / "good", small_model(), training={"command": "before"})
     model = small_model()
-    name = spoil(model.encoder.model if part == "encoder" else model.predictor, value)
+    spoilt = model.encoder.get_submodule("model") if part == "encoder" else model.predictor
+    name = spoil(spoilt, value)
     with pytest.raises(CheckpointError, match=f"not finite are not saved: {name}"):
         save_checkpoint(tmp_path / "good", model, training={})
     assert load_checkpoint(tmp_path / "good") is not None and len(list(tmp_path.iterdir())) == 1

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from envs.spec import SpecError
 from world_model.batches import WindowBatches
 from world_model.checkpoint import load_checkpoint
-from world_model.encoder import Encoder
+from world_model.encoders.registry import StoredEncoder
 from world_model.predictor import Predictor, PredictorConfig
 from world_model.train_config import LoRA, TrainConfig
 from world_model.vjepa2_ac import VJEPA2AC
@@ -19,7 +19,9 @@ ADAPTED = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]
 CONDITIONING = ("action_encoder", "state_encoder")
 
 
-def make_model(config: TrainConfig, encoder: Encoder, batches: WindowBatches, training: tuple[int, ...]) -> VJEPA2AC:
+def make_model(
+    config: TrainConfig, encoder: StoredEncoder, batches: WindowBatches, training: tuple[int, ...]
+) -> VJEPA2AC:
     """Returns the world model that training starts from, what is to learn of its predictor unfrozen.
 
     Args:
@@ -41,8 +43,8 @@ def make_model(config: TrainConfig, encoder: Encoder, batches: WindowBatches, tr
         depth=size.depth,
         heads=size.heads,
         mlp_ratio=size.mlp_ratio,
-        grid_height=encoder.config.grid,
-        grid_width=encoder.config.grid,
+        grid_height=encoder.grid,
+        grid_width=encoder.grid,
         action_size=spec.size,
         pose_size=batches.poses[0].shape[1],
         max_frames=size.max_frames,
@@ -54,7 +56,7 @@ def make_model(config: TrainConfig, encoder: Encoder, batches: WindowBatches, tr
 
 
 def _adopt_parent(
-    config: TrainConfig, parent: VJEPA2AC, encoder: Encoder, batches: WindowBatches, training: tuple[int, ...]
+    config: TrainConfig, parent: VJEPA2AC, encoder: StoredEncoder, batches: WindowBatches, training: tuple[int, ...]
 ) -> VJEPA2AC:
     """Returns the parent with the data's action bounds, what is to learn of its predictor unfrozen."""
     predictor, statistics = parent.predictor, parent.statistics

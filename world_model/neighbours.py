@@ -12,8 +12,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from envs.episodes import DatasetError, EpisodeSource
+from world_model.base import Encoder
 from world_model.decode import DecodedImages, rebatch
-from world_model.encoder import Encoder
 from world_model.latents import Latents, encode_images
 
 CHUNK_BYTES = 64 * 1024 * 1024  # of float32 tokens in memory at a time
@@ -152,7 +152,7 @@ class Gallery:
             parts.append(bits.view(torch.bfloat16).flatten(1))
             first += len(images)
             report(len(images))
-        self._tokens = torch.cat(parts).to(encoder.rotary.tables.device)  # (F, N D)
+        self._tokens = torch.cat(parts).to(encoder.device)  # (F, N D)
 
     @torch.no_grad()
     def nearest(self, tokens: Float[Tensor, "1 N D"]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:

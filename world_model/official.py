@@ -16,6 +16,7 @@ from torch import Tensor
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
 from world_model.checkpoint import CheckpointError
 from world_model.encoder import Encoder, EncoderConfig
+from world_model.encoders.registry import StoredEncoder
 from world_model.official_file import read_parts
 from world_model.predictor import EXTRINSICS_SIZE, Predictor, PredictorConfig
 from world_model.statistics import Statistics
@@ -65,7 +66,7 @@ def load_official(
     extrinsics: bool = False,
     context: int = 2,
     action_spec: ActionSpec = OFFICIAL_ACTIONS,
-    encoder: Encoder | None = None,
+    encoder: StoredEncoder | None = None,
 ) -> VJEPA2AC:
     """Returns the world model in an official V-JEPA 2-AC file, with identity statistics.
 
@@ -94,7 +95,7 @@ def load_official(
     weights = file.predictor
     try:
         heads = predictor_heads or _released_heads(weights["predictor_embed.weight"].shape[0], path, "predictor_heads")
-        config = infer_predictor_config(weights, encoder.config.grid, heads, max_frames, extrinsics)
+        config = infer_predictor_config(weights, encoder.grid, heads, max_frames, extrinsics)
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error.args[0]}, which every official V-JEPA 2-AC file has") from error
     if not extrinsics and "extrinsics_encoder.weight" not in weights:  # jepa-wms left out what nothing reads

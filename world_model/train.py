@@ -16,7 +16,7 @@ from world_model.batches import Batch, WindowBatches
 from world_model.checkpoint import Manifest, find_checkpoint, read_manifest, save_checkpoint
 from world_model.clips import Shuffle, split_episodes
 from world_model.device import autocast, resolve_precision
-from world_model.encoder import Encoder
+from world_model.encoders.registry import StoredEncoder
 from world_model.finite import check_measured
 from world_model.held_out import held_out_errors
 from world_model.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate, update_average
@@ -59,7 +59,9 @@ class PredictorTrainer:
         ValueError: If the batch can't be divided among the processes and their parts.
     """
 
-    def __init__(self, config: TrainConfig, encoder: Encoder, batches: WindowBatches, processes: Processes) -> None:
+    def __init__(
+        self, config: TrainConfig, encoder: StoredEncoder, batches: WindowBatches, processes: Processes
+    ) -> None:
         self.config, self.batches, self.processes = config, batches, processes
         self.device = processes.device
         self.precision: Literal["bf16", "fp32"] = resolve_precision(config.precision, self.device)
@@ -213,7 +215,7 @@ class PredictorTrainer:
 
 
 def train(
-    config: TrainConfig, encoder: Encoder, batches: WindowBatches, report: Report, provenance: Mapping[str, Any]
+    config: TrainConfig, encoder: StoredEncoder, batches: WindowBatches, report: Report, provenance: Mapping[str, Any]
 ) -> Manifest | None:
     """Trains, or goes on training, saves the checkpoint and returns its manifest; None if interrupted before.
 

@@ -77,7 +77,7 @@ class Readout(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B N W"]) -> Float[Tensor, "B K D"]:
         """Returns the latents, in float32 or better, computed in the type of the weights."""
-        tokens = tokens.to(self.head[-1].weight.dtype)
+        tokens = tokens.to(next(self.parameters()).dtype)
         if self.config.pooling == "grid":
             features = self.narrow(tokens).flatten(1)  # (B, N * narrow)
         else:
