@@ -13,6 +13,7 @@ import pytest
 from vendor_arms import CAMERA, make_arm, robot, so101, vendor_libraries
 
 from envs.arm import ArmError
+from envs.real.arm import RealArm
 from envs.real.build import build_arm
 from envs.real.camera import CameraConfig
 from envs.real.franka import FrankaConfig
@@ -46,7 +47,13 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 def present(config, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     for vendor, number in ports.items():
         monkeypatch.setattr(f"envs.real.{vendor}._PORT", number)
-    build_arm(config).check_present()
+    real(config).check_present()
+
+
+def real(config) -> RealArm:
+    arm = build_arm(config)
+    assert isinstance(arm, RealArm)
+    return arm
 
 
 def test_what_is_there_is_found_without_being_opened(vendor_libraries, port, tmp_path, monkeypatch) -> None:
@@ -70,7 +77,7 @@ def test_what_is_there_is_found_without_being_opened(vendor_libraries, port, tmp
 )
 def test_a_missing_library_is_named_with_what_installs_it(config, message: str) -> None:
     with pytest.raises(ArmError, match=message):
-        build_arm(config).check_present()
+        real(config).check_present()
 
 
 def test_a_robot_that_refuses_is_named_with_what_to_look_at(vendor_libraries, free, monkeypatch) -> None:
