@@ -31,8 +31,7 @@ from planner.objective import GoalDistance, GoalDistanceConfig, rollout_score
 from planner.official_cem import OfficialCEM, OfficialCEMConfig
 from planner.predictive_sampling import PredictiveSamplingConfig
 from world_model.base import LatentState
-from world_model.checkpoint import load_checkpoint
-from world_model.vjepa2_ac import VJEPA2AC
+from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 
 FINE: dict[str, PlannerConfig] = {  # searches that end near the optimum; settings chosen on episodes 5000..
     "CEM": CEMConfig(samples=64, elites=6, iterations=30, minimum_std=0.0),
@@ -103,7 +102,7 @@ class Watch:
 
 def time_to_energy(config: EnergyBenchmark) -> dict[str, Any]:
     """Returns, for each planner, the time and evaluations to the official energy, and the energies at equal time."""
-    model = load_checkpoint(config.checkpoint, config.device)
+    model = load_vjepa2_ac(config.checkpoint, config.device)
     problems = list(progress(make_problems(config, model), total=config.steps, desc="official"))
     official = np.array([problem.official_seconds for problem in problems])
     rows = []

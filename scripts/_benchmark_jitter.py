@@ -160,10 +160,10 @@ def _load(config: JitterBenchmark) -> dict[str, float]:
 
     from planner.cem import CEM
     from planner.controller import Controller
-    from world_model.checkpoint import load_checkpoint
+    from world_model.load import load_world_model
 
     torch.set_num_threads(os.cpu_count() or 1)
-    model = load_checkpoint(config.checkpoint, device=config.device)
+    model = load_world_model(config.checkpoint, device=config.device)
     controller = Controller(model, CEM(), model.action_spec)
     image = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
     seen = Observation(image, _POSE, 0.0)

@@ -24,14 +24,15 @@ from envs.episodes.video import VideoCodec, decode_frames
 from envs.mujoco.arm import arm_action_spec
 from envs.mujoco.play import PlayConfig, make_play_arm, record_episode
 from world_model.batches import Batch, WindowBatches
-from world_model.checkpoint import find_checkpoint, load_checkpoint
+from world_model.checkpoint import find_checkpoint
 from world_model.device import find_device
-from world_model.encoder import layer_norm
+from world_model.encoder import Encoder, layer_norm
 from world_model.encoder_folder import load_encoder
 from world_model.latents import build_latents, latent_layout
 from world_model.loop import make_adamw
 from world_model.processes import Processes
 from world_model.train import PredictorTrainer, TrainConfig
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 CAMERA_CODEC = VideoCodec(pixel_format="yuv420p", quality=23, keyframe_interval=250)  # FFmpeg's defaults
 CAMERA_HEIGHT, CAMERA_RATE = 720, 16.0
@@ -63,7 +64,7 @@ class OfficialRecipe:
     def __init__(self, config: TrainBenchmark, dataset: EpisodeDataset, trainer: PredictorTrainer) -> None:
         self.config, self.dataset, self.trainer = config, dataset, trainer
         self.device = find_device(config.device)
-        self.model = load_checkpoint(config.checkpoint, self.device)
+        self.model = load_vjepa2_ac(config.checkpoint, self.device)
         self.model.predictor.requires_grad_(True)
         self.encode: Callable[[Tensor], Tensor] = self.model.encoder
         self.predict: Callable[[Tensor, Tensor, Tensor], Tensor] = self.model.predictor
@@ -73,8 +74,10 @@ class OfficialRecipe:
             learning = repository.predictor(self.model.predictor.config, self.model.predictor.state_dict()).train()
             learning.to(self.device)
             self.predict = partial(official_prediction, learning)
-            encoder = repository.encoder(self.model.encoder.config, self.model.encoder.model.state_dict())
-            self.encode = partial(official_tokens, encoder.to(self.device), self.model.encoder.config.tubelet_size)
+            own = self.model.encoder
+            assert isinstance(own, Encoder), "the official code has V-JEPA 2's encoder alone"
+            encoder = repository.encoder(own.config, own.model.state_dict())
+            self.encode = partial(official_tokens, encoder.to(self.device), own.config.tubelet_size)
         self.optimizer = make_adamw((learning,), 1e-5, 0.04)
         self.clock = Clock()
 

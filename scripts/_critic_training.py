@@ -14,13 +14,13 @@ from _run_folders import run_folders
 from envs.episodes.open import open_dataset
 from envs.folders import writing
 from world_model.batches import WindowBatches, join_batches
-from world_model.checkpoint import Manifest, load_checkpoint, read_manifest
+from world_model.checkpoint import Manifest, read_manifest
 from world_model.latents import build_latents, latent_layout
 from world_model.loop import RunLog
 from world_model.store_layout import cache_beside
 from world_model.train_critic import train_critic
 from world_model.train_critic_config import TrainCriticConfig
-from world_model.vjepa2_ac import VJEPA2AC
+from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 
 
 def run(config: TrainCriticConfig) -> int:
@@ -31,7 +31,7 @@ def run(config: TrainCriticConfig) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with run_folders(config, "train_critic"):
-        model = load_checkpoint(config.parent)
+        model = load_vjepa2_ac(config.parent)
         batches = open_windows(config.data, config.cache_directory, model)
         if config.more:
             others = [open_windows(data, cache_beside(data), model) for data in config.more]

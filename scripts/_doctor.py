@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 from envs.folders import results_folder
 from envs.safety import SafeArm
 from planner.doctor import Finding, Recording, Training, View, examine, record_moves
-from world_model.checkpoint import Manifest, load_checkpoint, read_manifest
+from world_model.checkpoint import Manifest, read_manifest
+from world_model.load import load_world_model
 
 
 def consult(config: DoctorConfig) -> int:
@@ -32,7 +33,7 @@ def consult(config: DoctorConfig) -> int:
     with results_folder(config.output, "doctor"):
         training = what_it_knows(manifest)
         recording = record(config, training)  # an arm that is not there is noticed sooner than weights are loaded
-        model = load_checkpoint(config.checkpoint, config.device, config.precision)
+        model = load_world_model(config.checkpoint, config.device, config.precision)
         findings, view = examine(model, training, recording, config.steps)
         print(report(findings, view))
         draw(recording, config.output / "looks.png")

@@ -139,9 +139,9 @@ def load_model(config: EvaluateConfig) -> WorldModel:
     """
     if config.checkpoint == "toy":
         return ToyWorldModel()
-    from world_model.checkpoint import load_checkpoint  # imports transformers, which takes seconds
+    from world_model.load import load_world_model  # imports transformers, which takes seconds
 
-    return load_checkpoint(config.checkpoint, config.device, config.precision)
+    return load_world_model(config.checkpoint, config.device, config.precision)
 
 
 def checkpoint_hash(checkpoint: str, critic: bool = True) -> str | None:

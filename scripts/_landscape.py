@@ -68,9 +68,9 @@ def look(config: LandscapeConfig) -> None:
 
 def load_model(config: LandscapeConfig) -> WorldModel:
     """Returns the world model."""
-    from world_model.checkpoint import load_checkpoint  # imports transformers, which takes seconds
+    from world_model.load import load_world_model  # imports transformers, which takes seconds
 
-    return load_checkpoint(config.checkpoint, config.device, config.precision)
+    return load_world_model(config.checkpoint, config.device, config.precision)
 
 
 def find_pairs(config: LandscapeConfig) -> Iterator[Pair]:

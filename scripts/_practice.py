@@ -16,9 +16,8 @@ from planner.controller import Controller, ControllerConfig
 from planner.first_guess import FirstGuess
 from planner.goals import GoalScheduleConfig
 from planner.proposer_config import GoalPolicyConfig
-from world_model.checkpoint import load_checkpoint
 from world_model.goal_policy import GoalPolicy
-from world_model.vjepa2_ac import VJEPA2AC
+from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 
 _ONE_GOAL = GoalScheduleConfig()
 
@@ -52,7 +51,7 @@ def begin_attempt(
 def load_critic(checkpoint: str) -> VJEPA2AC:
     """Returns a checkpoint with a critic, loaded once a process; ends the program without."""
     try:
-        model = load_checkpoint(checkpoint)
+        model = load_vjepa2_ac(checkpoint)
         GoalPolicy(model)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")

@@ -18,16 +18,16 @@ from _training_verdict import Change, error_change, rank_change, success_change
 from envs.config import load_config
 from envs.episodes import EpisodeSource
 from envs.spec import SpecError
+from world_model.base import Encoder
 from world_model.batches import WindowBatches
-from world_model.checkpoint import MANIFEST, Manifest, load_checkpoint, read_manifest
+from world_model.checkpoint import MANIFEST, Manifest, read_manifest
 from world_model.clips import Split, split_episodes
 from world_model.device import find_device
-from world_model.encoder import Encoder
 from world_model.latents import build_latents, latent_layout
 from world_model.loop import CONFIG_FILE
 from world_model.neighbours import spread_frames
 from world_model.train_config import TrainConfig
-from world_model.vjepa2_ac import VJEPA2AC, predictor_config
+from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac, predictor_config
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ def open_run(folder: Path, device: str) -> tuple[Run, VJEPA2AC]:
     checkpoint = config.checkpoint or folder / "checkpoint"
     if not (checkpoint / MANIFEST).is_file():
         raise ValueError(f"the run {folder} is not finished: there is no {checkpoint}; its command goes on with it")
-    model, manifest = load_checkpoint(checkpoint, device), read_manifest(checkpoint)
+    model, manifest = load_vjepa2_ac(checkpoint, device), read_manifest(checkpoint)
     dataset = open_episodes(config)
     batches = open_latents(config, dataset, model.encoder)
     split = split_episodes(len(dataset), config.held_out, config.seed)
@@ -174,7 +174,7 @@ def measure(run: Run, model: VJEPA2AC, config: ReportConfig) -> Findings:
     held_out = choose_held_out(run.batches, run.split, run.config.evaluate_horizon, config.windows, config.steps)
     judged = {"after": judge(model, held_out, config.shell, run.config.seed, "after")}
     if run.parent is not None:
-        before = load_checkpoint(str(run.config.parent), config.device)
+        before = load_vjepa2_ac(str(run.config.parent), config.device)
         judged = {"before": judge(before, held_out, config.shell, run.config.seed, "before"), **judged}
     imagined = {kind: answers.imagined for kind, answers in judged.items()}
     stored = spread_frames(run.batches.lengths, run.split.training, config.search)

@@ -160,7 +160,10 @@ def make_gallery(folder: Path, model: WorldModel) -> Gallery:
     from world_model.neighbours import Gallery, gallery_frames
     from world_model.vjepa2_ac import VJEPA2AC
 
-    assert isinstance(model, VJEPA2AC), "make_server has seen to it"
+    if not isinstance(model, VJEPA2AC):
+        raise ValueError(
+            f"--imagine shows what checkpoints of kind {VJEPA2AC.kind} imagine, this is another: leave it out"
+        )
     dataset = open_dataset(folder)
     frames = gallery_frames(dataset)
     with progress(total=len(frames), desc=f"frames of {folder}", unit="frame") as bar:

@@ -16,10 +16,11 @@ from tests.small_training import DATA, log_of, make_batches, make_config, make_e
 from world_model.adapt import ADAPTED, add_adapters, plain_predictor
 from world_model.base import LatentState
 from world_model.batches import WindowBatches
-from world_model.checkpoint import load_checkpoint, read_manifest
+from world_model.checkpoint import read_manifest
 from world_model.encoder import Encoder
 from world_model.processes import find_processes
 from world_model.train import LoRA, PredictorSize, PredictorTrainer, TrainConfig
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 ADAPTERS = LoRA(rank=4, alpha=8)
 
@@ -47,7 +48,7 @@ def fine_tune(output: Path, parent: Path, **changes: Any) -> TrainConfig:
 
 def changed_weights(before: Path, after: Path) -> set[str]:
     """Which of a checkpoint's tensors differ from another's, block numbers and weight or bias left out."""
-    ours, theirs = (load_checkpoint(folder).predictor.state_dict() for folder in (before, after))
+    ours, theirs = (load_vjepa2_ac(folder).predictor.state_dict() for folder in (before, after))
     names = [
         name for name in ours if ours[name].shape != theirs[name].shape or not torch.equal(ours[name], theirs[name])
     ]
@@ -75,7 +76,7 @@ def test_adapters_start_without_effect(encoder: Encoder, batches: WindowBatches,
 
 
 def test_merged_adapters_predict_what_they_predicted(parent: Path) -> None:
-    predictor = load_checkpoint(parent).predictor
+    predictor = load_vjepa2_ac(parent).predictor
     add_adapters(predictor, ADAPTERS, seed=0)
     for name, parameter in predictor.named_parameters():
         if "lora_" in name:
@@ -148,6 +149,6 @@ def test_the_new_checkpoint_carries_what_it_comes_from_and_plans_without_data(
     assert (manifest.parent, manifest.action_spec, manifest.fps) == (str(parent), JOINTS, 4.0)
     assert manifest.training["parent_files"] == read_manifest(parent).files
     assert manifest.training["latents"] == joints.latents.key
-    model = load_checkpoint(config.checkpoint_directory)
+    model = load_vjepa2_ac(config.checkpoint_directory)
     state = LatentState(torch.randn(1, 1, 16, 24), torch.zeros(1, 1, 3))
     assert model.rollout(state, torch.zeros(5, 4, 3)).tokens.shape == (5, 4, 16, 24)

@@ -44,11 +44,12 @@ from tests.damage import (
 )
 from tests.recordings import GRIPPER, JOINTS, STATE, arm_xml
 from tests.small_models import small_model
-from world_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from world_model.checkpoint import CheckpointError, save_checkpoint
 from world_model.encoder import Encoder, EncoderConfig
 from world_model.latents import build_latents, verify_cache
 from world_model.state import StateError, load_state, save_state
 from world_model.store import CacheError
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 LAYOUTS = ("ours", "v3", "v21", "droid", "robomimic")
 SQUARE = {"crop": "square", "image_size": 16}
@@ -367,7 +368,7 @@ def test_a_damaged_checkpoint_is_named_and_left_alone(kind, place):
     named = IN_CHECKPOINT[kind](place.checkpoint)
     before = place.content()
     with pytest.raises(CheckpointError) as error:
-        load_checkpoint(place.checkpoint)
+        load_vjepa2_ac(place.checkpoint)
     assert named.name in str(error.value)
     assert place.content() == before
 

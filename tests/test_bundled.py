@@ -15,10 +15,11 @@ from envs.episodes.reading import Reading
 from planner.cem import CEM, CEMConfig
 from planner.controller import Controller
 from planner.episode import run_episode
-from world_model.checkpoint import find_checkpoint, load_checkpoint
+from world_model.checkpoint import find_checkpoint
 from world_model.pretrain import PretrainConfig
 from world_model.train import TrainConfig
 from world_model.train_critic import TrainCriticConfig
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,7 +34,7 @@ def test_the_bundled_checkpoint_gets_near_a_goal_that_an_image_shows():
     """One seed that is not held out; how often it succeeds is evaluate.py's to measure."""
     env = gymnasium.make("envs/FrankaReach-v0", disable_env_checker=True)
     assert isinstance(env.unwrapped, ArmEnv)
-    controller = Controller(load_checkpoint("franka-tiny"), CEM(CEMConfig()), env.unwrapped.action_spec)
+    controller = Controller(load_vjepa2_ac("franka-tiny"), CEM(CEMConfig()), env.unwrapped.action_spec)
     distances = [step.info["distance"] for step in run_episode(env, controller, None, max_steps=12, seed=5000)]
     env.close()
     assert distances[-1] < 0.5 * distances[0]

@@ -30,11 +30,12 @@ from world_model import checkpoint, checkpoint_folder
 from world_model.checkpoint import (
     CheckpointError,
     Manifest,
-    load_checkpoint,
     read_manifest,
     save_checkpoint,
 )
+from world_model.encoder import Encoder
 from world_model.official import load_official, read_official
+from world_model.vjepa2_ac import load_vjepa2_ac
 from world_model.weights_file import load_weights, write_weights
 
 TRAINING = {"command": "python scripts/train.py", "git_commit": "0" * 40, "metrics": {"held_out": 0.04}}
@@ -64,7 +65,7 @@ def edit_weights(folder: Path, name: str, change: Callable[[dict], object]) -> N
 
 @torch.no_grad()
 def test_a_loaded_checkpoint_gives_bit_identical_outputs(folder: Path) -> None:
-    model, loaded = small_model(residual=True), load_checkpoint(folder)
+    model, loaded = small_model(residual=True), load_vjepa2_ac(folder)
     pixels, state, actions = torch.randn(2, 3, 16, 16), random_state(2), random_actions(3, 2)
     assert torch.equal(loaded.encoder(pixels), model.encoder(pixels))
     before, after = model.rollout(state, actions), loaded.rollout(state, actions)
@@ -87,7 +88,9 @@ def test_the_manifest_says_what_was_saved(folder: Path) -> None:
 @torch.no_grad()
 def test_transformers_reads_the_encoder_folder(folder: Path) -> None:
     loaded, pixels = VJEPA2Model.from_pretrained(folder / "encoder").eval(), torch.randn(2, 1, 3, 16, 16)
-    expected = load_checkpoint(folder).encoder.model.encoder(pixels).last_hidden_state
+    encoder = load_vjepa2_ac(folder).encoder
+    assert isinstance(encoder, Encoder)
+    expected = encoder.model.encoder(pixels).last_hidden_state
     torch.testing.assert_close(loaded(pixels, skip_predictor=True).last_hidden_state, expected, atol=2e-5, rtol=0)
 
 
@@ -95,7 +98,7 @@ def test_transformers_reads_the_encoder_folder(folder: Path) -> None:
 def test_weights_may_be_stored_in_bfloat16(tmp_path: Path) -> None:
     model = small_model()
     save_checkpoint(tmp_path / "half", model, training={}, weights="bfloat16")
-    loaded = load_checkpoint(tmp_path / "half")
+    loaded = load_vjepa2_ac(tmp_path / "half")
     for before, after in zip(model.predictor.parameters(), loaded.predictor.parameters(), strict=True):
         assert after.dtype == torch.float32 and torch.equal(before.bfloat16().float(), after)
 
@@ -103,7 +106,7 @@ def test_weights_may_be_stored_in_bfloat16(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_a_checkpoint_loaded_in_bfloat16_computes_in_it_and_gives_float32(folder: Path) -> None:
     # 2^-9 relative rounding in each product; layer-normed values are of order 1.
-    exact, rounded = load_checkpoint(folder), load_checkpoint(folder, precision="bf16")
+    exact, rounded = load_vjepa2_ac(folder), load_vjepa2_ac(folder, precision="bf16")
     assert {parameter.dtype for parameter in rounded.parameters()} == {torch.bfloat16}
     image = torch.randint(0, 255, (20, 20, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
     seen = [Observation(image, np.full(7, 0.1), 0.0)]
@@ -117,8 +120,8 @@ def test_a_checkpoint_loaded_in_bfloat16_computes_in_it_and_gives_float32(folder
 
 def test_a_device_that_is_not_there_is_an_error_that_lists_those_that_are(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no device 'cuda:99' here; there are: cpu.*or auto"):
-        load_checkpoint(folder, "cuda:99")
-    assert load_checkpoint(folder, "auto").action_mean.device.type in {"cpu", "cuda", "mps"}
+        load_vjepa2_ac(folder, "cuda:99")
+    assert load_vjepa2_ac(folder, "auto").action_mean.device.type in {"cpu", "cuda", "mps"}
 
 
 def test_saving_replaces_a_checkpoint_and_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,34 +148,34 @@ def test_a_flipped_byte_is_found(folder: Path, name: str) -> None:
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=f"{name} is damaged or was replaced"):
-        load_checkpoint(folder)
+        load_vjepa2_ac(folder)
 
 
 @pytest.mark.parametrize("name", ["encoder/config.json", "encoder/model.safetensors", "predictor.safetensors"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=f"{name} is missing"):
-        load_checkpoint(folder)
+        load_vjepa2_ac(folder)
 
 
 def test_missing_and_unexpected_tensors_are_named(folder: Path) -> None:
     edit_weights(folder, "predictor.safetensors", lambda t: t.update(prediktor_norm=t.pop("predictor_norm.weight")))
     with pytest.raises(CheckpointError, match=r"predictor_norm\.weight missing, prediktor_norm unexpected"):
-        load_checkpoint(folder)
+        load_vjepa2_ac(folder)
 
 
 def test_a_tensor_of_the_wrong_shape_is_named(folder: Path) -> None:
     name = "encoder.layernorm.weight"
     edit_weights(folder, "encoder/model.safetensors", lambda t: t.update({name: torch.ones(13)}))
     with pytest.raises(CheckpointError, match=r"encoder\.layernorm\.weight is \(13,\), must be \(12,\)"):
-        load_checkpoint(folder)
+        load_vjepa2_ac(folder)
 
 
 def test_a_tensor_of_the_wrong_precision_is_named(folder: Path) -> None:
     name = "predictor_proj.bias"
     edit_weights(folder, "predictor.safetensors", lambda t: t.update({name: t[name].half()}))
     with pytest.raises(CheckpointError, match=r"says torch\.float32, but predictor_proj\.bias is torch\.float16"):
-        load_checkpoint(folder)
+        load_vjepa2_ac(folder)
 
 
 def test_a_file_that_is_no_safetensors_is_named(folder: Path) -> None:
@@ -180,7 +183,7 @@ def test_a_file_that_is_no_safetensors_is_named(folder: Path) -> None:
     digest = hashlib.sha256(b"nonsense").hexdigest()
     edit_manifest(folder, lambda values: values["files"].update({"predictor.safetensors": digest}))
     with pytest.raises(CheckpointError, match="not a valid safetensors file"):
-        load_checkpoint(folder)
+        load_vjepa2_ac(folder)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +216,7 @@ def test_a_file_that_is_no_safetensors_is_named(folder: Path) -> None:
 def test_a_manifest_at_fault_is_explained(folder: Path, change: Callable[[dict], object], message: str) -> None:
     edit_manifest(folder, change)
     with pytest.raises(CheckpointError, match=message):
-        load_checkpoint(folder)
+        load_vjepa2_ac(folder)
 
 
 def test_a_manifest_that_is_no_yaml_is_named(folder: Path) -> None:
@@ -226,16 +229,16 @@ def test_an_unknown_name_lists_the_checkpoints_there_are(folder: Path, monkeypat
     monkeypatch.setattr(checkpoint_folder, "CHECKPOINTS", folder.parent)
     assert read_manifest("small").name == "small"
     with pytest.raises(CheckpointError, match=r"no checkpoint 'smal'.*\['small'\]"):
-        load_checkpoint("smal")
+        load_vjepa2_ac("smal")
     with pytest.raises(CheckpointError, match=r"is no checkpoint: it has no manifest\.yaml"):
-        load_checkpoint(folder / "encoder")
+        load_vjepa2_ac(folder / "encoder")
 
 
 @torch.no_grad()
 def test_official_weights_survive_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
     model, golden = golden_model(), golden_outputs()
     save_checkpoint(tmp_path / "official", model, training={}, licence="MIT")
-    loaded, frames = load_checkpoint(tmp_path / "official"), golden["clip"][:, :, 0]
+    loaded, frames = load_vjepa2_ac(tmp_path / "official"), golden["clip"][:, :, 0]
     parts = (golden["latents"], golden["actions"], golden["states"])
     assert torch.equal(loaded.encoder(frames), model.encoder(frames))
     assert torch.equal(loaded.predictor(*parts), model.predictor(*parts))

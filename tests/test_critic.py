@@ -22,7 +22,7 @@ from tests.small_training import DATA, make_batches, make_config, make_encoder, 
 from world_model.action_modes import ActionModes
 from world_model.base import LatentState
 from world_model.batches import WindowBatches, join_batches
-from world_model.checkpoint import CheckpointError, load_checkpoint, read_manifest
+from world_model.checkpoint import CheckpointError, read_manifest
 from world_model.choices import GoalPose
 from world_model.critic import OPEN, Critic, CriticConfig
 from world_model.frame_table import FrameTable
@@ -32,6 +32,7 @@ from world_model.loop import RunLog
 from world_model.sight import Keypoints, Sight
 from world_model.toy import ToyWorldModel
 from world_model.train_critic import CriticTrainer, TrainCriticConfig, evenly, train_critic
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 SHAPE = CriticConfig(
     grid_height=2, grid_width=2, token_width=12, look_width=16, width=32, depth=1, most_actions=6, modes=3
@@ -65,7 +66,7 @@ def critic_model() -> Any:
 
 def test_the_table_has_every_frame_as_it_was_recorded(trained: tuple[Path, WindowBatches]) -> None:
     checkpoint, batches = trained
-    model = load_checkpoint(checkpoint)
+    model = load_vjepa2_ac(checkpoint)
     table = FrameTable(model, batches)
     assert len(table) == sum(batches.lengths)
     for episode in (0, 3, 9):
@@ -84,7 +85,7 @@ def test_with_a_stride_frames_are_further_apart_and_actions_lead_from_one_to_the
     trained: tuple[Path, WindowBatches],
 ) -> None:
     checkpoint, batches = trained
-    model, batches = load_checkpoint(checkpoint), WindowBatches(DATA, batches.latents, stride=2)
+    model, batches = load_vjepa2_ac(checkpoint), WindowBatches(DATA, batches.latents, stride=2)
     table = FrameTable(model, batches)
     rows = np.flatnonzero(table.of([2]))
     assert len(rows) == (batches.lengths[2] + 1) // 2
@@ -97,7 +98,7 @@ def test_with_a_stride_frames_are_further_apart_and_actions_lead_from_one_to_the
 
 def test_imagined_frames_are_the_models_rollouts_from_just_before(trained: tuple[Path, WindowBatches]) -> None:
     checkpoint, batches = trained
-    model = load_checkpoint(checkpoint)
+    model = load_vjepa2_ac(checkpoint)
     table = FrameTable(model, batches)
     rows = np.flatnonzero(table.of([4]))[[0, 1, 2, 4]]
     imagined = table.imagined(rows, before=2)
@@ -121,7 +122,7 @@ def test_frames_are_drawn_evenly_however_many_are_alike() -> None:
 
 def test_more_recordings_are_learnt_from_as_more_episodes(trained: tuple[Path, WindowBatches]) -> None:
     checkpoint, batches = trained
-    model, more = load_checkpoint(checkpoint), copy.copy(batches)
+    model, more = load_vjepa2_ac(checkpoint), copy.copy(batches)
     more.poses = [poses + 1.0 for poses in batches.poses]
     table, alone = FrameTable(model, join_batches([batches, more])), FrameTable(model, batches)
     assert len(table) == 2 * len(alone)
@@ -137,7 +138,7 @@ def test_episodes_of_one_frame_are_an_error(trained: tuple[Path, WindowBatches],
     short.lengths, short.poses = (1,) * len(batches.lengths), [poses[:1] for poses in batches.poses]
     short.actions = [actions[:1] for actions in batches.actions]
     with pytest.raises(ValueError, match="no training episode has two frames: record longer ones"):
-        CriticTrainer(make_critic_config(checkpoint, tmp_path), load_checkpoint(checkpoint), short)
+        CriticTrainer(make_critic_config(checkpoint, tmp_path), load_vjepa2_ac(checkpoint), short)
 
 
 def test_sight_learns_what_lies_where_and_whether_it_is_held() -> None:
@@ -244,12 +245,12 @@ def test_an_interrupted_run_ends_as_an_unbroken_one_and_its_checkpoint_plans(
 ) -> None:
     checkpoint, batches = trained
     whole = make_critic_config(checkpoint, tmp_path / "whole")
-    train_logged(whole, load_checkpoint(checkpoint), batches)
+    train_logged(whole, load_vjepa2_ac(checkpoint), batches)
     broken = make_critic_config(checkpoint, tmp_path / "broken")
-    assert train_logged(broken, load_checkpoint(checkpoint), batches, stop_after=4) is None
-    manifest = train_logged(broken, load_checkpoint(checkpoint), batches)
+    assert train_logged(broken, load_vjepa2_ac(checkpoint), batches, stop_after=4) is None
+    manifest = train_logged(broken, load_vjepa2_ac(checkpoint), batches)
     assert manifest is not None
-    first, second = (load_checkpoint(config.checkpoint_directory) for config in (whole, broken))
+    first, second = (load_vjepa2_ac(config.checkpoint_directory) for config in (whole, broken))
     for one, other in zip(GoalPolicy(first).critic.parameters(), GoalPolicy(second).critic.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
     before, after = read_manifest(checkpoint).files, manifest.files
@@ -350,7 +351,7 @@ def test_where_the_goals_pose_is_open_nothing_is_left_to_do_once_the_thing_is_th
 ) -> None:
     """In every episode the thing comes to its place with the second action, and the arm goes on."""
     checkpoint, batches = trained
-    model, table = load_checkpoint(checkpoint), FrameTable(load_checkpoint(checkpoint), batches)
+    model, table = load_vjepa2_ac(checkpoint), FrameTable(load_vjepa2_ac(checkpoint), batches)
     nth = np.concatenate([np.arange(length) for length in batches.lengths])
     config = make_critic_config(checkpoint, tmp_path, imagined=0, blur=(0.001,) * 4, open_goals=0.5, pairs=256)
     trainer = CriticTrainer(replace(config, learning_rate=1e-2, judge_steps=150, warmup=1), model, batches)
@@ -498,7 +499,7 @@ def test_a_pace_out_of_range_is_refused() -> None:
 def test_a_checkpoint_whose_critic_is_missing_is_refused(trained: tuple[Path, WindowBatches], tmp_path: Path) -> None:
     checkpoint, batches = trained
     config = make_critic_config(checkpoint, tmp_path, look_steps=1, judge_steps=1)
-    train_logged(config, load_checkpoint(checkpoint), batches)
+    train_logged(config, load_vjepa2_ac(checkpoint), batches)
     (config.checkpoint_directory / "goal_policy.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"goal_policy.safetensors is missing"):
-        load_checkpoint(config.checkpoint_directory)
+        load_vjepa2_ac(config.checkpoint_directory)

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from tests.small_training import from_job, log_of, make_batches, make_encoder, run
-from world_model.checkpoint import load_checkpoint
 from world_model.finite import DivergedError, not_finite, tensors_in
 from world_model.loop import STATE_FILE
 from world_model.processes import find_processes
 from world_model.state import load_state
 from world_model.train import PredictorTrainer
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 ROOT = Path(__file__).resolve().parent.parent
 JOB: dict[str, Any] = {
@@ -49,7 +49,7 @@ def assert_same_run(folder: Path, one: str, other: str, tolerance: float = 1e-4)
     assert [line["step"] for line in first] == [line["step"] for line in second]
     for ours, theirs in zip(first, second, strict=True):
         assert ours == pytest.approx(theirs, abs=tolerance)
-    ours, theirs = (load_checkpoint(folder / name / "checkpoint").predictor.state_dict() for name in (one, other))
+    ours, theirs = (load_vjepa2_ac(folder / name / "checkpoint").predictor.state_dict() for name in (one, other))
     for name, value in ours.items():
         torch.testing.assert_close(value, theirs[name], atol=1e-3, rtol=1e-3)
 

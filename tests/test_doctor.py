@@ -16,14 +16,15 @@ from envs.mujoco.arm import MujocoArm, MujocoArmConfig
 from envs.mujoco.scene import SceneConfig
 from envs.safety import SafeArm
 from planner.doctor import Recording, Training, examine, fit_rotation, record_moves
-from world_model.checkpoint import load_checkpoint, read_manifest
+from world_model.checkpoint import read_manifest
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def model():
-    return load_checkpoint("franka-tiny")
+    return load_vjepa2_ac("franka-tiny")
 
 
 @pytest.fixture(scope="module")

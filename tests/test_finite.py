@@ -36,7 +36,7 @@ from tests.test_critic import make_critic_config
 from tests.test_pretrain import make_config as make_pretrain_config
 from world_model.base import LatentState
 from world_model.batches import Batch, WindowBatches
-from world_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from world_model.checkpoint import CheckpointError, save_checkpoint
 from world_model.encoder import Encoder
 from world_model.encoder_folder import load_encoder, save_encoder
 from world_model.finite import DivergedError, not_finite, tensors_in
@@ -48,6 +48,7 @@ from world_model.state import StateError, load_state, save_state
 from world_model.store import CacheError, build_frames
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 from world_model.train_critic import train_critic
+from world_model.vjepa2_ac import load_vjepa2_ac
 from world_model.weights_file import write_weights
 
 NAN, INF = float("nan"), float("inf")
@@ -199,7 +200,7 @@ def test_the_critics_training_stops_before_its_weights_are_poisoned(
     with pytest.raises(
         DivergedError, match=rf"stopped at step {broken + 1} of 9: (pose is inf|count is nan).*{broken};"
     ):
-        train_critic(config, load_checkpoint(checkpoint), batches, report, {})
+        train_critic(config, load_vjepa2_ac(checkpoint), batches, report, {})
     state = load_state(config.output / STATE_FILE)
     assert state is not None and state["step"] == broken
 
@@ -258,7 +259,7 @@ def test_weights_that_are_not_finite_are_not_saved_and_what_is_there_stays(
     name = spoil(spoilt, value)
     with pytest.raises(CheckpointError, match=f"not finite are not saved: {name}"):
         save_checkpoint(tmp_path / "good", model, training={})
-    assert load_checkpoint(tmp_path / "good") is not None and len(list(tmp_path.iterdir())) == 1
+    assert load_vjepa2_ac(tmp_path / "good") is not None and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_number_that_bfloat16_cannot_hold_is_not_saved_as_an_infinity(tmp_path: Path) -> None:
@@ -276,7 +277,7 @@ def test_weights_that_are_not_finite_are_not_loaded(tmp_path: Path, monkeypatch:
         patch.setattr("world_model.weights_file.not_finite", lambda _: [])
         save_checkpoint(tmp_path / "bad", model, training={})
     with pytest.raises(CheckpointError, match=rf"predictor\.safetensors: 9 of \d+ tensors.*{sorted(names)[0]}.*4 more"):
-        load_checkpoint(tmp_path / "bad")
+        load_vjepa2_ac(tmp_path / "bad")
 
 
 def test_an_encoder_that_is_not_finite_is_neither_saved_nor_loaded(

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from world_model.catalog import read_catalog
-from world_model.checkpoint import load_checkpoint, read_manifest
+from world_model.checkpoint import read_manifest
 from world_model.download import DownloadError, download
 from world_model.encoder_folder import load_encoder
 from world_model.official import load_official, make_encoder, read_official
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 GOLDEN = Path(__file__).parent / "golden" / "vjepa2_ac_tiny.pt"
 SHAPE = ["--image-size", "64", "--encoder-heads", "3", "--predictor-heads", "4", "--max-frames", "8"]
@@ -117,7 +118,7 @@ def test_the_golden_file_imports_through_the_public_command(
 ) -> None:
     program.main([str(GOLDEN), str(tmp_path / "tiny"), *SHAPE])
     assert "encoder 0.5 M" in capsys.readouterr().out
-    ours = load_checkpoint(tmp_path / "tiny")
+    ours = load_vjepa2_ac(tmp_path / "tiny")
     theirs = load_official(GOLDEN, image_size=64, encoder_heads=3, predictor_heads=4, max_frames=8)
     assert ours.predictor.config == theirs.predictor.config
     for one, other in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
@@ -131,7 +132,7 @@ def test_a_url_imports(program: ModuleType, tmp_path: Path) -> None:
     for server in serve(GOLDEN.read_bytes(), breaks=1):
         downloads = ["--downloads", str(tmp_path / "downloads")]
         program.main([server.url, str(tmp_path / "tiny"), *SHAPE, *downloads])
-    assert load_checkpoint(tmp_path / "tiny").encoder.config.image_size == 64
+    assert load_vjepa2_ac(tmp_path / "tiny").encoder.image_size == 64
 
 
 def test_an_encoder_alone_becomes_a_folder_in_transformers_format(
@@ -160,7 +161,7 @@ def test_a_predictor_alone_takes_the_encoder_that_is_named(program: ModuleType, 
         program.main([str(tmp_path / "droid.pt"), str(tmp_path / "droid"), *SHAPE])
     encoder = ["--encoder", str(tmp_path / "whole")]
     program.main([str(tmp_path / "droid.pt"), str(tmp_path / "droid"), *SHAPE, *encoder])
-    model = load_checkpoint(tmp_path / "droid")
+    model = load_vjepa2_ac(tmp_path / "droid")
     assert model.predictor.config.pose_size == 0
     with pytest.raises(SystemExit, match="leave the other one out"):
         program.main([str(GOLDEN), str(tmp_path / "again"), *SHAPE, *encoder])

@@ -15,9 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.small_models import GOLDEN as FOLDER
-from world_model.checkpoint import load_checkpoint
 from world_model.official import load_official, make_encoder, read_official
-from world_model.vjepa2_ac import VJEPA2AC
+from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 
 GOLDEN = FOLDER / "vjepa2_ac_tiny.pt"
 SHAPE = ["--image-size", "64", "--encoder-heads", "3", "--predictor-heads", "4", "--max-frames", "8"]
@@ -96,7 +95,7 @@ def test_files_of_forks_are_the_same_model(
 ) -> None:
     torch.save(FORKS[kind](content), tmp_path / "fork.pt")
     program.main([str(tmp_path / "fork.pt"), str(tmp_path / "model"), *SHAPE])
-    assert_same_weights(load_checkpoint(tmp_path / "model"), load_official(GOLDEN, **KEYWORDS))
+    assert_same_weights(load_vjepa2_ac(tmp_path / "model"), load_official(GOLDEN, **KEYWORDS))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -18,10 +18,10 @@ from torch import Tensor
 from envs.spec import Observation
 from planner.objective import GoalDistance, GoalDistanceConfig
 from planner.official_cem import OfficialCEM, OfficialCEMConfig
-from world_model.checkpoint import load_checkpoint
 from world_model.encoder import Encoder, EncoderConfig
 from world_model.official import ENCODER_NAMES, OFFICIAL_ACTIONS
 from world_model.predictor import Predictor, PredictorConfig
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 ROOT = Path(__file__).parent.parent
 VIT_G = EncoderConfig(image_size=256, width=1408, depth=40, heads=22, mlp_ratio=48 / 11)
@@ -86,7 +86,7 @@ def test_the_released_size_imports_within_its_memory_and_plans(official_file: Pa
     print(f"import: {time.monotonic() - start:.0f} s, peak resident memory {peak / 1e9:.2f} GB")
     assert peak < 12e9
     official_file.unlink()
-    model = load_checkpoint(tmp_path / "vitg")
+    model = load_vjepa2_ac(tmp_path / "vitg")
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 255, (2, 256, 256, 3), dtype=torch.uint8, generator=generator).numpy()
     pose = torch.tensor([0.4, 0.0, 0.3, 3.0, 0.0, 0.0, 0.0]).double().numpy()

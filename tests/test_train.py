@@ -14,13 +14,14 @@ from envs.spec import SpecError
 from tests.moving_square import MovingSquare
 from tests.small_training import DATA, make_config, make_encoder
 from world_model.batches import WindowBatches
-from world_model.checkpoint import load_checkpoint, read_manifest
+from world_model.checkpoint import read_manifest
 from world_model.encoder import Encoder
 from world_model.held_out import format_errors
 from world_model.latents import LatentCache, build_latents, latent_layout
 from world_model.state import StateError
 from world_model.store import CacheError, shard_path
 from world_model.train import PredictorSize, TrainConfig, train
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_training_beats_copying_and_its_checkpoint_loads(
     assert metrics["teacher_forcing"] < metrics["teacher_forcing_copy"]
     assert metrics["teacher_forcing"] < metrics["teacher_forcing_shuffled"]
     assert "shuffled" in format_errors(metrics)
-    assert load_checkpoint(config.checkpoint_directory).action_spec == DATA.spec
+    assert load_vjepa2_ac(config.checkpoint_directory).action_spec == DATA.spec
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_fine_tuning_the_last_blocks_leaves_the_others_as_they_were(
 ) -> None:
     config = fine_tune(tmp_path, parent, blocks=1)
     train(config, encoder, batches, lambda step, measured: None, {})
-    before, after = (load_checkpoint(folder).predictor.state_dict() for folder in (parent, config.checkpoint_directory))
+    before, after = (load_vjepa2_ac(folder).predictor.state_dict() for folder in (parent, config.checkpoint_directory))
     changed = {
         name.split(".")[0] + name.split(".")[1] * ("blocks" in name)
         for name in before

@@ -15,12 +15,12 @@ from envs.config import load_config
 from tests.small_models import random_actions, random_state, small_model
 from tests.small_training import log_of, make_batches, make_config, make_encoder, run
 from world_model.batches import WindowBatches
-from world_model.checkpoint import load_checkpoint
 from world_model.encoder import Encoder
 from world_model.loop import STATE_FILE, RunLog, learning_rate_factor
 from world_model.processes import find_processes
 from world_model.state import load_state
 from world_model.train import LoRA, PredictorTrainer, TrainConfig
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 OFFICIAL = Path(__file__).resolve().parent.parent / "scripts" / "configs" / "official" / "train.yaml"
 
@@ -128,7 +128,7 @@ def test_early_stopping_saves_the_best_weights_and_survives_a_stop(
         assert manifest.training["metrics"]["rollout_3"] == pytest.approx(min(errors), abs=1e-6)
         state = load_state(config.output / STATE_FILE)
         assert state is not None and state["step"] == len(errors)
-        saved = load_checkpoint(config.checkpoint_directory).predictor.state_dict()
+        saved = load_vjepa2_ac(config.checkpoint_directory).predictor.state_dict()
         assert all(torch.equal(value, state["trainer"]["best"][key]) for key, value in saved.items())
         assert run(config, encoder, batches) == manifest  # it stays ended
     assert log_of(tmp_path / "a") == log_of(tmp_path / "b")

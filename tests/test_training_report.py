@@ -24,13 +24,14 @@ from tests.moving_square import MovingSquare
 from tests.toy_reach import HIGH, LOW, ToyArm
 from world_model import neighbours
 from world_model.batches import WindowBatches
-from world_model.checkpoint import load_checkpoint, read_manifest, save_checkpoint
+from world_model.checkpoint import read_manifest, save_checkpoint
 from world_model.clips import Split, split_episodes
 from world_model.encoder import Encoder, EncoderConfig
 from world_model.latents import LatentCache, build_latents
 from world_model.loop import RunLog
 from world_model.neighbours import Frames, nearest_frames, spread_frames
 from world_model.train import PredictorSize, TrainConfig, train
+from world_model.vjepa2_ac import load_vjepa2_ac
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ("training.png", "rollout_error.png", "landscape.png", "neighbours-1.png", "neighbours-2.png")
@@ -138,7 +139,7 @@ def test_a_new_model_is_compared_with_baselines(scratch: Path) -> None:
 def test_a_parent_of_other_actions_is_no_before(tuned: Path, tmp_path: Path) -> None:
     run = shutil.copytree(tuned, tmp_path / "run")
     config = yaml.safe_load((run / "config.yaml").read_text())
-    other = load_checkpoint(config["parent"])
+    other = load_vjepa2_ac(config["parent"])
     other.action_spec = replace(other.action_spec, rate=2.0)
     save_checkpoint(tmp_path / "slower", other, training={})
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"parent": str(tmp_path / "slower")}))
@@ -157,7 +158,7 @@ def test_a_parent_that_was_replaced_is_remarked_on(tuned: Path, tmp_path: Path) 
 
 
 def test_a_parent_that_saw_the_held_out_episodes_is_remarked_on(tuned: Path, scratch: Path, tmp_path: Path) -> None:
-    run, parent = shutil.copytree(tuned, tmp_path / "run"), load_checkpoint(scratch / "checkpoint")
+    run, parent = shutil.copytree(tuned, tmp_path / "run"), load_vjepa2_ac(scratch / "checkpoint")
     config = yaml.safe_load((run / "config.yaml").read_text())
     training = {**read_manifest(scratch / "checkpoint").training, "seed": 5}
     save_checkpoint(tmp_path / "seed-5", parent, training=training)

@@ -10,14 +10,14 @@ import torch
 from tests.moving_square import MovingSquare
 from tests.small_models import ACTIONS, STATISTICS, random_actions, randomise, small_predictor
 from world_model.base import LatentState
-from world_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from world_model.checkpoint import CheckpointError, save_checkpoint
 from world_model.encoder import Encoder, EncoderConfig, layer_norm
 from world_model.encoder_folder import load_encoder, save_encoder
 from world_model.latents import build_latents, latent_layout
 from world_model.masked import MaskedPredictorConfig
 from world_model.pretrain import PretrainConfig, pretrain
 from world_model.store import build_frames
-from world_model.vjepa2_ac import VJEPA2AC
+from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 from world_model.whitening import Whitening, whiten
 
 SHAPE = EncoderConfig(image_size=16, width=12, depth=1, heads=2, patch_size=8, mlp_ratio=2.0, components=5)
@@ -71,14 +71,15 @@ def test_the_encoder_folder_keeps_the_whitening(tmp_path: Path, encoder: Encoder
 def test_a_checkpoint_keeps_the_whitening(tmp_path: Path, encoder: Encoder) -> None:
     model = make_model(encoder)
     save_checkpoint(tmp_path / "white", model, training={}, weights="bfloat16")
-    loaded, pixels = load_checkpoint(tmp_path / "white"), torch.randn(2, 3, 16, 16)
+    loaded, pixels = load_vjepa2_ac(tmp_path / "white"), torch.randn(2, 3, 16, 16)
+    assert isinstance(loaded.encoder, Encoder)
     assert loaded.encoder.whitening is not None and encoder.whitening is not None
     assert torch.equal(loaded.encoder.whitening.mean, encoder.whitening.mean)
     assert torch.equal(loaded.encoder.whitening.matrix, encoder.whitening.matrix)
     assert loaded.encoder(pixels).shape == (2, 4, 5)
     (tmp_path / "white" / "encoder" / "whitening.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"whitening\.safetensors is missing"):
-        load_checkpoint(tmp_path / "white")
+        load_vjepa2_ac(tmp_path / "white")
 
 
 @torch.no_grad()

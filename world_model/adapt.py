@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from envs.spec import SpecError
 from world_model.batches import WindowBatches
-from world_model.checkpoint import load_checkpoint
 from world_model.encoders.registry import StoredEncoder
 from world_model.predictor import Predictor, PredictorConfig
 from world_model.train_config import LoRA, TrainConfig
-from world_model.vjepa2_ac import VJEPA2AC
+from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 
 ADAPTED = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]
 CONDITIONING = ("action_encoder", "state_encoder")
@@ -35,7 +34,7 @@ def make_model(
         ValueError: If a parent does not fit the data or the settings.
     """
     if config.parent is not None:
-        return _adopt_parent(config, load_checkpoint(config.parent), encoder, batches, training)
+        return _adopt_parent(config, load_vjepa2_ac(config.parent), encoder, batches, training)
     size, spec = config.predictor, batches.action_spec
     shape = PredictorConfig(
         token_width=encoder.width,

@@ -220,13 +220,6 @@ def head_file(name: str) -> str:
     return f"{name}.safetensors"
 
 
-def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu", precision: Any = "fp32") -> Any:
-    """Returns the world model of a checkpoint, see `world_model.load.load_world_model`."""
-    from world_model.load import load_world_model
-
-    return load_world_model(name_or_path, device, precision)
-
-
 def read_manifest(name_or_path: str | Path) -> Manifest:
     """Returns the manifest of a checkpoint without reading its weights.
 

@@ -16,7 +16,9 @@ from envs.config import dump_config, load_config
 from envs.spec import ActionSpec, Observation
 from world_model.base import Encoder, LatentState
 from world_model.checkpoint import Manifest, StoredModel
+from world_model.choices import Precision
 from world_model.encoders.registry import StoredEncoder, load_stored_encoder
+from world_model.load import load_world_model
 from world_model.predictor import Cache, Predictor, PredictorConfig
 from world_model.statistics import Statistics
 from world_model.weights_file import CheckpointError, CheckpointFiles, write_weights
@@ -206,6 +208,22 @@ class VJEPA2AC(StoredModel):
             return None
         tokens = state.tokens[:, -self.context : -1]
         return self._predict(tokens, self.motion.difference(poses[:, :-1], poses[:, 1:]), poses[:, :-1], None)[1]
+
+
+def load_vjepa2_ac(
+    name_or_path: str | Path, device: str | torch.device = "cpu", precision: Precision = "fp32"
+) -> VJEPA2AC:
+    """Returns the world model of a checkpoint of this kind, see `load_world_model`.
+
+    Raises:
+        CheckpointError: If there is none, or it is of another kind.
+    """
+    model = load_world_model(name_or_path, device, precision)
+    if not isinstance(model, VJEPA2AC):
+        raise CheckpointError(
+            f"{name_or_path} is a world model of kind {model.kind}; one of kind {VJEPA2AC.kind} is needed"
+        )
+    return model
 
 
 def predictor_config(manifest: Manifest) -> PredictorConfig:
