@@ -1,0 +1,1 @@
+"""What acts, what is seen and what is recorded: arms, simulation, tasks and episodes; imports no torch."""

@@ -111,7 +111,7 @@ class ActionSpec:
             if getattr(self, field) != getattr(other, field)
         ]
         if differing:
-            remedy = "Use a checkpoint trained for this arm, or convert the actions at the arm (envs/arm.py)."
+            remedy = "Use a checkpoint trained for this arm, or convert the actions at the arm (envs/arms/base.py)."
             if self.frame != other.frame and "joints" in (self.frame, other.frame):
                 remedy = (
                     "A checkpoint in joint space drives LeRobot's arms in deploy.py, no other: for this one read the "

@@ -1,0 +1,1 @@
+"""What to do: search over actions, objectives, control, serving, evaluation and deployment."""

@@ -7,96 +7,9 @@ goes on from where that leads (docs/manipulation.md says what for). Interrupted,
 stopped. Episode i has seed ``seed + i``, whatever the processes.
 """
 
-from __future__ import annotations
-
-from _program import program
-
-# isort: split
-
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import numpy as np
-from _collecting import Practice, collect
-
-from envs.command_line import config_from_command_line
-from envs.episodes import Episode
-from envs.episodes.lerobot import write_shard
-from envs.mujoco.ogbench import OgbenchArm
-from envs.mujoco.ogbench_play import CubePlayConfig, record_cube_play
-
-
-@dataclass(frozen=True)
-class CollectConfig(Practice):
-    """A dataset of OGBench's scripted play.
-
-    Attributes:
-        output: Folder of the dataset.
-        episodes: Episodes to record.
-        episodes_per_shard: Episodes in one file, the unit of work of a process.
-        play: What an episode is like.
-        practice: A checkpoint whose critic acts first in driven episodes, by name or path; None for the script alone.
-
-    Raises:
-        ValueError: If a number is out of its range.
-    """
-
-    output: Path = Path("data/cube-single")
-    episodes: int = 700
-    episodes_per_shard: int = 10
-    play: CubePlayConfig = field(default_factory=CubePlayConfig)
-    practice: str | None = None
-    attempts: tuple[int, int] = (2, 10)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.practice is not None:
-            self.check_attempts(self.play.frames)
-
-
-@program(resumes=True)
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Records the missing shards and finalizes the dataset."""
-    config = config_from_command_line(
-        CollectConfig, "Records OGBench's scripted play as a LeRobot v3.0 dataset.", arguments
-    )
-    if config.practice is not None:
-        from _practice import load_critic  # play alone begins ten times sooner without torch
-
-        load_critic(config.practice)  # what is wrong with it is better said now than by a process
-    collect(config, record_shard, robot_type="ur5e-ogbench", program="collect_ogbench")
-
-
-def record_shard(config: CollectConfig, shard: int, advanced: Callable[[int], object]) -> None:
-    """See `_collecting.RecordShard`."""
-    if config.practice is not None:
-        import torch
-
-        torch.set_num_threads(1)  # a process a core
-    episodes = []
-    with closing(OgbenchArm(config.play.variant, image_size=config.image_size)) as arm:
-        for seed in config.seeds(shard):
-            episodes.append(record(arm, config, seed))
-            advanced(1)
-    write_shard(config.output, shard, episodes)
-
-
-def record(arm: OgbenchArm, config: CollectConfig, seed: int) -> Episode:
-    """Returns one episode of play or practice; the same seed and checkpoint give the same episode."""
-    if config.practice is None:
-        return record_cube_play(arm, config.play, seed)
-    from _practice import begin_attempt
-
-    checkpoint, generator = config.practice, np.random.default_rng((seed, 1))
-    return record_cube_play(
-        arm, config.play, seed, lambda goal: begin_attempt(config, checkpoint, arm.action_spec, [goal], generator)
-    )
-
+from planner.collecting.ogbench import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

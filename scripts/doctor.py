@@ -9,27 +9,9 @@ views. Each finding says what is wrong and what to change. --store FILE adds the
 configuration (controller.camera_rotation), for a camera that can't be moved.
 """
 
-from __future__ import annotations
-
-import logging
 import sys
-from collections.abc import Sequence
 
-from _doctor_config import DoctorConfig
-from _program import program
-
-from envs.command_line import config_from_command_line
-
-
-@program()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns 1 if something is wrong with the set-up."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    config = config_from_command_line(DoctorConfig, "Checks a robot set-up.", arguments)
-    from _doctor import consult  # torch takes seconds
-
-    return consult(config)
-
+from planner.diagnostics.doctor_program import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,26 +9,9 @@ For each step from one observation to a later one, the later one is the goal. Wr
 grid of actions, the true one marked), results.json and, of several steps, their distribution.
 """
 
-from __future__ import annotations
+import sys
 
-import logging
-from collections.abc import Sequence
-
-from _landscape_config import LandscapeConfig
-from _program import program
-
-from envs.command_line import config_from_command_line
-
-
-@program()
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; what a user can get wrong ends it in one line."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    config = config_from_command_line(LandscapeConfig, "Shows the energy around recorded steps.", arguments)
-    from _landscape import look  # torch takes seconds
-
-    look(config)
-
+from planner.diagnostics.landscape_program import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

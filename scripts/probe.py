@@ -8,30 +8,9 @@ learns positions from images of random scenes, with the simulator's own position
 is. Judged by images that it has not learnt from. About 3 minutes on 2 cores.
 """
 
-from __future__ import annotations
-
-import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from _probe_config import ProbeConfig
-from _program import program
-
-from envs.command_line import config_from_command_line
-
-
-@program()
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; what a user can get wrong ends it in one line."""
-    config = config_from_command_line(ProbeConfig, "Tells what a frozen encoder sees.", arguments)
-    from _probe import look  # torch takes seconds
-
-    look(config)
-
+from planner.diagnostics.probe_program import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,47 +9,9 @@ before and after; the stored frames that look most like what was imagined; and, 
 simulation before and after on the same seeds.
 """
 
-from __future__ import annotations
+import sys
 
-import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
-
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from _program import program
-from _report_config import ReportConfig
-
-from envs.command_line import config_from_command_line
-from envs.folders import explained
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command(ReportConfig):
-    """A report to write.
-
-    Attributes:
-        run: Directory of the finished run.
-    """
-
-    run: Path
-
-
-@program()
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; what a user can get wrong ends it in one line."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    command = config_from_command_line(Command, "Says whether a training run was worth it.", arguments)
-    from _training_report import write_report  # torch takes seconds
-
-    with explained(run=command.run):
-        path = write_report(command.run, command)
-    print(path.read_text(encoding="utf-8"))
-    print(f"wrote {path}, report.json and the pictures beside it")
-
+from planner.training.report_program import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

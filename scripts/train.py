@@ -13,31 +13,9 @@ tensorboard/, state.pt, checkpoint/ (or --checkpoint), ready for scripts/evaluat
 was worth it. Every evaluation prints the held-out error beside that of copying the last frame and of shuffled actions.
 """
 
-from __future__ import annotations
-
-import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin while others work
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from _program import program
-
-from envs.command_line import config_from_command_line
-from world_model.train_config import TrainConfig
-
-
-@program(resumes=True)
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program and returns its exit status."""
-    description = "Train the action-conditioned predictor on cached latents."
-    config = config_from_command_line(TrainConfig, description, arguments)
-    from _training import run  # torch takes seconds
-
-    return run(config)
-
+from planner.training.program import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,31 +7,9 @@ Ctrl-C saves and stops; the same command goes on where it stopped. Every evaluat
 those of always guessing the mean. The finished checkpoint plans with it where objective.critic_weight is above 0.
 """
 
-from __future__ import annotations
-
-import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin while others work
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from _program import program
-
-from envs.command_line import config_from_command_line
-from world_model.train_critic_config import TrainCriticConfig
-
-
-@program(resumes=True)
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program and returns its exit status."""
-    description = "Train the critic of a finished checkpoint."
-    config = config_from_command_line(TrainCriticConfig, description, arguments)
-    from _critic_training import run  # torch takes seconds
-
-    return run(config)
-
+from world_model.heads.goal_policy.program import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.arm import ArmError, OutOfReach, StreamingArm
-from envs.mujoco.arm import arm_action_spec
+from envs.arms.base import ArmError, OutOfReach, StreamingArm
+from envs.simulation.arm import arm_action_spec
 from envs.spec import Observation
-from planner.executor import Executor
+from planner.control.executor import Executor
 
 START = np.array([0.5, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])
 CALLS = ("connect", "observe", "send", "stop", "close")

@@ -25,33 +25,41 @@ from background import running
 from scipy.spatial.transform import Rotation
 from vendor_arms import library, make_arm, robot
 
-import envs.real.arm
-import envs.real.camera
-import envs.real.franka
-import envs.real.history
-import envs.real.lerobot
-import envs.real.ros2
-import envs.real.ur
-import planner.executor
-from envs.arm import ArmError, StreamingArm
-from envs.limits import SafetyLimits
-from envs.mujoco.arm import MujocoArm, MujocoArmConfig
-from envs.mujoco.twin import MujocoTwin
-from envs.real import lerobot_child
-from envs.real.kinematics import Kinematics
-from envs.remote.arm import RemoteArm
-from envs.remote.arm_server import ArmServer
-from envs.remote.follower import FollowerConfig
-from envs.remote.listen import ListenConfig
-from envs.safety import SafeArm
+import envs.arms.drivers.camera
+import envs.arms.drivers.franka
+import envs.arms.drivers.history
+import envs.arms.drivers.lerobot
+import envs.arms.drivers.real
+import envs.arms.drivers.ros2
+import envs.arms.drivers.ur
+import planner.control.executor
+from envs.arms.base import ArmError, StreamingArm
+from envs.arms.drivers import lerobot_child
+from envs.arms.drivers.kinematics import Kinematics
+from envs.arms.limits import SafetyLimits
+from envs.arms.remote.arm import RemoteArm
+from envs.arms.remote.arm_server import ArmServer
+from envs.arms.remote.follower import FollowerConfig
+from envs.arms.remote.listen import ListenConfig
+from envs.arms.safety import SafeArm
+from envs.simulation.arm import MujocoArm, MujocoArmConfig
+from envs.simulation.twin import MujocoTwin
 from tests.fake_arms import START, FakeArm, FaultyArm, RealTime
 from tests.turns import Turns
 
 LIMITS = SafetyLimits((0.44, -0.06, 0.19), (0.56, 0.06, 0.31), max_tilt=0.2, max_speed=0.8, hold_limit=25)
 """So narrow that random actions run into each of them."""
 
-DRIVERS = (envs.real.arm, envs.real.camera, envs.real.history, envs.real.franka, envs.real.ur, envs.real.lerobot,
-           envs.real.ros2, planner.executor)  # fmt: skip
+DRIVERS = (
+    envs.arms.drivers.real,
+    envs.arms.drivers.camera,
+    envs.arms.drivers.history,
+    envs.arms.drivers.franka,
+    envs.arms.drivers.ur,
+    envs.arms.drivers.lerobot,
+    envs.arms.drivers.ros2,
+    planner.control.executor,
+)
 FAKES = ("cv2", "rtde_control", "rclpy", "rclpy.executors", "lerobot.robots.so_follower")
 
 
@@ -122,7 +130,7 @@ Backend = Callable[[Path, Callable[[], float], np.random.Generator], contextlib.
 @contextlib.contextmanager
 def own_fake(folder: Path, late: Callable[[], float], generator: np.random.Generator) -> Iterator[Stage]:
     clock = Turns(late)
-    with simulated(clock, planner.executor):
+    with simulated(clock, planner.control.executor):
         arm = FaultyArm(FakeArm(clock), clock, generator)
         stage = Stage(clock, arm, arm)
         yield stage
@@ -244,7 +252,7 @@ def robot_faults(vendor: str, clock: Turns, generator: np.random.Generator) -> d
 
 
 class ChildHere:
-    """Stands for `envs.real.child.JsonChild`: LeRobot's process without the process, behind the same JSON."""
+    """Stands for `envs.arms.drivers.child.JsonChild`: LeRobot's process without the process, behind the same JSON."""
 
     def __init__(self, command: list[str], name: str) -> None:
         self._name, self._robot, self._asking = name, None, False
@@ -252,7 +260,7 @@ class ChildHere:
     def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
         assert not self._asking, "one thread at a time"
         self._asking, answers = True, io.StringIO()
-        envs.real.lerobot.time.sleep(0.002)
+        envs.arms.drivers.lerobot.time.sleep(0.002)
         try:
             told = json.loads(json.dumps(request))
             if self._robot is None:
@@ -274,7 +282,7 @@ class ChildHere:
 @contextlib.contextmanager
 def lerobot_simulated(folder: Path, late: Callable[[], float], generator: np.random.Generator) -> Iterator[Stage]:
     clock, fakes = Turns(late), [library(name) for name in FAKES]
-    with simulated(clock, *DRIVERS, *fakes), mock.patch.object(envs.real.lerobot, "JsonChild", ChildHere):
+    with simulated(clock, *DRIVERS, *fakes), mock.patch.object(envs.arms.drivers.lerobot, "JsonChild", ChildHere):
         with lerobot_stage(clock, folder, generator) as stage:
             yield stage
         stage.left, stage.broken = clock.end_of_all(60.0), clock.broken

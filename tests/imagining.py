@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from plan_servers import SMALL
 
-from envs.remote.listen import ListenConfig
+from envs.arms.remote.listen import ListenConfig
 from envs.spec import ActionSpec
 from planner.base import Planner
-from planner.cem import CEM
-from planner.controller import Controller
-from planner.server import Offer, PlanServer
+from planner.control.controller import Controller
+from planner.search.cem import CEM
+from planner.serving.server import Offer, PlanServer
 from tests.moving_square import MovingSquare
 from tests.small_models import ACTIONS, small_model
-from world_model.neighbours import Gallery, gallery_frames
+from world_model.heads.neighbours import Gallery, gallery_frames
 
 DATA = MovingSquare((6, 4, 5), size=32)
 MODEL = small_model()

@@ -11,13 +11,13 @@ import torch
 import websockets.sync.client
 from background import running
 
-from envs.remote.client import PlanClient
-from envs.remote.listen import ListenConfig
+from envs.arms.remote.client import PlanClient
+from envs.arms.remote.listen import ListenConfig
 from envs.spec import ActionSpec, Observation
 from planner.base import Plan
-from planner.cem import CEM, CEMConfig
-from planner.controller import Controller, ControllerConfig
-from planner.server import Offer, PlanServer
+from planner.control.controller import Controller, ControllerConfig
+from planner.search.cem import CEM, CEMConfig
+from planner.serving.server import Offer, PlanServer
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 
 SPEC = TOY_ACTION_SPEC

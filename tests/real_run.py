@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from envs.arms.safety import SafeArm
 from envs.episodes.recorder import Recorder
-from envs.safety import SafeArm
-from planner.plan_thread import PlanThread
-from planner.runtime import Runtime, RuntimeConfig
-from planner.signals import stopping_on_signals
+from planner.control.plan_thread import PlanThread
+from planner.control.runtime import Runtime, RuntimeConfig
+from planner.control.signals import stopping_on_signals
 from tests.fake_arms import FakeArm
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from envs.episodes.recorder import Recorder
 from envs.episodes.recording_dataset import add_missing
 from envs.folders import FolderError, explained
-from envs.mujoco.arm import arm_action_spec
+from envs.simulation.arm import arm_action_spec
 from tests.test_recorder import make_steps
 
 STEPS = 12

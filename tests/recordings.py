@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from scipy.spatial.transform import Rotation
 
 from envs.episodes import Episode
-from envs.episodes.lerobot import finalize_dataset, write_shard
+from envs.episodes.formats.lerobot import finalize_dataset, write_shard
 from envs.episodes.video import VideoCodec, encode_frames
-from envs.mujoco.scene import _add_arm
 from envs.pose import difference
+from envs.simulation.scene import _add_arm
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
 
 LENGTHS = (24, 17, 31)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
 from world_model.base import LatentState
-from world_model.critic import Critic, CriticConfig
-from world_model.encoder import Encoder, EncoderConfig, layer_norm
-from world_model.official import load_official
-from world_model.predictor import Predictor, PredictorConfig
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig, layer_norm
+from world_model.heads.goal_policy.critic import Critic, CriticConfig
+from world_model.importing.official import load_official
+from world_model.predictors.vjepa2_ac import Predictor, PredictorConfig
 from world_model.statistics import Statistics
 from world_model.vjepa2_ac import VJEPA2AC
 

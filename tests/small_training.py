@@ -18,13 +18,13 @@ import torch
 
 from envs.config import load_config
 from tests.moving_square import MovingSquare
-from world_model.batches import WindowBatches
-from world_model.checkpoint import Manifest
-from world_model.encoder import Encoder, EncoderConfig
-from world_model.latents import build_latents
-from world_model.loop import LOG_FILE, RunLog, read_log
-from world_model.processes import find_processes, leave_processes
-from world_model.train import PredictorSize, TrainConfig, train
+from world_model.checkpoints.checkpoint import Manifest
+from world_model.data.batches import WindowBatches
+from world_model.data.latents import build_latents
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig
+from world_model.training.loop import LOG_FILE, RunLog, read_log
+from world_model.training.processes import find_processes, leave_processes
+from world_model.training.train import PredictorSize, TrainConfig, train
 
 SHAPE = EncoderConfig(image_size=32, patch_size=8, width=24, depth=1, heads=2)
 DATA = MovingSquare((6,) * 24)

@@ -13,13 +13,13 @@ import torch
 from envs.spec import ActionSpec, SpecError
 from tests.moving_square import MovingSquare
 from tests.small_training import DATA, log_of, make_batches, make_config, make_encoder, run
-from world_model.adapt import ADAPTED, add_adapters, plain_predictor
 from world_model.base import LatentState
-from world_model.batches import WindowBatches
-from world_model.checkpoint import read_manifest
-from world_model.encoder import Encoder
-from world_model.processes import find_processes
-from world_model.train import LoRA, PredictorSize, PredictorTrainer, TrainConfig
+from world_model.checkpoints.checkpoint import read_manifest
+from world_model.data.batches import WindowBatches
+from world_model.encoders.vjepa2 import Encoder
+from world_model.training.adapt import ADAPTED, add_adapters, plain_predictor
+from world_model.training.processes import find_processes
+from world_model.training.train import LoRA, PredictorSize, PredictorTrainer, TrainConfig
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 ADAPTERS = LoRA(rank=4, alpha=8)

@@ -17,15 +17,15 @@ import pytest
 from background import running
 from vendor_arms import VENDORS, make_arm, vendor_libraries  # noqa: F401
 
-from envs.arm import ArmError, StreamingArm
-from envs.limits import SafetyLimits
-from envs.mujoco.arm import MujocoArm, MujocoArmConfig
-from envs.mujoco.twin import MujocoTwin
+from envs.arms.base import ArmError, StreamingArm
+from envs.arms.limits import SafetyLimits
+from envs.arms.remote.arm import RemoteArm
+from envs.arms.remote.arm_server import ArmServer
+from envs.arms.remote.listen import ListenConfig
+from envs.arms.safety import SafeArm
 from envs.pose import difference
-from envs.remote.arm import RemoteArm
-from envs.remote.arm_server import ArmServer
-from envs.remote.listen import ListenConfig
-from envs.safety import SafeArm
+from envs.simulation.arm import MujocoArm, MujocoArmConfig
+from envs.simulation.twin import MujocoTwin
 from envs.spec import POSE_NAMES, POSE_UNITS, Observation
 
 OWN = os.environ.get("ARM")

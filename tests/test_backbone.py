@@ -22,8 +22,8 @@ from transformers import (
     ResNetModel,
 )
 
-from world_model.encoder_folder import load_encoder, save_encoder
 from world_model.encoders.backbone import BackboneEncoder, load_backbone
+from world_model.encoders.folder import load_encoder, save_encoder
 
 SIZES: dict[str, Any] = {
     "hidden_size": 24,

@@ -20,7 +20,7 @@ import yaml
 from envs.config import ConfigError, load_config
 from envs.episodes import DatasetError
 from envs.episodes.check import usable
-from envs.episodes.lerobot_layout import ACTION
+from envs.episodes.formats.lerobot_layout import ACTION
 from envs.episodes.open import open_dataset
 from envs.episodes.reading import Reading
 from tests import recordings
@@ -44,11 +44,11 @@ from tests.damage import (
 )
 from tests.recordings import GRIPPER, JOINTS, STATE, arm_xml
 from tests.small_models import small_model
-from world_model.checkpoint import CheckpointError, save_checkpoint
-from world_model.encoder import Encoder, EncoderConfig
-from world_model.latents import build_latents, verify_cache
-from world_model.state import StateError, load_state, save_state
-from world_model.store import CacheError
+from world_model.checkpoints.checkpoint import CheckpointError, save_checkpoint
+from world_model.data.latents import build_latents, verify_cache
+from world_model.data.store import CacheError
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig
+from world_model.training.state import StateError, load_state, save_state
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 LAYOUTS = ("ours", "v3", "v21", "droid", "robomimic")

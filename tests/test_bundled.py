@@ -8,17 +8,17 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-import envs.mujoco.tasks  # noqa: F401 (registers the tasks)
-from envs.arm import ArmEnv
+import envs.tasks  # noqa: F401 (registers the tasks)
+from envs.arms.base import ArmEnv
 from envs.config import load_config
 from envs.episodes.reading import Reading
-from planner.cem import CEM, CEMConfig
-from planner.controller import Controller
-from planner.episode import run_episode
-from world_model.checkpoint import find_checkpoint
-from world_model.pretrain import PretrainConfig
-from world_model.train import TrainConfig
-from world_model.train_critic import TrainCriticConfig
+from planner.control.controller import Controller
+from planner.control.episode import run_episode
+from planner.search.cem import CEM, CEMConfig
+from world_model.checkpoints.checkpoint import find_checkpoint
+from world_model.heads.goal_policy.training import TrainCriticConfig
+from world_model.training.pretrain import PretrainConfig
+from world_model.training.train import TrainConfig
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,21 +43,21 @@ def test_the_bundled_checkpoint_gets_near_a_goal_that_an_image_shows():
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts" / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_in_the_repository_is_valid(path):
     kinds = {
-        "collect": program("collect").CollectConfig,
-        "pushes": program("collect").CollectConfig,
+        "collect": program("envs.tasks.collect").CollectConfig,
+        "pushes": program("envs.tasks.collect").CollectConfig,
         "pretrain": PretrainConfig,
         "train": TrainConfig,
-        "plan": program("evaluate").EvaluateConfig,
-        "manipulation": program("evaluate").EvaluateConfig,
-        "suite": program("_suite_config").SuiteConfig,
+        "plan": program("planner.evaluation.program").EvaluateConfig,
+        "manipulation": program("planner.evaluation.program").EvaluateConfig,
+        "suite": program("planner.evaluation.suite_config").SuiteConfig,
         "critic": TrainCriticConfig,
         "first-critic": TrainCriticConfig,
-        "practice": program("collect_practice").PracticeConfig,
-        "deploy": program("_deploy_arm").ArmFile,
+        "practice": program("planner.collecting.practice").PracticeConfig,
+        "deploy": program("envs.arm_file").ArmFile,
         "reading": Reading,
     }
     if path.parent.name == "cube-single" and path.stem == "collect":
-        kinds["collect"] = program("collect_ogbench").CollectConfig
+        kinds["collect"] = program("planner.collecting.ogbench").CollectConfig
     load_config(kinds[path.parent.name if path.parent.name in kinds else path.stem], path)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.base import Plan
-from planner.cem import CEM, CEMConfig
+from planner.search.cem import CEM, CEMConfig
 
 SPEC = ActionSpec(("x", "y", "fixed"), ("m", "m", "m"), (-1.0, -0.5, 0.25), (1.0, 0.5, 0.25), "base", 4.0)
 LOW, HIGH = torch.tensor(SPEC.low), torch.tensor(SPEC.high)

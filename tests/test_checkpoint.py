@@ -26,17 +26,18 @@ from tests.small_models import (
     random_state,
     small_model,
 )
-from world_model import checkpoint, checkpoint_folder
-from world_model.checkpoint import (
+from world_model.checkpoints import checkpoint
+from world_model.checkpoints import folder as checkpoint_folder
+from world_model.checkpoints.checkpoint import (
     CheckpointError,
     Manifest,
     read_manifest,
     save_checkpoint,
 )
-from world_model.encoder import Encoder
-from world_model.official import load_official, read_official
+from world_model.checkpoints.weights_file import load_weights, write_weights
+from world_model.encoders.vjepa2 import Encoder
+from world_model.importing.official import load_official, read_official
 from world_model.vjepa2_ac import load_vjepa2_ac
-from world_model.weights_file import load_weights, write_weights
 
 TRAINING = {"command": "python scripts/train.py", "git_commit": "0" * 40, "metrics": {"held_out": 0.04}}
 

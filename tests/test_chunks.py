@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import planner.chunks
-from planner.chunks import Chunks
+import planner.search.chunks
+from planner.search.chunks import Chunks
 from world_model.memory import free_memory, is_out_of_memory, measure_peak
 
 ACTIONS = torch.randn(50, 2, 3, generator=torch.Generator().manual_seed(0))
@@ -85,7 +85,7 @@ def test_size_follows_from_what_a_sequence_takes_and_what_is_free(monkeypatch: p
 
     Chunks().score(watched, ACTIONS)
     assert sizes[-2] == 4, "more would not be faster on a CPU"
-    monkeypatch.setattr(planner.chunks, "free_memory", lambda device: 130_000_000)
+    monkeypatch.setattr(planner.search.chunks, "free_memory", lambda device: 130_000_000)
     sizes.clear()
     Chunks().score(watched, ACTIONS)
     assert sizes[-2] == 2, "0.7 x 130 MB / 40 MB is 2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from world_model.clips import Shuffle, Windows, split_episodes
+from world_model.data.clips import Shuffle, Windows, split_episodes
 
 
 def test_training_and_held_out_episodes_are_disjoint_and_complete() -> None:

@@ -14,7 +14,7 @@ import yaml
 from readings import V21_POSE, counters, edit_h5, open_layout
 from recordings import LENGTHS, RATE
 
-from envs.episodes.lerobot import read_dataset
+from envs.episodes.formats.lerobot import read_dataset
 
 TABLE = "data/chunk-000/episode_000000.parquet"
 DROID_CLOCK = "observation/timestamp/cameras/22222222_estimated_capture"

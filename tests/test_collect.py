@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.episodes.lerobot import read_dataset
+from envs.episodes.formats.lerobot import read_dataset
 from envs.spec import Observation
 from tests.disks import contents
 from tests.recordings import write_ours
 from tests.small_models import eager_model
-from world_model.checkpoint import save_checkpoint
-from world_model.goal_policy import GoalPolicy
+from world_model.checkpoints.checkpoint import save_checkpoint
+from world_model.heads.goal_policy.goal_policy import GoalPolicy
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAY = "{frames: 5, wander: 0.0, visit: 0.0, push: 0.0, chain: 1.0}"
@@ -64,14 +64,14 @@ def test_practice_is_the_critics_attempt_and_then_the_experts_way(
 ) -> None:
     save_checkpoint(tmp_path / "checkpoint", eager_model(), training={}, fps=4.0, licence="MIT")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    program = importlib.import_module("collect_practice")
+    program = importlib.import_module("planner.collecting.practice")
     config = program.PracticeConfig(
         tmp_path / "data", checkpoint=str(tmp_path / "checkpoint"), episodes=1, episodes_per_shard=1, image_size=32,
         frames=12, attempts=(3, 3), tasks={"push": 1.0},
     )  # fmt: skip
     episode, again = (program.record_practice(config, 4) for _ in range(2))
     assert len(episode) == 12 and (episode.images == again.images).all()
-    critic = importlib.import_module("_practice").load_critic(config.checkpoint)
+    critic = importlib.import_module("planner.collecting.attempts").load_critic(config.checkpoint)
     first = program.make_task("push", 32)
     values, info = first.reset(seed=4)
     goal = program.goals_of(info)[0]

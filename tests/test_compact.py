@@ -13,18 +13,18 @@ from transformers import Dinov2Config, Dinov2Model
 
 from envs.pose import compose
 from envs.spec import Observation
-from planner.cem import CEM, CEMConfig
-from planner.controller import Controller
+from planner.control.controller import Controller
+from planner.search.cem import CEM, CEMConfig
 from world_model.base import LatentState
-from world_model.checkpoint import save_checkpoint
+from world_model.checkpoints.checkpoint import save_checkpoint
 from world_model.compact import CompactModel
-from world_model.encoder import Encoder, EncoderConfig
-from world_model.encoder_folder import load_encoder
+from world_model.encoders.folder import load_encoder
 from world_model.encoders.readout import Readout, ReadoutConfig
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig
 from world_model.load import load_world_model
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
-from world_model.sigreg import sigreg
 from world_model.statistics import Statistics
+from world_model.training.sigreg import sigreg
 
 
 def small_compact(latents: int = 2, pooling: str = "grid") -> CompactModel:

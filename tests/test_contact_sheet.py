@@ -20,7 +20,7 @@ LONG = [f"left_hand_ring_finger_proximal_interphalangeal_joint_{number}" for num
 @pytest.fixture
 def sheet(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    return importlib.import_module("_dataset_sheet")
+    return importlib.import_module("envs.inspection.sheet")
 
 
 def episode(names: list[str], size: tuple[int, int], task: str = "") -> Episode:

@@ -16,10 +16,10 @@ from toy_reach import ToyArm
 from envs.pose import compose
 from envs.spec import ActionSpec, Observation, SpecError
 from planner.base import Objective, Plan, Score
-from planner.cem import CEM, CEMConfig
-from planner.controller import Controller, ControllerConfig, RandomActions, ZeroActions
-from planner.doctor import examine_view, moving_steps, record_moves
-from planner.objective import GoalDistance, GoalDistanceConfig
+from planner.control.controller import Controller, ControllerConfig, RandomActions, ZeroActions
+from planner.diagnostics.doctor import examine_view, moving_steps, record_moves
+from planner.objectives.objective import GoalDistance, GoalDistanceConfig
+from planner.search.cem import CEM, CEMConfig
 from world_model.base import LatentState
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 

@@ -12,26 +12,26 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from planner.cem import CEM
-from planner.controller import Controller, ControllerConfig
-from planner.objective import make_objective
-from planner.objective_config import ActionsLeftConfig, SumConfig, TermConfig
-from planner.proposer_config import GoalPolicyConfig
+from planner.control.controller import Controller, ControllerConfig
+from planner.objectives.objective import make_objective
+from planner.objectives.objective_config import ActionsLeftConfig, SumConfig, TermConfig
+from planner.proposals.config import GoalPolicyConfig
+from planner.search.cem import CEM
 from tests.small_models import ACTIONS, random_actions, random_state, small_model
 from tests.small_training import DATA, make_batches, make_config, make_encoder, run
-from world_model.action_modes import ActionModes
 from world_model.base import LatentState
-from world_model.batches import WindowBatches, join_batches
-from world_model.checkpoint import CheckpointError, read_manifest
+from world_model.checkpoints.checkpoint import CheckpointError, read_manifest
 from world_model.choices import GoalPose
-from world_model.critic import OPEN, Critic, CriticConfig
-from world_model.frame_table import FrameTable
-from world_model.goal_policy import GoalPolicy
-from world_model.grips import held_frames, lying_places, taking_height, told_actions
-from world_model.loop import RunLog
-from world_model.sight import Keypoints, Sight
+from world_model.data.batches import WindowBatches, join_batches
+from world_model.heads.goal_policy.action_modes import ActionModes
+from world_model.heads.goal_policy.critic import OPEN, Critic, CriticConfig
+from world_model.heads.goal_policy.frame_table import FrameTable
+from world_model.heads.goal_policy.goal_policy import GoalPolicy
+from world_model.heads.goal_policy.grips import held_frames, lying_places, taking_height, told_actions
+from world_model.heads.goal_policy.sight import Keypoints, Sight
+from world_model.heads.goal_policy.training import CriticTrainer, TrainCriticConfig, evenly, train_critic
 from world_model.toy import ToyWorldModel
-from world_model.train_critic import CriticTrainer, TrainCriticConfig, evenly, train_critic
+from world_model.training.loop import RunLog
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 SHAPE = CriticConfig(

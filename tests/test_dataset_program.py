@@ -20,8 +20,9 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from envs.config import dump_config, load_config
-from envs.episodes import DatasetError, Episode, lerobot_write
-from envs.episodes.lerobot import read_dataset
+from envs.episodes import DatasetError, Episode
+from envs.episodes.formats import lerobot_write
+from envs.episodes.formats.lerobot import read_dataset
 from envs.episodes.open import describe_recordings, open_dataset
 from envs.episodes.reading import Joints, Reading
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
@@ -47,11 +48,11 @@ def scripts():
 
 @pytest.fixture(scope="module")
 def program(scripts: None) -> ModuleType:
-    return importlib.import_module("dataset")
+    return importlib.import_module("world_model.data.program")
 
 
 def part(name: str) -> ModuleType:
-    return importlib.import_module(f"_dataset_{name}")
+    return importlib.import_module(f"envs.inspection.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -422,7 +423,7 @@ def test_validate_names_each_broken_episode_and_says_so_to_the_shell(program, wh
 
 
 def test_validate_reads_latent_caches_in_full(program, whole, tmp_path, capsys):
-    from world_model.store import build_frames
+    from world_model.data.store import build_frames
 
     build_frames(open_dataset(whole / "droid"), tmp_path)
     command = ["validate", str(whole / "droid"), "--processes", "1", "--cache", str(tmp_path)]

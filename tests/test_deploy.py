@@ -25,28 +25,28 @@ from fake_arms import START, FakeArm
 from PIL import Image
 from plan_servers import SMALL, healthy, url
 
-from envs.arm import OutOfReach
+from envs.arms.base import OutOfReach
+from envs.arms.limits import SafetyLimits
+from envs.arms.remote.listen import ListenConfig
 from envs.config import load_config
-from envs.episodes.lerobot import read_dataset
+from envs.episodes.formats.lerobot import read_dataset
 from envs.episodes.open import open_dataset
 from envs.episodes.recorder import RecordedStep, Recorder, read_recording
 from envs.episodes.recording_dataset import add_to_dataset
 from envs.episodes.video import read_header
-from envs.limits import SafetyLimits
-from envs.mujoco.arm import arm_action_spec
 from envs.pose import difference
-from envs.remote.listen import ListenConfig
+from envs.simulation.arm import arm_action_spec
 from envs.spec import Observation
-from planner.cem import CEM
-from planner.controller import Controller
-from planner.executor import ExecutorConfig
-from planner.server import Offer, PlanServer
+from planner.control.controller import Controller
+from planner.control.executor import ExecutorConfig
+from planner.search.cem import CEM
+from planner.serving.server import Offer, PlanServer
 from tests.disks import contents
 from tests.imagining import make_imagining_server
 from tests.small_training import make_config, make_encoder, run
 from world_model.base import LatentState
-from world_model.batches import WindowBatches
-from world_model.latents import build_latents
+from world_model.data.batches import WindowBatches
+from world_model.data.latents import build_latents
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 
 __all__ = ["url"]  # a fixture
@@ -60,7 +60,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
 
 
-def program(name: str = "deploy") -> ModuleType:
+def program(name: str = "planner.deployment.program") -> ModuleType:
     return importlib.import_module(name)
 
 
@@ -70,10 +70,12 @@ class Workshop:
     def __init__(self, folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.arm, self.answers, self.folder = FakeArm(time, image_size=32), ["yes"], folder
         (folder / "arm.yaml").write_text(ARM_FILE)
-        program("_deploy_goals").keep_goal(Observation(self.arm.observe().image, START + WAY, 0.0), folder / "goal.png")
+        program("planner.deployment.goals").keep_goal(
+            Observation(self.arm.observe().image, START + WAY, 0.0), folder / "goal.png"
+        )
         self._flags = ["--arm", str(folder / "arm.yaml"), "--goal", str(folder / "goal.png"), "--server", url]
         monkeypatch.setattr(program(), "make_driver", lambda config: self.arm)
-        for module in ("deploy", "_deploy_goals", "_deploy_drive"):
+        for module in ("planner.deployment.program", "planner.deployment.goals", "planner.deployment.drive"):
             monkeypatch.setattr(program(module), "ask", self._answer)
 
     def _answer(self, prompt: str, given_up=lambda: False) -> str | None:
@@ -171,11 +173,11 @@ def test_a_planner_that_fails_ends_the_run_as_an_error_and_leaves_no_empty_recor
         def infer(self, observation, committed=None, deadline=None) -> dict:
             raise RuntimeError("out of order")
 
-    driving, arm = program("_deploy_drive"), FakeArm(time)
-    watched = program("_deploy_arm").WatchedArm(arm)
+    driving, arm = program("planner.deployment.drive"), FakeArm(time)
+    watched = program("envs.arm_file").WatchedArm(arm)
     source = driving.PlanNotes(Broken(), [np.zeros((8, 8, 3), np.uint8)])
     manner = driving.Manner(program().RuntimeConfig(), 3, record=tmp_path)
-    outcome = driving.drive(watched, source, manner, program("_deploy_view").NoView(), verbose=False)
+    outcome = driving.drive(watched, source, manner, program("planner.deployment.view").NoView(), verbose=False)
     assert outcome.status == 1 and "out of order" in outcome.reason and arm.stops
     assert outcome.recording is None and not list((tmp_path / "recordings").iterdir())
 
@@ -188,7 +190,7 @@ def test_each_step_is_shown_with_the_goal_that_it_pursued_and_what_its_plan_was_
             return {"goal": 1, "imagined": np.full((2, 2, 3), 7, np.uint8), "imagined_distance": 0.5}
 
     first, second = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
-    notes, steps = program("_deploy_drive").PlanNotes(Scheduled(), [first, second]), make_steps(3)
+    notes, steps = program("planner.deployment.drive").PlanNotes(Scheduled(), [first, second]), make_steps(3)
     for step in steps[:-1]:
         notes.infer(step.observation)
     before, after, end = (notes.shown(step) for step in steps)
@@ -200,12 +202,12 @@ def test_each_step_is_shown_with_the_goal_that_it_pursued_and_what_its_plan_was_
 @pytest.mark.parametrize("picture", [np.zeros((2, 2, 3)), np.zeros((2, 2), np.uint8), np.zeros((0, 2, 3), np.uint8), 3])
 def test_what_is_no_picture_is_no_imagined_end(picture: object) -> None:
     with pytest.raises(ValueError, match="no picture"):
-        program("_deploy_drive").read_imagined({"imagined": picture, "imagined_distance": 0.5})
+        program("planner.deployment.drive").read_imagined({"imagined": picture, "imagined_distance": 0.5})
 
 
 def test_the_imagined_end_stands_between_camera_and_goal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(make_imagining_server().run) as url:
-        workshop, margin = Workshop(tmp_path, url, monkeypatch), program("_deploy_view").MARGIN
+        workshop, margin = Workshop(tmp_path, url, monkeypatch), program("planner.deployment.view").MARGIN
         assert workshop.deploy("--max-steps", "2", "--view", "video", "--live") == 0
     assert read_header(tmp_path / "results/view.mp4").width == 3 * 360 + 4 * margin
 
@@ -235,12 +237,12 @@ def test_no_torch_is_imported_while_an_arm_may_move(url: str, tmp_path: Path) ->
     flags = ["--server", url, "--live", "--yes", "--max-steps", "1", "--view", "none", "--output", str(tmp_path)]
     code = f"""
 import sys
-import deploy, _deploy_results
-driven = _deploy_results.Results.add
+import planner.deployment.program as deploy, planner.deployment.results as results
+driven = results.Results.add
 def add(*arguments):
     assert "torch" not in sys.modules
     driven(*arguments)
-_deploy_results.Results.add = add
+results.Results.add = add
 sys.exit(deploy.main({flags!r}))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", timeout=60, check=False)
@@ -251,7 +253,7 @@ def test_the_plan_server_ends_with_a_killed_parent(tmp_path: Path) -> None:
     code = f"""
 import time
 from pathlib import Path
-from _deploy_server import plan_server
+from planner.deployment.server import plan_server
 with plan_server(["--checkpoint", "toy"], Path({str(tmp_path / "log")!r})) as url:
     print(url, flush=True)
     time.sleep(60)
@@ -296,7 +298,7 @@ def make_steps(count: int, height: int = 24, width: int = 32) -> list[RecordedSt
 
 
 def test_a_video_has_a_frame_for_each_step_of_a_camera_of_any_shape(tmp_path: Path) -> None:
-    view, steps = program("_deploy_view"), make_steps(3)
+    view, steps = program("planner.deployment.view"), make_steps(3)
     shown = [view.Shown(step, np.full((30, 40, 3), 200, np.uint8)) for step in steps]
     view.make_view("video").finish(shown, "a run", tmp_path)
     footage = read_header(tmp_path / "view.mp4")
@@ -307,7 +309,7 @@ def test_a_video_has_a_frame_for_each_step_of_a_camera_of_any_shape(tmp_path: Pa
 
 
 def test_a_video_shows_a_plain_panel_where_there_was_no_time_to_imagine() -> None:
-    view, (first, second) = program("_deploy_view"), make_steps(2, height=32)
+    view, (first, second) = program("planner.deployment.view"), make_steps(2, height=32)
     goal, imagined = np.zeros((8, 8, 3), np.uint8), view.Imagined(np.full((8, 8, 3), 250, np.uint8), 0.25)
     steps = [view.Shown(first, goal), view.Shown(second, goal, imagined)]
     middle = (view.HEADER + view.HEIGHT // 2, view.MARGIN + 360 + view.MARGIN + 180)
@@ -316,7 +318,7 @@ def test_a_video_shows_a_plain_panel_where_there_was_no_time_to_imagine() -> Non
 
 
 def test_rerun_gets_every_step_and_its_absence_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    view, logged = program("_deploy_view"), []
+    view, logged = program("planner.deployment.view"), []
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(ImportError, match="pip install"):
         view.make_view("rerun")
@@ -337,7 +339,7 @@ def test_rerun_gets_every_step_and_its_absence_is_said(monkeypatch: pytest.Monke
 
 
 def test_a_rehearsal_says_what_the_safety_filter_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    dry, limits = program("_deploy_dry"), SafetyLimits()
+    dry, limits = program("planner.deployment.dry"), SafetyLimits()
     seen = Observation(np.zeros((4, 4, 3), np.uint8), START, 5.0)
     near, beyond = START.copy(), START.copy()
     near[0] += 0.01
@@ -384,7 +386,7 @@ def test_a_dry_run_says_where_a_live_run_ends(workshop: Workshop, capsys) -> Non
 
 
 def test_goals_keep_their_pose_and_bad_photographs_are_named(tmp_path: Path) -> None:
-    goals = program("_deploy_goals")
+    goals = program("planner.deployment.goals")
     seen = Observation(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), START, 0.0)
     kept = goals.keep_goal(seen, tmp_path / "goal.png")
     np.testing.assert_array_equal(kept.image, seen.image)
@@ -405,7 +407,7 @@ def test_goals_keep_their_pose_and_bad_photographs_are_named(tmp_path: Path) -> 
 def test_a_goal_is_taken_with_the_arms_camera_before_it_goes_back(workshop: Workshop, capsys) -> None:
     workshop.answers = ["", ""]
     assert workshop.deploy("--goal", "camera", "--max-steps", "1") == 0
-    kept = program("_deploy_goals").read_goal(workshop.folder / "results/goal-0.png")
+    kept = program("planner.deployment.goals").read_goal(workshop.folder / "results/goal-0.png")
     np.testing.assert_array_equal(kept.pose, START)
     workshop.answers = []
     assert workshop.deploy("--goal", "camera") == 1
@@ -426,7 +428,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def test_the_space_bar_must_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = program("_deploy_keys")
+    keys = program("envs.keys")
     with terminal(monkeypatch) as person:
         before = keys.termios.tcgetattr(sys.stdin)
         with keys.Deadman() as deadman:
@@ -443,13 +445,13 @@ def test_the_space_bar_must_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_space_bar_needs_a_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with (tmp_path / "empty").open("w+") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        assert program("_deploy_keys").ask("") is None
-        with pytest.raises(ValueError, match="terminal"), program("_deploy_keys").Deadman():
+        assert program("envs.keys").ask("") is None
+        with pytest.raises(ValueError, match="terminal"), program("envs.keys").Deadman():
             pass
 
 
 def test_the_example_files_are_arms_and_the_twins_is_the_default() -> None:
-    arms = program("_deploy_arm")
+    arms = program("envs.arm_file")
     files = {path.stem: load_config(arms.ArmFile, path) for path in (ROOT / "scripts/configs/deploy").glob("*.yaml")}
     assert {name: file.arm.kind for name, file in files.items()} == {
         "twin": "twin",

@@ -13,11 +13,11 @@ import pytest
 from fake_arms import FakeArm
 from vendor_arms import so101, vendor_libraries
 
-from envs.limits import JointLimits, SafetyLimits
+from envs.arms.drivers.lerobot import JointConfig, LeRobotArm
+from envs.arms.limits import JointLimits, SafetyLimits
 from envs.pose import compose
-from envs.real.lerobot import JointConfig, LeRobotArm
 from envs.spec import ActionSpec, Observation, SpecError
-from planner.executor import ExecutorConfig
+from planner.control.executor import ExecutorConfig
 from tests.so101_recordings import JOINTS
 
 __all__ = ["vendor_libraries"]  # a fixture
@@ -57,7 +57,7 @@ def arm(vendor_libraries: None, tmp_path: Path) -> Iterator[LeRobotArm]:
 
 
 def plans(server: Server, arm: object, limits: JointLimits | None = None):
-    return importlib.import_module("_deploy_joints").plans_for(server, arm, limits or JointLimits())
+    return importlib.import_module("planner.deployment.joints").plans_for(server, arm, limits or JointLimits())
 
 
 def test_the_server_sees_joints_and_its_actions_lead_where_they_say(arm):
@@ -140,7 +140,7 @@ def test_motors_that_turn_against_the_model_keep_their_own_ranges(vendor_librari
 def test_a_dry_run_shows_where_joints_would_lead(arm):
     limits = SafetyLimits((0.0, -0.5, -0.5), (0.6, 0.5, 0.6), max_tilt=3.0, max_turn_speed=10.0)
     source = plans(Server([0.05, 0.0, 0.0, 0.0, 0.0, 0.0]), arm)
-    steps = list(importlib.import_module("_deploy_dry").DryRun(arm, limits, source, ExecutorConfig()).run(1))
+    steps = list(importlib.import_module("planner.deployment.dry").DryRun(arm, limits, source, ExecutorConfig()).run(1))
     assert not any("outside" in reason for reason in steps[0].reasons)
     expected = START + np.array([0.05, 0.0, 0.0, 0.0, 0.0])
     np.testing.assert_allclose(arm.joints_of(steps[0].sent[:6]), expected, atol=5e-3)

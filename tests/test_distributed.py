@@ -14,10 +14,10 @@ import torch
 
 from tests.small_training import from_job, log_of, make_batches, make_encoder, run
 from world_model.finite import DivergedError, not_finite, tensors_in
-from world_model.loop import STATE_FILE
-from world_model.processes import find_processes
-from world_model.state import load_state
-from world_model.train import PredictorTrainer
+from world_model.training.loop import STATE_FILE
+from world_model.training.processes import find_processes
+from world_model.training.state import load_state
+from world_model.training.train import PredictorTrainer
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from scipy.spatial.transform import Rotation
 
-from envs.mujoco.arm import MujocoArm, MujocoArmConfig
-from envs.mujoco.scene import SceneConfig
-from envs.safety import SafeArm
-from planner.doctor import Recording, Training, examine, fit_rotation, record_moves
-from world_model.checkpoint import read_manifest
+from envs.arms.safety import SafeArm
+from envs.simulation.arm import MujocoArm, MujocoArmConfig
+from envs.simulation.scene import SceneConfig
+from planner.diagnostics.doctor import Recording, Training, examine, fit_rotation, record_moves
+from world_model.checkpoints.checkpoint import read_manifest
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +31,7 @@ def model():
 def training() -> Training:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "scripts"))
-        return importlib.import_module("_doctor").what_it_knows(read_manifest("franka-tiny"))
+        return importlib.import_module("planner.diagnostics.examination").what_it_knows(read_manifest("franka-tiny"))
 
 
 def record(training: Training, scene: SceneConfig | None = None, seed: int = 0) -> Recording:
@@ -119,7 +119,7 @@ def test_the_script_examines_the_simulated_arm_and_stores_the_correction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    doctor = importlib.import_module("doctor")
+    doctor = importlib.import_module("planner.diagnostics.doctor_program")
     plan = tmp_path / "plan.yaml"
     plan.write_text("max_steps: 7\n")
     flags = ["--arm", "simulated", "--steps", "12", "--output", str(tmp_path / "results"), "--store", str(plan)]

@@ -14,10 +14,10 @@ import pytest
 from fake_arms import START, FakeArm
 from vendor_arms import VENDORS, make_arm, vendor_libraries
 
-from envs.arm import ArmError
-from envs.limits import SafetyLimits
+from envs.arms.base import ArmError
+from envs.arms.limits import SafetyLimits
 from envs.spec import Observation
-from planner.doctor import Recording
+from planner.diagnostics.doctor import Recording
 
 __all__ = ["vendor_libraries"]  # a fixture
 ROOT = Path(__file__).parent.parent
@@ -33,7 +33,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def moving() -> ModuleType:
-    return importlib.import_module("_doctor_arm")
+    return importlib.import_module("planner.diagnostics.doctor_arm")
 
 
 class Bench:
@@ -47,7 +47,9 @@ class Bench:
         monkeypatch.setattr(moving(), "ask", lambda prompt: self.answers.pop(0) if self.answers else None)
 
     def record(self, steps: int = 12, yes: bool = False) -> Recording:
-        config = importlib.import_module("_doctor_config").DoctorConfig(arm=str(self.file), steps=steps, yes=yes)
+        config = importlib.import_module("planner.diagnostics.doctor_config").DoctorConfig(
+            arm=str(self.file), steps=steps, yes=yes
+        )
         return moving().record_arm(config)
 
 
@@ -60,7 +62,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def test_a_correct_arm_in_real_time_is_found_correct(tmp_path: Path, capsys) -> None:
     flags = ["--arm", "twin", "--yes", "--steps", "12", "--output", str(tmp_path)]
-    assert importlib.import_module("doctor").main(flags) == 0
+    assert importlib.import_module("planner.diagnostics.doctor_program").main(flags) == 0
     told = capsys.readouterr().out
     assert "nothing found" in told and "workspace" in told and "12, each 2.0 cm from where it stands and back" in told
 
@@ -162,7 +164,7 @@ def test_limits_that_say_too_little_are_named() -> None:
 
 
 def test_a_checkpoint_of_joints_is_told_before_anything_is_opened(monkeypatch) -> None:
-    doctor = importlib.import_module("_doctor")
+    doctor = importlib.import_module("planner.diagnostics.examination")
     joints = replace(doctor.read_manifest("franka-tiny").action_spec, frame="joints")
     manifest = replace(doctor.read_manifest("franka-tiny"), action_spec=joints)
     monkeypatch.setattr(doctor, "read_manifest", lambda name: manifest)

@@ -9,8 +9,8 @@ import torch
 from transformers import VJEPA2Model
 
 from tests.small_models import GOLDEN_FILES, golden_model, golden_outputs, randomise
-from world_model.encoder import Encoder, EncoderConfig
 from world_model.encoders.pixels import IMAGE_MEAN, IMAGE_STD
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig
 from world_model.rope import halves_order, rotary_tables, rotate_adjacent, rotate_halves
 
 SMALL = EncoderConfig(image_size=24, width=24, depth=2, heads=2, patch_size=8, mlp_ratio=2.0)

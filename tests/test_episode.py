@@ -9,9 +9,9 @@ import pytest
 from toy_reach import ToyReach
 
 from envs.spec import Observation
-from planner.cem import CEM, CEMConfig
-from planner.controller import Controller, ZeroActions
-from planner.episode import run_episode
+from planner.control.controller import Controller, ZeroActions
+from planner.control.episode import run_episode
+from planner.search.cem import CEM, CEMConfig
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 
 

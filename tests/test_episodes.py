@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from envs.episodes import DatasetError, Episode
-from envs.episodes.lerobot import CAMERA, finalize_dataset, read_dataset, shard_exists, write_shard
+from envs.episodes.formats.lerobot import CAMERA, finalize_dataset, read_dataset, shard_exists, write_shard
 from envs.episodes.video import VideoCodec, decode_frames, encode_frames
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
 

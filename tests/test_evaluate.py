@@ -22,13 +22,13 @@ PICTURES = {"video.mp4", "video.gif", "poster.png", "landscape.png"}
 @pytest.fixture
 def evaluate(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("evaluate")
+    return importlib.import_module("planner.evaluation.program")
 
 
 @pytest.fixture
 def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("_report")
+    return importlib.import_module("planner.evaluation.report")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_task_with_subgoals_and_stages_is_drawn_and_its_stages_counted(evaluat
 
 def test_a_record_is_read_back_from_its_json(evaluate: ModuleType, report: ModuleType) -> None:
     config = evaluate.EvaluateConfig("toy", "toy_stages:envs/ToyStages-v0", 1, 3, 4, baselines=False, video_episodes=0)
-    record = importlib.import_module("_evaluation").evaluate(config)["planner"][0]
+    record = importlib.import_module("planner.evaluation.episodes").evaluate(config)["planner"][0]
     values = json.loads(json.dumps(record.to_dict()))
     again = report.EpisodeRecord.from_dict("planner", values)
     assert again.to_dict() == values
@@ -94,7 +94,7 @@ def test_same_seeds_give_the_same_episodes(evaluate: ModuleType, tmp_path: Path)
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts/configs/plan").glob("*.yaml")), ids=lambda path: path.stem)
 def test_plan_configs_load_and_use_no_goal_pose(evaluate: ModuleType, path: Path) -> None:
     from envs.config import load_config
-    from planner.objective_config import takes_goal_pose
+    from planner.objectives.objective_config import takes_goal_pose
 
     assert not takes_goal_pose(load_config(evaluate.EvaluateConfig, path).objective)
 

@@ -25,11 +25,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 from vendor_arms import vendor_libraries  # noqa: F401
 
+from envs.arms.limits import SafetyLimits
+from envs.arms.safety import SafeArm
 from envs.episodes.recorder import Recorder, read_recording
-from envs.limits import SafetyLimits
-from envs.safety import SafeArm
-from planner.plan_thread import PlanError
-from planner.runtime import Runtime, RuntimeConfig
+from planner.control.plan_thread import PlanError
+from planner.control.runtime import Runtime, RuntimeConfig
 from tests.fake_arms import CALLS, DRIVER_FAULTS, ERRORS, Fault, RealTime
 from tests.fault_backends import (
     Backend,

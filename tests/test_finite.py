@@ -12,22 +12,22 @@ import numpy as np
 import pytest
 import torch
 
-from envs.remote.client import PlanClient, ServerError
-from envs.remote.listen import ListenConfig
+from envs.arms.remote.client import PlanClient, ServerError
+from envs.arms.remote.listen import ListenConfig
 from envs.spec import Observation, SpecError
-from planner.cem import CEMConfig
-from planner.choice import PlannerConfig, make_planner
-from planner.controller import Controller, ControllerConfig
-from planner.first_guess import FirstGuessConfig
-from planner.gradient import GradientConfig
-from planner.hybrid import HybridConfig
-from planner.icem import ICEMConfig
-from planner.mppi import MPPIConfig
+from planner.control.controller import Controller, ControllerConfig
+from planner.control.plan_thread import PlanError, first_action
 from planner.no_plan import NoPlanError
-from planner.official_cem import OfficialCEMConfig
-from planner.plan_thread import PlanError, first_action
-from planner.predictive_sampling import PredictiveSamplingConfig
-from planner.server import Offer, PlanServer
+from planner.search.cem import CEMConfig
+from planner.search.choice import PlannerConfig, make_planner
+from planner.search.first_guess import FirstGuessConfig
+from planner.search.gradient import GradientConfig
+from planner.search.hybrid import HybridConfig
+from planner.search.icem import ICEMConfig
+from planner.search.mppi import MPPIConfig
+from planner.search.official_cem import OfficialCEMConfig
+from planner.search.predictive_sampling import PredictiveSamplingConfig
+from planner.serving.server import Offer, PlanServer
 from tests.background import running
 from tests.moving_square import MovingSquare
 from tests.small_models import small_model
@@ -35,21 +35,21 @@ from tests.small_training import log_of, make_batches, make_config, make_encoder
 from tests.test_critic import make_critic_config
 from tests.test_pretrain import make_config as make_pretrain_config
 from world_model.base import LatentState
-from world_model.batches import Batch, WindowBatches
-from world_model.checkpoint import CheckpointError, save_checkpoint
-from world_model.encoder import Encoder
-from world_model.encoder_folder import load_encoder, save_encoder
+from world_model.checkpoints.checkpoint import CheckpointError, save_checkpoint
+from world_model.checkpoints.weights_file import write_weights
+from world_model.data.batches import Batch, WindowBatches
+from world_model.data.latents import build_latents
+from world_model.data.store import CacheError, build_frames
+from world_model.encoders.folder import load_encoder, save_encoder
+from world_model.encoders.vjepa2 import Encoder
 from world_model.finite import DivergedError, not_finite, tensors_in
-from world_model.latents import build_latents
-from world_model.loop import STATE_FILE
-from world_model.pretrain import pretrain
-from world_model.run import run_steps
-from world_model.state import StateError, load_state, save_state
-from world_model.store import CacheError, build_frames
+from world_model.heads.goal_policy.training import train_critic
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
-from world_model.train_critic import train_critic
+from world_model.training.loop import STATE_FILE
+from world_model.training.pretrain import pretrain
+from world_model.training.run import run_steps
+from world_model.training.state import StateError, load_state, save_state
 from world_model.vjepa2_ac import load_vjepa2_ac
-from world_model.weights_file import write_weights
 
 NAN, INF = float("nan"), float("inf")
 START, GOAL = np.array([0.4, 0, 0.3, np.pi, 0, 0, 0]), np.array([0.55, -0.12, 0.2, np.pi, 0, 0, 0.3])
@@ -232,7 +232,7 @@ def test_a_latent_cache_that_is_not_finite_is_refused_by_its_episode(
         tokens[-1, 0, 0] = 0x7FC0  # a NaN
         return tokens
 
-    monkeypatch.setattr("world_model.latents.encode_images", broken)
+    monkeypatch.setattr("world_model.data.latents.encode_images", broken)
     with pytest.raises(CacheError, match=r"latents of episode 1 in .* are not finite numbers: delete the folder"):
         build_latents(MovingSquare((4, 4)), encoder, tmp_path)
 
@@ -274,7 +274,7 @@ def test_weights_that_are_not_finite_are_not_loaded(tmp_path: Path, monkeypatch:
     model = small_model()
     names = [spoil(model.predictor, NAN, number) for number in range(9)]
     with monkeypatch.context() as patch:
-        patch.setattr("world_model.weights_file.not_finite", lambda _: [])
+        patch.setattr("world_model.checkpoints.weights_file.not_finite", lambda _: [])
         save_checkpoint(tmp_path / "bad", model, training={})
     with pytest.raises(CheckpointError, match=rf"predictor\.safetensors: 9 of \d+ tensors.*{sorted(names)[0]}.*4 more"):
         load_vjepa2_ac(tmp_path / "bad")
@@ -290,7 +290,7 @@ def test_an_encoder_that_is_not_finite_is_neither_saved_nor_loaded(
         save_encoder(encoder, tmp_path / "encoder")
     assert load_encoder(tmp_path / "encoder") is not None
     with monkeypatch.context() as patch:
-        patch.setattr("world_model.weights_file.not_finite", lambda _: [])
+        patch.setattr("world_model.checkpoints.weights_file.not_finite", lambda _: [])
         save_encoder(encoder, tmp_path / "encoder")
     with pytest.raises(CheckpointError, match=rf"model\.safetensors: 1 of \d+ tensors are not finite: {name}"):
         load_encoder(tmp_path / "encoder")

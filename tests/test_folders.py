@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from envs.episodes import DatasetError
-from envs.episodes.lerobot import finalize_dataset, write_shard
-from envs.episodes.lerobot_write import shard_exists
+from envs.episodes.formats.lerobot import finalize_dataset, write_shard
+from envs.episodes.formats.lerobot_write import shard_exists
 from envs.folders import (
     FolderError,
     begin_cache,

@@ -10,15 +10,15 @@ import pytest
 import torch
 from toy_reach import ToyReach
 
-from envs.arm import as_dict
+from envs.arms.base import as_dict
 from envs.config import load_config
 from envs.pose import compose
 from envs.spec import Observation
 from planner.base import Plan
-from planner.cem import CEM, CEMConfig
-from planner.controller import Controller, ControllerConfig
-from planner.episode import run_episode
-from planner.goals import GoalProgress, GoalScheduleConfig, advance
+from planner.control.controller import Controller, ControllerConfig
+from planner.control.episode import run_episode
+from planner.search.cem import CEM, CEMConfig
+from planner.subgoals.goals import GoalProgress, GoalScheduleConfig, advance
 from world_model.base import LatentState
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 

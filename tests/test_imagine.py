@@ -12,20 +12,20 @@ import torch
 from background import running
 from plan_servers import GOAL, SMALL, SPEC, START, look, url
 
+from envs.arms.remote.client import PlanClient
 from envs.episodes import DatasetError
 from envs.episodes.recorder import RecordedStep, Recorder
 from envs.episodes.recording_dataset import add_to_dataset
-from envs.mujoco.arm import arm_action_spec
-from envs.remote.client import PlanClient
+from envs.simulation.arm import arm_action_spec
 from envs.spec import Observation
 from planner.base import Plan
-from planner.cem import CEM
-from planner.controller import Controller
+from planner.control.controller import Controller
+from planner.search.cem import CEM
 from tests.imagining import DATA, MODEL, make_gallery, make_imagining_server
 from tests.moving_square import MovingSquare
 from tests.small_models import ACTIONS
-from world_model import neighbours
-from world_model.neighbours import Frames, Gallery, gallery_frames
+from world_model.heads import neighbours
+from world_model.heads.neighbours import Frames, Gallery, gallery_frames
 from world_model.toy import ToyWorldModel
 
 __all__ = ["url"]  # a fixture
@@ -34,7 +34,7 @@ __all__ = ["url"]  # a fixture
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    return importlib.import_module("serve")
+    return importlib.import_module("planner.serving.program")
 
 
 def seen(number: int) -> Observation:

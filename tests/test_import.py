@@ -13,11 +13,11 @@ from types import ModuleType
 import pytest
 import torch
 
-from world_model.catalog import read_catalog
-from world_model.checkpoint import read_manifest
-from world_model.download import DownloadError, download
-from world_model.encoder_folder import load_encoder
-from world_model.official import load_official, make_encoder, read_official
+from world_model.checkpoints.checkpoint import read_manifest
+from world_model.encoders.folder import load_encoder
+from world_model.importing.catalog import read_catalog
+from world_model.importing.download import DownloadError, download
+from world_model.importing.official import load_official, make_encoder, read_official
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 GOLDEN = Path(__file__).parent / "golden" / "vjepa2_ac_tiny.pt"
@@ -27,7 +27,7 @@ SHAPE = ["--image-size", "64", "--encoder-heads", "3", "--predictor-heads", "4",
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    return importlib.import_module("import_checkpoint")
+    return importlib.import_module("world_model.importing.program")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.small_models import GOLDEN as FOLDER
-from world_model.official import load_official, make_encoder, read_official
+from world_model.importing.official import load_official, make_encoder, read_official
 from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 
 GOLDEN = FOLDER / "vjepa2_ac_tiny.pt"
@@ -26,7 +26,7 @@ KEYWORDS: dict[str, Any] = {"image_size": 64, "encoder_heads": 3, "predictor_hea
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    return importlib.import_module("import_checkpoint")
+    return importlib.import_module("world_model.importing.program")
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.episodes.lerobot import read_dataset
+from envs.episodes.formats.lerobot import read_dataset
 from tests.disks import contents, small_disk
 from tests.recording_run import STEPS
 from tests.recordings import write_ours
 from tests.small_training import log_of, make_encoder
-from world_model.checkpoint import read_manifest
-from world_model.encoder_folder import save_encoder
+from world_model.checkpoints.checkpoint import read_manifest
+from world_model.encoders.folder import save_encoder
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tests.small_training import log_of, make_batches, make_config, make_encoder, run
-from world_model.checkpoint import read_manifest
-from world_model.loop import LOG_FILE, STATE_FILE
-from world_model.state import StateError, load_state, save_state
+from world_model.checkpoints.checkpoint import read_manifest
+from world_model.training.loop import LOG_FILE, STATE_FILE
+from world_model.training.state import StateError, load_state, save_state
 
 STEPS = 15  # for each kill, many more than it takes to come to it
 SERVER = multiprocessing.get_context("forkserver")

@@ -6,8 +6,8 @@ import pytest
 from recordings import arm_xml, trajectories
 
 from envs.episodes.kinematics import forward_kinematics
-from envs.mujoco.arm import MujocoArm
 from envs.pose import matrix_from_euler
+from envs.simulation.arm import MujocoArm
 
 NAMES = tuple(f"joint{number}" for number in range(1, 8))
 

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from envs.spec import Observation
-from planner.landscape import StepDiagnosis, diagnose_step, energy_plane
-from planner.objective import GoalDistance, GoalDistanceConfig, rollout_score
+from planner.diagnostics.landscape import StepDiagnosis, diagnose_step, energy_plane
+from planner.objectives.objective import GoalDistance, GoalDistanceConfig, rollout_score
 from world_model.toy import ToyWorldModel
 
 ROOT = Path(__file__).parent.parent
@@ -71,7 +71,7 @@ def test_the_plane_is_lowest_at_the_true_action() -> None:
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("landscape")
+    return importlib.import_module("planner.diagnostics.landscape_program")
 
 
 def test_the_script_draws_a_file_as_the_official_notebooks(script: ModuleType, tmp_path: Path, capsys) -> None:

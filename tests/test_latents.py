@@ -12,10 +12,10 @@ import torch
 
 from envs.episodes import DatasetError, Episode
 from tests.moving_square import MovingSquare
-from world_model.decode import DecodedImages, rebatch
-from world_model.encoder import Encoder, EncoderConfig
-from world_model.latents import EncodedImages, build_latents, latent_layout, verify_cache
-from world_model.store import build_frames, shard_path
+from world_model.data.decode import DecodedImages, rebatch
+from world_model.data.latents import EncodedImages, build_latents, latent_layout, verify_cache
+from world_model.data.store import build_frames, shard_path
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig
 
 SHAPE = EncoderConfig(image_size=32, patch_size=8, width=24, depth=1, heads=2)
 DATA = MovingSquare((6, 3, 9, 5) * 6)

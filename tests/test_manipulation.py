@@ -10,18 +10,18 @@ import gymnasium
 import numpy as np
 import pytest
 
-import envs.mujoco.tasks  # noqa: F401 (registers them)
-from envs.arm import ArmEnv
-from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
-from envs.mujoco.events import Watch, positions_of
-from envs.mujoco.expert import act, carry, lift, look, perform, place, push
-from envs.mujoco.manipulation import place_at_random
-from envs.mujoco.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS, ObjectInstance
-from envs.mujoco.play import PlayConfig, record_episode
-from envs.mujoco.scene import SceneConfig
-from envs.mujoco.scene_config import MANIPULATION_SCENE
-from envs.mujoco.variation import Variation, turned_camera, vary
-from world_model.grips import lying_places
+import envs.tasks  # noqa: F401 (registers them)
+from envs.arms.base import ArmEnv
+from envs.simulation.arm import DOWN, MujocoArm, MujocoArmConfig
+from envs.simulation.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS, ObjectInstance
+from envs.simulation.scene import SceneConfig
+from envs.simulation.scene_config import MANIPULATION_SCENE
+from envs.simulation.variation import Variation, turned_camera, vary
+from envs.tasks.events import Watch, positions_of
+from envs.tasks.expert import act, carry, lift, look, perform, place, push
+from envs.tasks.manipulation import place_at_random
+from envs.tasks.play import PlayConfig, record_episode
+from world_model.heads.goal_policy.grips import lying_places
 
 TASKS = ("FrankaPush-v0", "FrankaGrasp-v0", "FrankaReachWithObject-v0", "FrankaPickPlace-v0")
 BOX, CUP = TRAINING_OBJECTS[0], TRAINING_OBJECTS[-512]

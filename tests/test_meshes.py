@@ -8,9 +8,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.mujoco import scene as scenes
-from envs.mujoco.meshes import MeshError, dress_arm
-from envs.mujoco.scene import SceneConfig, build_scene
+from envs.simulation import scene as scenes
+from envs.simulation.meshes import MeshError, dress_arm
+from envs.simulation.scene import SceneConfig, build_scene
 
 TETRAHEDRON = "v 0 0 0\nv .05 0 0\nv 0 .05 0\nv 0 0 .05\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
 NAMES = [*(f"link{i}" for i in range(8)), "hand", "left_finger", "right_finger"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.remote.messages import DTYPES, MessageError, MessageLimits, pack, unpack
+from envs.arms.remote.messages import DTYPES, MessageError, MessageLimits, pack, unpack
 
 
 def array_map(**changes) -> dict:

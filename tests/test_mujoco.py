@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from envs.mujoco import tasks
-from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig, arm_action_spec
-from envs.mujoco.play import PlayConfig, record_episode
-from envs.mujoco.scene import TABLE_HIGH, TABLE_LOW, SceneConfig, build_scene
+from envs.arms.safety import SafeArm
 from envs.pose import compose, difference
-from envs.safety import SafeArm
+from envs.simulation.arm import DOWN, MujocoArm, MujocoArmConfig, arm_action_spec
+from envs.simulation.scene import TABLE_HIGH, TABLE_LOW, SceneConfig, build_scene
+from envs.tasks import reach as tasks
+from envs.tasks.play import PlayConfig, record_episode
 
 
 @pytest.fixture(scope="module")

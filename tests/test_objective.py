@@ -12,9 +12,9 @@ from PIL import Image
 from envs.config import dump_config, load_config
 from envs.pose import difference
 from envs.spec import ActionSpec
-from planner.action_cost import ActionCost, ActionCostConfig
-from planner.mask import average_over_patches, read_mask
-from planner.objective import GoalDistance, GoalDistanceConfig, ObjectiveConfig, WeightedSum, make_objective
+from planner.objectives.action_cost import ActionCost, ActionCostConfig
+from planner.objectives.mask import average_over_patches, read_mask
+from planner.objectives.objective import GoalDistance, GoalDistanceConfig, ObjectiveConfig, WeightedSum, make_objective
 from world_model.base import LatentState
 from world_model.toy import ToyWorldModel
 

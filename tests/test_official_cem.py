@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
-from planner.objective import GoalDistance, GoalDistanceConfig
-from planner.official_cem import OfficialCEM, OfficialCEMConfig
+from planner.objectives.objective import GoalDistance, GoalDistanceConfig
+from planner.search.official_cem import OfficialCEM, OfficialCEMConfig
 from world_model.base import LatentState
-from world_model.official import load_official
+from world_model.importing.official import load_official
 
 GOLDEN = Path(__file__).parent / "golden"
 NOTEBOOK_ACTIONS = ActionSpec(

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from planner.objective import GoalDistance, GoalDistanceConfig, rollout_score
-from planner.official_cem import OfficialCEM, OfficialCEMConfig
+from planner.objectives.objective import GoalDistance, GoalDistanceConfig, rollout_score
+from planner.search.official_cem import OfficialCEM, OfficialCEMConfig
 from tests.small_models import randomise
 from world_model.base import LatentState
-from world_model.encoder import Encoder, EncoderConfig, layer_norm
-from world_model.official import OFFICIAL_ACTIONS, encoder_to_transformers
-from world_model.predictor import Predictor, PredictorConfig
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig, layer_norm
+from world_model.importing.official import OFFICIAL_ACTIONS, encoder_to_transformers
+from world_model.predictors.vjepa2_ac import Predictor, PredictorConfig
 from world_model.statistics import Statistics
 from world_model.vjepa2_ac import VJEPA2AC
 
@@ -49,7 +49,7 @@ ENCODERS = [
 @pytest.fixture(scope="module")
 def official() -> Any:
     sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
-    return importlib.import_module("_official_repository").OfficialRepository(Path(str(CHECKOUT)))
+    return importlib.import_module("planner.benchmarks.official_repository").OfficialRepository(Path(str(CHECKOUT)))
 
 
 @pytest.mark.parametrize("config", PREDICTORS, ids=str)

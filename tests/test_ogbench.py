@@ -9,13 +9,13 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs.episodes.lerobot import read_dataset
-from envs.mujoco import ogbench, ogbench_tasks
-from envs.mujoco.ogbench import OgbenchArm, OgbenchError
-from envs.mujoco.ogbench_play import CubePlayConfig, CubeScript, record_cube_play
+from envs.episodes.formats.lerobot import read_dataset
 from envs.pose import compose, difference
+from envs.tasks import ogbench, ogbench_tasks
+from envs.tasks.ogbench import OgbenchArm, OgbenchError
+from envs.tasks.ogbench_play import CubePlayConfig, CubeScript, record_cube_play
 from tests.small_models import eager_model
-from world_model.checkpoint import save_checkpoint
+from world_model.checkpoints.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parent.parent
 SIZE = 32
@@ -217,14 +217,14 @@ def test_replaying_recorded_actions_reaches_the_goal(make):
 
 def test_seeds_for_evaluation_are_refused_for_training(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    collect = importlib.import_module("collect_ogbench")
+    collect = importlib.import_module("planner.collecting.ogbench")
     with pytest.raises(ValueError, match="held out"):
         collect.CollectConfig(episodes=11, seed=9_990)
 
 
 def test_practice_is_the_critics_attempt_and_then_the_scripts_way(arm, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    program = importlib.import_module("collect_ogbench")
+    program = importlib.import_module("planner.collecting.ogbench")
     save_checkpoint(tmp_path / "checkpoint", eager_model(), training={}, fps=4.0, licence="MIT")
     play = CubePlayConfig(frames=12, noise=0.0, lead_in=20)
     config = program.CollectConfig(tmp_path, play=play, practice=str(tmp_path / "checkpoint"), attempts=(3, 3))
@@ -242,7 +242,7 @@ def test_practice_is_the_critics_attempt_and_then_the_scripts_way(arm, tmp_path,
 def test_a_collection_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
     pytest.importorskip("ogbench")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    collect = importlib.import_module("collect_ogbench")
+    collect = importlib.import_module("planner.collecting.ogbench")
     flags = ["--episodes", "2", "--episodes-per-shard", "1", "--image-size", "16", "--play.frames", "3"]
     monkeypatch.setattr(sys, "argv", ["collect_ogbench.py", *flags, "--output", str(tmp_path / "data")])
     config = collect.CollectConfig(tmp_path / "data", 2, 1, 16, play=CubePlayConfig(frames=3))

@@ -19,7 +19,7 @@ COLOURS = np.stack([RAMP, RAMP[::-1], np.full_like(RAMP, 80.0)], -1).astype(np.u
 @pytest.fixture
 def goals(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    return importlib.import_module("_deploy_goals")
+    return importlib.import_module("planner.deployment.goals")
 
 
 def opaque(path: Path) -> None:

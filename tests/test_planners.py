@@ -13,15 +13,15 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.base import Plan, Planner, Score
-from planner.cem import CEM, CEMConfig
-from planner.choice import make_planner
-from planner.first_guess import FirstGuess, FirstGuessConfig
-from planner.gradient import Gradient, GradientConfig
-from planner.hybrid import Hybrid, HybridConfig
-from planner.icem import ICEM, ICEMConfig, noise_filter
-from planner.mppi import MPPI, MPPIConfig, path_weights
-from planner.official_cem import OfficialCEM, OfficialCEMConfig
-from planner.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
+from planner.search.cem import CEM, CEMConfig
+from planner.search.choice import make_planner
+from planner.search.first_guess import FirstGuess, FirstGuessConfig
+from planner.search.gradient import Gradient, GradientConfig
+from planner.search.hybrid import Hybrid, HybridConfig
+from planner.search.icem import ICEM, ICEMConfig, noise_filter
+from planner.search.mppi import MPPI, MPPIConfig, path_weights
+from planner.search.official_cem import OfficialCEM, OfficialCEMConfig
+from planner.search.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
 
 SPEC = ActionSpec(("x", "y", "fixed"), ("m", "m", "m"), (-1.0, -0.5, 0.25), (1.0, 0.5, 0.25), "base", 4.0)
 LOW, HIGH = torch.tensor(SPEC.low), torch.tensor(SPEC.high)
@@ -553,7 +553,7 @@ def test_hybrid_gives_its_first_part_the_share_of_the_time_asked_for(
 
 def test_adams_rate_falls_to_nothing_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, (score, target) = Clock(0.001, 0.0), coupled_quadratic(0)
-    monkeypatch.setattr("planner.search.time.monotonic", lambda: clock.now)
+    monkeypatch.setattr("planner.search.sampling.time.monotonic", lambda: clock.now)
     planner = Gradient(GradientConfig(horizon=len(target), iterations=100_000, learning_rate=0.3))
     guess, generator = torch.zeros(1, *target.shape), torch.Generator().manual_seed(0)
     found = planner.plan(clock.slow(score), SPEC, guess, generator, clock.now + 0.3)

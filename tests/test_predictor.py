@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.small_models import GOLDEN_FILES, golden_model, golden_outputs, random_actions, small_predictor
-from world_model.predictor import Cache, Predictor, PredictorConfig
+from world_model.predictors.vjepa2_ac import Cache, Predictor, PredictorConfig
 
 RELEASED = PredictorConfig(1408, 1024, 24, 16, 4.0, 16, 16)
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from vendor_arms import CAMERA, make_arm, robot, so101, vendor_libraries
 
-from envs.arm import ArmError
-from envs.real.arm import RealArm
-from envs.real.build import build_arm
-from envs.real.camera import CameraConfig
-from envs.real.franka import FrankaConfig
-from envs.real.network import check_reachable
-from envs.real.ros2 import Ros2Config
-from envs.real.ur import URArm, URConfig
+from envs.arm_choice import build_arm
+from envs.arms.base import ArmError
+from envs.arms.drivers.camera import CameraConfig
+from envs.arms.drivers.franka import FrankaConfig
+from envs.arms.drivers.network import check_reachable
+from envs.arms.drivers.real import RealArm
+from envs.arms.drivers.ros2 import Ros2Config
+from envs.arms.drivers.ur import URArm, URConfig
 
 __all__ = ["vendor_libraries"]  # a fixture
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +46,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def present(config, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     for vendor, number in ports.items():
-        monkeypatch.setattr(f"envs.real.{vendor}._PORT", number)
+        monkeypatch.setattr(f"envs.arms.drivers.{vendor}._PORT", number)
     real(config).check_present()
 
 
@@ -61,7 +61,7 @@ def test_what_is_there_is_found_without_being_opened(vendor_libraries, port, tmp
     present(replace(so101(tmp_path), camera=CAMERA), {}, monkeypatch)
     present(Ros2Config(), {}, monkeypatch)
     for driver in make_arm("ur", tmp_path):
-        monkeypatch.setattr("envs.real.ur._PORT", port)
+        monkeypatch.setattr("envs.arms.drivers.ur._PORT", port)
         assert isinstance(driver, URArm)
         driver.check_present()
     assert not robot().calls
@@ -134,12 +134,12 @@ def test_an_absent_arm_ends_a_program_before_it_does_what_takes_long(program, tm
 
 def test_an_absent_arm_server_ends_a_dry_run_at_once(free: int, tmp_path: Path, capsys) -> None:
     words = ["--arm", f"ws://{HERE}:{free}", "--goal", str(ROOT / "docs/landscape.png"), "--output", str(tmp_path)]
-    assert importlib.import_module("deploy").main(words) == 1
+    assert importlib.import_module("planner.deployment.program").main(words) == 1
     assert str(free) in capsys.readouterr().err and not (tmp_path / "server.log").exists()
 
 
 def test_a_busy_port_is_said_before_weights_are_loaded(port: int, free: int, monkeypatch) -> None:
-    serve = importlib.import_module("serve")
+    serve = importlib.import_module("planner.serving.program")
     monkeypatch.setattr(serve, "make_server", lambda config: pytest.fail("weights were loaded"))
     with pytest.raises(SystemExit, match=rf"error: cannot listen on {HERE} port {port} .*another --port"):
         serve.main(["--port", str(port)])

@@ -13,10 +13,11 @@ from torch import Tensor
 from transformers import VJEPA2Model
 
 from tests.moving_square import MovingSquare
-from world_model.encoder import Encoder, EncoderConfig, layer_norm
-from world_model.encoder_folder import load_encoder, save_encoder
-from world_model.loop import learning_rate_factor
-from world_model.masked import (
+from world_model.data.store import FrameStore, build_frames
+from world_model.encoders.folder import load_encoder, save_encoder
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig, layer_norm
+from world_model.training.loop import learning_rate_factor
+from world_model.training.masked import (
     MaskConfig,
     MaskedPredictor,
     MaskedPredictorConfig,
@@ -26,7 +27,7 @@ from world_model.masked import (
     jitter,
     patchify,
 )
-from world_model.pretrain import (
+from world_model.training.pretrain import (
     CollapseError,
     PretrainConfig,
     Pretrainer,
@@ -34,8 +35,7 @@ from world_model.pretrain import (
     pretrain,
     token_health,
 )
-from world_model.state import StateError
-from world_model.store import FrameStore, build_frames
+from world_model.training.state import StateError
 
 SHAPE = EncoderConfig(image_size=32, patch_size=8, width=24, depth=2, heads=2)
 

@@ -67,7 +67,7 @@ def test_output_that_nobody_reads_ends_a_program_in_silence(name: str) -> None:
 def test_ctrl_c_during_the_imports_is_one_line(delay: float) -> None:
     code = (
         "import sys; sys.path.insert(0, 'scripts'); sys.argv = ['scripts/train.py']; import _program; "
-        "print('begun', flush=True); import train; "
+        "print('begun', flush=True); import planner.training.program as train; "
     )
     process = subprocess.Popen(
         [sys.executable, "-c", f"{code} import _training"],
@@ -106,7 +106,7 @@ def test_a_benchmark_without_a_part_prints_the_help() -> None:
 )
 def test_options_of_a_benchmark_stand_on_either_side_of_its_part(words, found, monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    assert importlib.import_module("benchmark").part_first(words) == found
+    assert importlib.import_module("planner.benchmarks.program").part_first(words) == found
 
 
 def test_a_wrong_option_of_a_benchmark_names_the_nearest() -> None:

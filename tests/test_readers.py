@@ -17,14 +17,14 @@ from torch.nn import functional
 
 from envs.config import load_config
 from envs.episodes import DatasetError
+from envs.episodes.formats.lerobot import EpisodeDataset
 from envs.episodes.frames import choose_frames
-from envs.episodes.lerobot import EpisodeDataset
 from envs.episodes.open import describe_recordings, find_format, open_dataset
 from envs.episodes.reading import Reading
 from envs.episodes.video import encode_frames
 from envs.pose import difference
 from envs.spec import POSE_NAMES
-from world_model.encoder import Encoder, EncoderConfig
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig
 
 HDF5 = "robomimic/image.hdf5"
 READINGS = Path(__file__).parent.parent / "scripts/configs/reading"

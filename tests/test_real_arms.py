@@ -25,19 +25,19 @@ from vendor_arms import (
     vendor_libraries,  # noqa: F401
 )
 
-from envs.arm import ArmError, OutOfReach
+from envs.arm_choice import build_arm
+from envs.arms.base import ArmError, OutOfReach
+from envs.arms.drivers.camera import CameraConfig, OpenCVCamera
+from envs.arms.drivers.child import JsonChild
+from envs.arms.drivers.franka import FrankaArm, FrankaConfig
+from envs.arms.drivers.history import PoseHistory
+from envs.arms.drivers.kinematics import Kinematics
+from envs.arms.drivers.lerobot import LeRobotArm, LeRobotConfig
+from envs.arms.drivers.robotiq import RobotiqConfig
+from envs.arms.drivers.ros2 import Ros2Arm, Ros2Config
+from envs.arms.drivers.tool import ToolOffset
+from envs.arms.drivers.ur import URArm, URConfig
 from envs.config import load_config
-from envs.real.build import build_arm
-from envs.real.camera import CameraConfig, OpenCVCamera
-from envs.real.child import JsonChild
-from envs.real.franka import FrankaArm, FrankaConfig
-from envs.real.history import PoseHistory
-from envs.real.kinematics import Kinematics
-from envs.real.lerobot import LeRobotArm, LeRobotConfig
-from envs.real.robotiq import RobotiqConfig
-from envs.real.ros2 import Ros2Arm, Ros2Config
-from envs.real.tool import ToolOffset
-from envs.real.ur import URArm, URConfig
 
 pytestmark = pytest.mark.usefixtures("vendor_libraries")
 PATIENCE = 5.0
@@ -370,7 +370,7 @@ def test_a_python_that_is_not_there_is_named(tmp_path):
     [("die", "has ended"), ("hang", "did not answer within 0.5 s"), ("raise", "Failed to sync read")],
 )
 def test_a_lerobot_process_that_fails_in_any_way_fails_the_arm(arm, fault, message, monkeypatch):
-    monkeypatch.setattr("envs.real.child._ENDING", 0.1)
+    monkeypatch.setattr("envs.arms.drivers.child._ENDING", 0.1)
     Path(arm.config.options["port"]).write_text(fault)
     assert message in failure_of(arm)
 
@@ -475,7 +475,7 @@ def test_topics_that_fall_silent_fail_the_arm(arm):
     [("no controller", "no listener on /target_frame"), ("no gripper", "no server of /gripper"), ("silent", "no pose")],
 )
 def test_what_is_missing_in_ros_is_named(state, message, monkeypatch):
-    monkeypatch.setattr("envs.real.ros2._FIRST_MESSAGES", 0.2)
+    monkeypatch.setattr("envs.arms.drivers.ros2._FIRST_MESSAGES", 0.2)
     robot().state[state] = True
     with pytest.raises(ArmError, match=message):
         Ros2Arm().connect()

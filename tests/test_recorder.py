@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from envs.episodes import DatasetError
-from envs.episodes.lerobot import read_dataset
+from envs.episodes.formats.lerobot import read_dataset
 from envs.episodes.recorder import RecordedStep, Recorder, read_recording
 from envs.episodes.recording_dataset import add_missing, add_to_dataset
 from envs.folders import FolderError
-from envs.mujoco.arm import arm_action_spec
 from envs.pose import difference
+from envs.simulation.arm import arm_action_spec
 from envs.spec import Observation
 from tests.disks import contents, small_disk
 

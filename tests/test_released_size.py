@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from envs.spec import Observation
-from planner.objective import GoalDistance, GoalDistanceConfig
-from planner.official_cem import OfficialCEM, OfficialCEMConfig
-from world_model.encoder import Encoder, EncoderConfig
-from world_model.official import ENCODER_NAMES, OFFICIAL_ACTIONS
-from world_model.predictor import Predictor, PredictorConfig
+from planner.objectives.objective import GoalDistance, GoalDistanceConfig
+from planner.search.official_cem import OfficialCEM, OfficialCEMConfig
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig
+from world_model.importing.official import ENCODER_NAMES, OFFICIAL_ACTIONS
+from world_model.predictors.vjepa2_ac import Predictor, PredictorConfig
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 ROOT = Path(__file__).parent.parent

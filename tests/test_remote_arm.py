@@ -15,12 +15,12 @@ import pytest
 import websockets.sync.client
 from background import held, running, wait_until
 
-from envs.arm import ArmError
-from envs.remote.arm import RemoteArm, serve_arm
-from envs.remote.arm_server import ArmServer
-from envs.remote.follower import Follower, FollowerConfig
-from envs.remote.listen import ListenConfig
-from envs.remote.messages import pack
+from envs.arms.base import ArmError
+from envs.arms.remote.arm import RemoteArm, serve_arm
+from envs.arms.remote.arm_server import ArmServer
+from envs.arms.remote.follower import Follower, FollowerConfig
+from envs.arms.remote.listen import ListenConfig
+from envs.arms.remote.messages import pack
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
 
 START = np.array([0.4, 0.0, 0.3, np.pi, 0.0, 0.0, 0.0])

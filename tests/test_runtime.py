@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.arm import ArmError
-from envs.mujoco.arm import MujocoArm, MujocoArmConfig
-from envs.mujoco.twin import MujocoTwin
+from envs.arms.base import ArmError
+from envs.arms.safety import SafeArm
 from envs.pose import compose, difference
-from envs.safety import SafeArm
+from envs.simulation.arm import MujocoArm, MujocoArmConfig
+from envs.simulation.twin import MujocoTwin
 from envs.spec import ActionSpec, Observation
-from planner.cem import CEM
-from planner.controller import Controller
-from planner.executor import Executor, ExecutorConfig, Jitter, TimedPlan
-from planner.plan_thread import PlanError, PlanThread, first_action
-from planner.runtime import Runtime, RuntimeConfig
-from planner.signals import stopping_on_signals
+from planner.control.controller import Controller
+from planner.control.executor import Executor, ExecutorConfig, Jitter, TimedPlan
+from planner.control.plan_thread import PlanError, PlanThread, first_action
+from planner.control.runtime import Runtime, RuntimeConfig
+from planner.control.signals import stopping_on_signals
+from planner.search.cem import CEM
 from tests.fake_arms import START, FakeArm, TestClock
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 
@@ -376,7 +376,7 @@ def test_a_run_in_real_time_with_threads_moves_the_arm_and_ends_on_a_signal() ->
 
 
 def test_the_arms_side_imports_no_torch() -> None:
-    code = "import planner.runtime, planner.signals, sys; assert 'torch' not in sys.modules, 'torch'"
+    code = "import planner.control.runtime, planner.control.signals, sys; assert 'torch' not in sys.modules, 'torch'"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from envs.arm import ArmError
-from envs.mujoco.arm import arm_action_spec
+from envs.arms.base import ArmError
+from envs.arms.safety import SafeArm, SafetyLimits, SafetyStop
+from envs.arms.set_points import interpolate, matrix_from_vector, vector_from_matrix
 from envs.pose import difference
-from envs.safety import SafeArm, SafetyLimits, SafetyStop
-from envs.set_points import interpolate, matrix_from_vector, vector_from_matrix
+from envs.simulation.arm import arm_action_spec
 from envs.spec import Observation
 from tests.fake_arms import START as FROM
 from tests.fake_arms import FakeArm, TestClock

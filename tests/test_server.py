@@ -36,13 +36,13 @@ from plan_servers import (
 )
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from envs.remote.client import PlanClient, ServerError
-from envs.remote.listen import ListenConfig
-from envs.remote.messages import pack, unpack
+from envs.arms.remote.client import PlanClient, ServerError
+from envs.arms.remote.listen import ListenConfig
+from envs.arms.remote.messages import pack, unpack
 from envs.spec import Observation
-from planner.cem import CEM
-from planner.controller import Controller, ControllerConfig
-from planner.requests import RequestError, read_request
+from planner.control.controller import Controller, ControllerConfig
+from planner.search.cem import CEM
+from planner.serving.requests import RequestError, read_request
 from world_model.toy import ToyWorldModel
 
 __all__ = ["held_planner", "url"]  # fixtures
@@ -51,7 +51,7 @@ __all__ = ["held_planner", "url"]  # fixtures
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    return importlib.import_module("serve")
+    return importlib.import_module("planner.serving.program")
 
 
 # What it is for
@@ -129,7 +129,7 @@ class Nothing:
             raise ImportError(name)
 sys.meta_path.insert(0, Nothing())
 before = set(sys.modules)
-from envs.remote.client import PlanClient
+from envs.arms.remote.client import PlanClient
 theirs = {{name.partition(".")[0] for name in set(sys.modules) - before}} - set(sys.stdlib_module_names)
 assert theirs <= {{"envs", "numpy", "msgpack", "websockets"}}, theirs
 class Seen:

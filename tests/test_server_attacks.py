@@ -12,9 +12,9 @@ from background import held, resident_bytes, running, wait_until
 from plan_servers import GOAL, HORIZON, PLAIN, START, healthy, look, make_plan_server, plans, speak, url
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from envs.remote.client import PlanClient, ServerError
-from envs.remote.listen import ListenConfig
-from envs.remote.messages import pack
+from envs.arms.remote.client import PlanClient, ServerError
+from envs.arms.remote.listen import ListenConfig
+from envs.arms.remote.messages import pack
 
 __all__ = ["url"]  # a fixture
 

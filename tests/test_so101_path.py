@@ -16,11 +16,11 @@ import yaml
 from PIL import Image
 from vendor_arms import FAKES, library, vendor_libraries
 
+from envs.arm_choice import build_arm
+from envs.arms.drivers.lerobot import LeRobotConfig
 from envs.config import load_config
+from envs.episodes.formats.lerobot import read_dataset
 from envs.episodes.kinematics import forward_kinematics
-from envs.episodes.lerobot import read_dataset
-from envs.real.build import build_arm
-from envs.real.lerobot import LeRobotConfig
 from tests.so101_recordings import JOINTS, MODEL, SITE, Recorded, Unit, write_calibration, write_so101
 
 __all__ = ["vendor_libraries"]  # a fixture
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def dataset(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("dataset")
+    return importlib.import_module("world_model.data.program")
 
 
 def propose(dataset: ModuleType, folder: Path, unit: Unit) -> Path:
@@ -47,7 +47,7 @@ def propose(dataset: ModuleType, folder: Path, unit: Unit) -> Path:
 
 @pytest.mark.parametrize("unit", ["deg", "normalised", "old degrees"])
 def test_the_proposed_arm_is_the_recorded_one(unit, dataset, vendor_libraries, tmp_path):
-    file = load_config(importlib.import_module("_deploy_arm").ArmFile, propose(dataset, tmp_path, unit))
+    file = load_config(importlib.import_module("envs.arm_file").ArmFile, propose(dataset, tmp_path, unit))
     config = file.arm
     assert isinstance(config, LeRobotConfig)
     assert (config.options["id"], config.options["use_degrees"]) == ("blue" if unit == "normalised" else "my_arm", True)
@@ -74,7 +74,7 @@ def test_the_limits_hold_all_that_was_recorded_and_little_more(dataset, tmp_path
 
 
 def test_a_model_with_the_old_zeros_gets_signs_and_offsets_that_undo_today_s(dataset, tmp_path):
-    make = importlib.import_module("_dataset_arm")._joints
+    make = importlib.import_module("envs.inspection.arm")._joints
     rule = load_config(
         importlib.import_module("envs.episodes.reading").Reading,
         {
@@ -128,7 +128,7 @@ def test_the_hand_may_be_a_body_of_the_model(dataset, vendor_libraries, tmp_path
     made = ["arm", str(tmp_path / "data"), arm, "--reading", file, "--python", sys.executable]
     assert dataset.main([*made, "--port", str(tmp_path / "port"), "--camera", "/dev/video2", "--id", "blue"]) == 0
     assert "(?)" not in Path(arm).read_text().partition("arm:")[2]
-    config = load_config(importlib.import_module("_deploy_arm").ArmFile, arm).arm
+    config = load_config(importlib.import_module("envs.arm_file").ArmFile, arm).arm
     assert isinstance(config, LeRobotConfig) and config.camera.device == "/dev/video2"
     driver = build_arm(config)
     try:

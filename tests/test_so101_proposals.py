@@ -40,13 +40,13 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def part(name: str) -> ModuleType:
-    return importlib.import_module(f"_dataset_{name}")
+    return importlib.import_module(f"envs.inspection.{name}")
 
 
 def inspect(folder: Path, *flags: str) -> Reading:
     """The Reading that is proposed for recordings, and written."""
     file = folder.parent / f"{folder.name}.yaml"
-    program = importlib.import_module("dataset")
+    program = importlib.import_module("world_model.data.program")
     command = ["inspect", str(folder), "--propose", str(file), "--output", str(folder.parent / "sheet"), *flags]
     assert program.main(command) == 0
     return load_config(Reading, file)
@@ -95,7 +95,12 @@ def test_normalised_joints_are_never_taken_for_degrees(tmp_path, capsys):
     assert "give the arm's --calibration FILE.json" in refused(folder, *THROUGH_MODEL)
     assert "give the arm's --calibration" in refused(folder)
     assert "not deg" in refused(folder, *THROUGH_MODEL, "--unit", "deg")
-    assert importlib.import_module("dataset").main(["inspect", str(folder), "--output", str(tmp_path / "sheet")]) == 0
+    assert (
+        importlib.import_module("world_model.data.program").main(
+            ["inspect", str(folder), "--output", str(tmp_path / "sheet")]
+        )
+        == 0
+    )
     assert "no Reading is proposed: observation.state: the joints are normalised" in capsys.readouterr().out
     smooth = write_so101(tmp_path / "smooth", Recorded("normalised", whole_steps=False))
     assert "degrees and LeRobot's -100..100 fit these numbers equally" in refused(smooth, *THROUGH_MODEL)

@@ -21,8 +21,8 @@ import pytest
 
 from envs.episodes import DatasetError
 from tests.moving_square import MovingSquare
-from world_model import store, store_build, store_shard
-from world_model.store import (
+from world_model.data import store, store_build, store_shard
+from world_model.data.store import (
     CacheError,
     FrameStore,
     Layout,
@@ -32,7 +32,7 @@ from world_model.store import (
     shard_path,
     verify_store,
 )
-from world_model.store_shard import claim, part_path
+from world_model.data.store_shard import claim, part_path
 
 LENGTHS = (0, 7, 5, 0, 0, 9, *([6, 4] * 12), 0)
 LAYOUT = Layout.plan("some key", LENGTHS, (3, 5), "uint16", shard_bytes=15 * 3 * 5 * 2)

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 from envs.config import load_config
-from planner.objective_config import takes_goal_pose
+from planner.objectives.objective_config import takes_goal_pose
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = {"planner": {"samples": 16, "iterations": 2, "elites": 4}, "controller": {"schedule": {"steps": [3]}}}
@@ -57,7 +57,7 @@ def write_suite(folder: Path, **changes: Any) -> Path:
 
 
 def run(program: Callable[[str], ModuleType], suite: Path, output: Path, *flags: str) -> dict[str, Any]:
-    program("evaluate").main(["--suite", str(suite), "--output", str(output), "--drawn", "0", *flags])
+    program("planner.evaluation.program").main(["--suite", str(suite), "--output", str(output), "--drawn", "0", *flags])
     return json.loads((output / "results.json").read_text())
 
 
@@ -80,7 +80,7 @@ def without_times(results: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def counted(program: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The jobs that were run; after as many as `limit` says, appended by the test, Ctrl-C is pressed."""
-    module, jobs = program("_evaluation"), []
+    module, jobs = program("planner.evaluation.episodes"), []
     original = module.run_job
 
     def run_job(config: Any, job: Any) -> Any:
@@ -167,7 +167,7 @@ def test_episodes_of_other_settings_are_refused_before_anything_runs(program, co
 def test_episodes_of_another_checkpoint_are_refused(program, tmp_path: Path, monkeypatch) -> None:
     suite = write_suite(tmp_path)
     run(program, suite, tmp_path / "out")
-    monkeypatch.setattr(program("_evaluation"), "checkpoint_hash", lambda checkpoint, critic: "another")
+    monkeypatch.setattr(program("planner.evaluation.episodes"), "checkpoint_hash", lambda checkpoint, critic: "another")
     with pytest.raises(SystemExit, match=r"able.jsonl has .* checkpoint_sha256: None then, 'another' now"):
         run(program, suite, tmp_path / "out")
 
@@ -182,7 +182,10 @@ def test_episodes_that_asked_no_critic_stay_where_only_the_critic_is_another(pro
         (folder / "manifest.yaml").write_text(yaml.safe_dump(now))
 
     def identities(**settings: dict[str, Any]) -> list[str]:
-        config, block = program("_evaluation").EvaluateConfig, program("_suite_config").Block
+        config, block = (
+            program("planner.evaluation.episodes").EvaluateConfig,
+            program("planner.evaluation.suite_config").Block,
+        )
         plan = tmp_path / "plan.yaml"
         plan.write_text(yaml.safe_dump({"task": "envs/FrankaReachObject-v0", "max_steps": 3, **settings}))
         made = [load_config(config, plan, {"checkpoint": str(folder)}) for folder in folders]
@@ -209,17 +212,19 @@ def test_two_processes_of_accelerate_have_the_episodes_of_one(program, tmp_path:
 
 
 def test_the_contact_sheet_shows_successes_failures_and_all_goals(program, tmp_path: Path, monkeypatch) -> None:
-    module, drawn = program("_suite"), {}
+    module, drawn = program("planner.evaluation.suite"), {}
 
     def draw(sections: dict[str, Any], path: Path, title: str) -> None:
         drawn.update(sections)
-        program("_contact_sheet").draw_contact_sheet(sections, path, title)
+        program("planner.evaluation.contact_sheet").draw_contact_sheet(sections, path, title)
 
     monkeypatch.setattr(module, "draw_contact_sheet", draw)
     plan = {"task": "toy_stages:envs/ToyStages-v0", "max_steps": 6, **FAST}  # enough for some seeds only
     suite = write_suite(tmp_path, episodes=12)
     (tmp_path / "stages.yaml").write_text(yaml.safe_dump(plan))
-    program("evaluate").main(["--suite", str(suite), "--output", str(tmp_path / "out"), "--drawn", "2"])
+    program("planner.evaluation.program").main(
+        ["--suite", str(suite), "--output", str(tmp_path / "out"), "--drawn", "2"]
+    )
     assert np.asarray(Image.open(tmp_path / "out/contact-sheet.png").convert("L")).std() > 5
     assert [record.successes[-1] for record in drawn["reach"]] == [True, True]
     assert [record.successes[-1] for record in drawn["two stages"]] == [True, True, False, False]
@@ -248,10 +253,12 @@ def test_what_is_wrong_with_a_suite_is_one_line(program, tmp_path: Path, changes
 
 
 def test_the_manipulation_suites_planners_fit_the_plan_of_a_reach(program) -> None:
-    suite = load_config(program("_suite_config").SuiteConfig, ROOT / "scripts/configs/suite/manipulation.yaml")
+    suite = load_config(
+        program("planner.evaluation.suite_config").SuiteConfig, ROOT / "scripts/configs/suite/manipulation.yaml"
+    )
     configs = [
         load_config(
-            program("_evaluation").EvaluateConfig,
+            program("planner.evaluation.episodes").EvaluateConfig,
             ROOT / "scripts/configs/plan/manipulation/reach.yaml",
             variant.changes,
         )
@@ -259,7 +266,9 @@ def test_the_manipulation_suites_planners_fit_the_plan_of_a_reach(program) -> No
     ]
     assert [takes_goal_pose(config.objective) for config in configs] == [False, True, False]
     assert [[each.pose for each in config.controller.proposers] for config in configs] == [["seen"], ["told"], []]
-    official = load_config(program("_evaluation").EvaluateConfig, ROOT / "scripts/configs/plan/official.yaml")
+    official = load_config(
+        program("planner.evaluation.episodes").EvaluateConfig, ROOT / "scripts/configs/plan/official.yaml"
+    )
     assert configs[-1].planner == official.planner and configs[-1].objective == official.objective
 
 
@@ -269,11 +278,13 @@ def test_the_manipulation_suites_planners_fit_the_plan_of_a_reach(program) -> No
 )
 def test_paired_interval_has_the_known_values(program, gained: int, lost: int, n: int, low: float, high: float) -> None:
     """The first is the example of Agresti and Min's papers: -0.04, Wald's interval -0.059 to -0.021."""
-    assert program("_paired").paired_interval(gained, lost, n) == pytest.approx((low, high), abs=2e-4)
+    assert program("planner.evaluation.paired").paired_interval(gained, lost, n) == pytest.approx((low, high), abs=2e-4)
 
 
 def test_paired_interval_covers_the_difference_as_often_as_it_says(program) -> None:
     generator, shares = np.random.default_rng(0), [0.75, 0.12, 0.05, 0.08]
     cells = generator.multinomial(200, shares, size=2000)
-    bounds = np.array([program("_paired").paired_interval(gained, lost, 200) for _, gained, lost, _ in cells])
+    bounds = np.array(
+        [program("planner.evaluation.paired").paired_interval(gained, lost, 200) for _, gained, lost, _ in cells]
+    )
     assert 0.94 < np.mean((bounds[:, 0] <= 0.07) & (bounds[:, 1] >= 0.07)) < 0.97

@@ -13,14 +13,14 @@ import torch
 from envs.spec import SpecError
 from tests.moving_square import MovingSquare
 from tests.small_training import DATA, make_config, make_encoder
-from world_model.batches import WindowBatches
-from world_model.checkpoint import read_manifest
-from world_model.encoder import Encoder
-from world_model.held_out import format_errors
-from world_model.latents import LatentCache, build_latents, latent_layout
-from world_model.state import StateError
-from world_model.store import CacheError, shard_path
-from world_model.train import PredictorSize, TrainConfig, train
+from world_model.checkpoints.checkpoint import read_manifest
+from world_model.data.batches import WindowBatches
+from world_model.data.latents import LatentCache, build_latents, latent_layout
+from world_model.data.store import CacheError, shard_path
+from world_model.encoders.vjepa2 import Encoder
+from world_model.training.held_out import format_errors
+from world_model.training.state import StateError
+from world_model.training.train import PredictorSize, TrainConfig, train
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 

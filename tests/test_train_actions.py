@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from envs.spec import ActionSpec, SpecError
-from world_model.checkpoint import read_manifest
-from world_model.train_config import TrainConfig
+from world_model.checkpoints.checkpoint import read_manifest
+from world_model.training.train_config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 HAND = read_manifest("franka-tiny").action_spec
@@ -21,7 +21,7 @@ JOINTS = ActionSpec(("pan", "lift", "gripper"), ("rad", "rad", "1"), (-1.0,) * 3
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("_training_data").check_actions
+    return importlib.import_module("world_model.training.dataset").check_actions
 
 
 def config(**changes) -> TrainConfig:

@@ -14,12 +14,12 @@ import torch
 from envs.config import load_config
 from tests.small_models import random_actions, random_state, small_model
 from tests.small_training import log_of, make_batches, make_config, make_encoder, run
-from world_model.batches import WindowBatches
-from world_model.encoder import Encoder
-from world_model.loop import STATE_FILE, RunLog, learning_rate_factor
-from world_model.processes import find_processes
-from world_model.state import load_state
-from world_model.train import LoRA, PredictorTrainer, TrainConfig
+from world_model.data.batches import WindowBatches
+from world_model.encoders.vjepa2 import Encoder
+from world_model.training.loop import STATE_FILE, RunLog, learning_rate_factor
+from world_model.training.processes import find_processes
+from world_model.training.state import load_state
+from world_model.training.train import LoRA, PredictorTrainer, TrainConfig
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 OFFICIAL = Path(__file__).resolve().parent.parent / "scripts" / "configs" / "official" / "train.yaml"

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from background import held, wait_until
 
-from envs.arm import ArmError, OutOfReach
-from envs.mujoco.arm import DOWN, MujocoArm, MujocoArmConfig
-from envs.mujoco.expert import lift, perform
-from envs.mujoco.manipulation import place_at_random
-from envs.mujoco.objects import HELD_OUT_OBJECTS
-from envs.mujoco.scene_config import MANIPULATION_SCENE
-from envs.mujoco.twin import MujocoTwin, TwinConfig
-from envs.mujoco.twin_process import TwinProcess
-from envs.safety import SafeArm
-from planner.executor import Executor
+from envs.arms.base import ArmError, OutOfReach
+from envs.arms.safety import SafeArm
+from envs.simulation.arm import DOWN, MujocoArm, MujocoArmConfig
+from envs.simulation.objects import HELD_OUT_OBJECTS
+from envs.simulation.scene_config import MANIPULATION_SCENE
+from envs.simulation.twin import MujocoTwin, TwinConfig
+from envs.simulation.twin_process import TwinProcess
+from envs.tasks.expert import lift, perform
+from envs.tasks.manipulation import place_at_random
+from planner.control.executor import Executor
 
 PLACE = np.array([0.5, 0.0, 0.25, *DOWN, 0.0])
 

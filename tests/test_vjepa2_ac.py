@@ -22,7 +22,7 @@ from tests.small_models import (
     small_predictor,
 )
 from world_model.base import LatentState
-from world_model.encoder import layer_norm
+from world_model.encoders.vjepa2 import layer_norm
 from world_model.statistics import Statistics
 from world_model.vjepa2_ac import VJEPA2AC
 

@@ -10,15 +10,15 @@ import torch
 from tests.moving_square import MovingSquare
 from tests.small_models import ACTIONS, STATISTICS, random_actions, randomise, small_predictor
 from world_model.base import LatentState
-from world_model.checkpoint import CheckpointError, save_checkpoint
-from world_model.encoder import Encoder, EncoderConfig, layer_norm
-from world_model.encoder_folder import load_encoder, save_encoder
-from world_model.latents import build_latents, latent_layout
-from world_model.masked import MaskedPredictorConfig
-from world_model.pretrain import PretrainConfig, pretrain
-from world_model.store import build_frames
+from world_model.checkpoints.checkpoint import CheckpointError, save_checkpoint
+from world_model.data.latents import build_latents, latent_layout
+from world_model.data.store import build_frames
+from world_model.encoders.folder import load_encoder, save_encoder
+from world_model.encoders.vjepa2 import Encoder, EncoderConfig, layer_norm
+from world_model.encoders.whitening import Whitening, whiten
+from world_model.training.masked import MaskedPredictorConfig
+from world_model.training.pretrain import PretrainConfig, pretrain
 from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
-from world_model.whitening import Whitening, whiten
 
 SHAPE = EncoderConfig(image_size=16, width=12, depth=1, heads=2, patch_size=8, mlp_ratio=2.0, components=5)
 

@@ -35,7 +35,7 @@ if __name__ == "__main__":
         from envs.episodes.check import in_processes
         list(in_processes(shared, folder, range(4), 2))
     if sys.argv[1] == "cache":
-        from world_model.workers import run_workers
+        from world_model.data.workers import run_workers
         run_workers(2, shared, (folder, 0), lambda: None)
 """
 

@@ -15,7 +15,7 @@ from envs.config import load_config
 from envs.episodes import DatasetError, Episode
 from envs.episodes.columns import JointAngles
 from envs.episodes.columns import Rotation as RotationColumn
-from envs.episodes.lerobot import finalize_dataset, write_shard
+from envs.episodes.formats.lerobot import finalize_dataset, write_shard
 from envs.episodes.open import open_dataset
 from envs.episodes.reading import Reading
 from envs.pose import matrix_from_euler

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.arm import ArmEnv, as_dict
+from envs.arms.base import ArmEnv, as_dict
 from envs.spec import ActionSpec, Observation
 from world_model.toy import TOY_ACTION_SPEC
 

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from toy_reach import ToyReach
 
-from envs.arm import as_dict
+from envs.arms.base import as_dict
 from envs.spec import Observation
 
 

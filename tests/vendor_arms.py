@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from envs.arm import StreamingArm
-from envs.real.camera import CameraConfig
-from envs.real.franka import FrankaArm, FrankaConfig
-from envs.real.lerobot import LeRobotArm, LeRobotConfig
-from envs.real.robotiq import RobotiqConfig
-from envs.real.ros2 import Ros2Arm, Ros2Config
-from envs.real.tool import ToolOffset
-from envs.real.ur import URArm, URConfig
+from envs.arms.base import StreamingArm
+from envs.arms.drivers.camera import CameraConfig
+from envs.arms.drivers.franka import FrankaArm, FrankaConfig
+from envs.arms.drivers.lerobot import LeRobotArm, LeRobotConfig
+from envs.arms.drivers.robotiq import RobotiqConfig
+from envs.arms.drivers.ros2 import Ros2Arm, Ros2Config
+from envs.arms.drivers.tool import ToolOffset
+from envs.arms.drivers.ur import URArm, URConfig
 
 FAKES = Path(__file__).parent / "fakes"
 PAGE = Path(__file__).parent.parent / "docs" / "bring-your-own-arm.md"

@@ -1,0 +1,1 @@
+"""What will be seen: encoders, predictors and heads, their data, training and checkpoints."""

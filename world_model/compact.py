@@ -14,12 +14,12 @@ from torch import Tensor
 from envs.config import dump_config, load_config
 from envs.spec import ActionSpec, Observation
 from world_model.base import Encoder, LatentState
-from world_model.checkpoint import Manifest, StoredModel
+from world_model.checkpoints.checkpoint import Manifest, StoredModel
+from world_model.checkpoints.weights_file import CheckpointFiles, write_weights
 from world_model.encoders.readout import Readout, ReadoutConfig
 from world_model.encoders.registry import StoredEncoder, load_stored_encoder
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
 from world_model.statistics import Statistics
-from world_model.weights_file import CheckpointFiles, write_weights
 
 
 class CompactModel(StoredModel):

@@ -8,9 +8,17 @@ import torch
 
 from envs.config import load_config
 from envs.registry import Registry
-from world_model.checkpoint import Head, Manifest, StoredModel, find_checkpoint, head_file, open_files, read_manifest
+from world_model.checkpoints.checkpoint import (
+    Head,
+    Manifest,
+    StoredModel,
+    find_checkpoint,
+    head_file,
+    open_files,
+    read_manifest,
+)
+from world_model.checkpoints.weights_file import CheckpointError, CheckpointFiles
 from world_model.device import Precision, find_device, resolve_precision
-from world_model.weights_file import CheckpointError, CheckpointFiles
 
 KINDS: Registry[type[StoredModel]] = Registry(
     "world model",
@@ -18,7 +26,7 @@ KINDS: Registry[type[StoredModel]] = Registry(
 )
 """Every world model by the ``kind`` of its manifest."""
 
-HEADS: Registry[type[Head]] = Registry("head", {"goal_policy": "world_model.critic:Critic"})
+HEADS: Registry[type[Head]] = Registry("head", {"goal_policy": "world_model.heads.goal_policy.critic:Critic"})
 """What may be learnt on latents and travels with a checkpoint, by name."""
 
 

@@ -15,13 +15,13 @@ from torch import Tensor
 from envs.config import dump_config, load_config
 from envs.spec import ActionSpec, Observation
 from world_model.base import Encoder, LatentState
-from world_model.checkpoint import Manifest, StoredModel
+from world_model.checkpoints.checkpoint import Manifest, StoredModel
+from world_model.checkpoints.weights_file import CheckpointError, CheckpointFiles, write_weights
 from world_model.choices import Precision
 from world_model.encoders.registry import StoredEncoder, load_stored_encoder
 from world_model.load import load_world_model
-from world_model.predictor import Cache, Predictor, PredictorConfig
+from world_model.predictors.vjepa2_ac import Cache, Predictor, PredictorConfig
 from world_model.statistics import Statistics
-from world_model.weights_file import CheckpointError, CheckpointFiles, write_weights
 
 PREDICTOR_WEIGHTS = "predictor.safetensors"
 

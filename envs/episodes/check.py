@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from envs.episodes.episode import DatasetError, Episode, EpisodeSource
-from envs.episodes.lerobot_layout import write_bytes
+from envs.episodes.formats.lerobot_layout import write_bytes
 from envs.spec import ActionSpec
 from envs.workers import ctrl_c_is_ours, end_with_parent
 

@@ -14,7 +14,7 @@ _STRETCH = 0.75
 def prepare_images(images: UInt8[np.ndarray, "n h w 3"], reading: Reading) -> UInt8[np.ndarray, "n H W 3"]:
     """Returns images as a Reading wants them.
 
-    Resized as `world_model.encoder.Encoder.preprocess` does it, bilinearly without antialias, and rounded.
+    Resized as `world_model.encoders.vjepa2.Encoder.preprocess` does it, bilinearly without antialias, and rounded.
     """
     if reading.flip == "vertical":
         images = images[:, ::-1]

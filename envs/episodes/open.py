@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from envs.episodes import droid, robomimic
-from envs.episodes import lerobot_layout as layout
 from envs.episodes.columns import Columns, pick
 from envs.episodes.episode import DatasetError, EpisodeSource
-from envs.episodes.lerobot_info import is_ours, read_info
-from envs.episodes.lerobot_read import read_dataset, read_spec
-from envs.episodes.lerobot_recordings import describe_lerobot, open_lerobot
+from envs.episodes.formats import droid, robomimic
+from envs.episodes.formats import lerobot_layout as layout
+from envs.episodes.formats.lerobot_info import is_ours, read_info
+from envs.episodes.formats.lerobot_read import read_dataset, read_spec
+from envs.episodes.formats.lerobot_recordings import describe_lerobot, open_lerobot
 from envs.episodes.reading import Dimensions, Reading
 from envs.episodes.recorded import index_recordings
 from envs.episodes.recordings import Contents, Recordings

@@ -8,8 +8,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from envs.episodes import lerobot, lerobot_layout
 from envs.episodes.episode import DatasetError
+from envs.episodes.formats import lerobot, lerobot_layout
 from envs.episodes.recorder import FOLDER, SUFFIX, read_recording
 
 logger = logging.getLogger(__name__)

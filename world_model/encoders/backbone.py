@@ -15,10 +15,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from envs.config import dump_config, load_config
-from world_model.encoder import CONFIG, WEIGHTS, layer_norm
+from world_model.checkpoints.weights_file import CheckpointFiles, write_weights
 from world_model.encoders.pixels import IMAGE_MEAN, IMAGE_STD, to_pixels
 from world_model.encoders.registry import StoredEncoder
-from world_model.weights_file import CheckpointFiles, write_weights
+from world_model.encoders.vjepa2 import CONFIG, WEIGHTS, layer_norm
 
 _PREPROCESSOR = "preprocessor_config.json"
 

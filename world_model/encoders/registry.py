@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from envs.registry import Registry
-from world_model.weights_file import CheckpointError, CheckpointFiles, weights_fingerprint
+from world_model.checkpoints.weights_file import CheckpointError, CheckpointFiles, weights_fingerprint
 
 
 class StoredEncoder(nn.Module, ABC):
@@ -88,7 +88,7 @@ class StoredEncoder(nn.Module, ABC):
 ENCODERS: Registry[type[StoredEncoder]] = Registry(
     "encoder",
     {
-        "vjepa2": "world_model.encoder:Encoder",
+        "vjepa2": "world_model.encoders.vjepa2:Encoder",
         "backbone": "world_model.encoders.backbone:BackboneEncoder",
     },
 )

@@ -1,0 +1,68 @@
+"""From a configuration to the arm that it describes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from envs.arms.base import StreamingArm
+from envs.config import Choice
+from envs.registry import Registry
+from envs.simulation.scene_config import SceneConfig
+
+ARMS: Registry[type] = Registry(
+    "arm",
+    {
+        "twin": "envs.arm_choice:TwinArmConfig",
+        "remote": "envs.arm_choice:RemoteArmConfig",
+        "franka": "envs.arms.drivers.franka:FrankaConfig",
+        "ur": "envs.arms.drivers.ur:URConfig",
+        "lerobot": "envs.arms.drivers.lerobot:LeRobotConfig",
+        "ros2": "envs.arms.drivers.ros2:Ros2Config",
+    },
+)
+"""Every arm by its kind."""
+
+
+class ArmSettings(Protocol):
+    """Settings of an arm: a frozen dataclass, see `envs.config.Choice`."""
+
+    @property
+    def kind(self) -> str:
+        """Its name."""
+        ...
+
+
+def build_arm(settings: ArmSettings) -> StreamingArm:
+    """Returns the arm that settings describe; nothing is opened before its `connect`."""
+    return Choice("kind", ARMS).make(settings)
+
+
+@dataclass(frozen=True)
+class TwinArmConfig:
+    """The simulated arm in real time, with the starts and goals of FrankaReach-v0.
+
+    Attributes:
+        kind: Names this arm in a file.
+        image_size: Edge of the square camera image [pixels].
+        camera_rate: Images a second [Hz].
+        scene: Camera, table and blocks.
+    """
+
+    kind: Literal["twin"] = "twin"
+    image_size: int = 128
+    camera_rate: float = 15.0
+    scene: SceneConfig = field(default_factory=SceneConfig)
+
+
+@dataclass(frozen=True)
+class RemoteArmConfig:
+    """An arm that `envs.arms.remote.arm.serve_arm` serves.
+
+    Attributes:
+        url: Such as ws://192.168.1.5:8001.
+        kind: Names this arm in a file.
+    """
+
+    url: str
+    kind: Literal["remote"] = "remote"

@@ -1,0 +1,161 @@
+"""The arms of deploy.py: a real one from its file, one on another machine, or the simulated twin with its task."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float
+
+from envs.arm_choice import ARMS, ArmSettings, RemoteArmConfig, TwinArmConfig, build_arm
+from envs.arms.base import StreamingArm
+from envs.arms.drivers.real import RealArm
+from envs.arms.limits import JointLimits
+from envs.arms.remote.arm import RemoteArm
+from envs.arms.safety import SafeArm, SafetyLimits, SafetyStop
+from envs.config import Choice, load_config
+from envs.simulation.twin import TwinConfig
+from envs.simulation.twin_process import TwinProcess
+from envs.spec import POSE_NAMES, ActionSpec, Observation
+from envs.tasks.reach import SUCCESS_DISTANCE, FrankaReachEnv
+
+ARM_TOKEN = "VJEPA_ARM_TOKEN"
+"""Environment variable with the secret of an arm on another machine."""
+
+
+@dataclass(frozen=True)
+class ArmFile:
+    """What scripts/configs/deploy/*.yaml say: which arm, and what it may do.
+
+    Attributes:
+        arm: The arm, chosen by ``kind``: twin, remote, franka, ur, lerobot or ros2.
+        limits: Of the safety filter.
+        joint_limits: Beside them, of a checkpoint in joint space.
+        fixed: Dimensions of an action that stay, such as roll, pitch, yaw and gripper for an arm that only translates.
+        robot_type: Name of the arm in recorded datasets; its kind if not given.
+        unattended: Whether --yes may stand for the answer of a person who looks at the arm.
+
+    Raises:
+        ValueError: If a fixed dimension is none.
+    """
+
+    arm: Annotated[ArmSettings, Choice("kind", ARMS)] = field(default_factory=TwinArmConfig)
+    limits: SafetyLimits = field(default_factory=SafetyLimits)
+    joint_limits: JointLimits = field(default_factory=JointLimits)
+    fixed: tuple[str, ...] = ()
+    robot_type: str | None = None
+    unattended: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.fixed) - set(POSE_NAMES))
+        if unknown:
+            raise ValueError(f"fixed names dimensions of an action, {', '.join(POSE_NAMES)}; got {', '.join(unknown)}")
+
+    def narrowed(self, spec: ActionSpec) -> ActionSpec:
+        """Returns an arm's actions with the fixed dimensions at zero, for the planner."""
+        low, high = (
+            tuple(0.0 if name in self.fixed else bound for name, bound in zip(spec.names, bounds, strict=True))
+            for bounds in (spec.low, spec.high)
+        )
+        return replace(spec, low=low, high=high)
+
+
+def read_arm(name: str) -> ArmFile:
+    """Returns the arm that --arm names: "twin", an address ws://..., or a YAML file.
+
+    Raises:
+        ValueError: If there is no such file or it is wrong.
+    """
+    if name == "twin":
+        return ArmFile(fixed=("roll", "pitch", "yaw", "gripper"), robot_type="panda-mujoco", unattended=True)
+    if name.startswith(("ws://", "wss://")):
+        return ArmFile(RemoteArmConfig(name))
+    return load_config(ArmFile, Path(name))
+
+
+def make_driver(config: ArmSettings) -> StreamingArm:
+    """Returns the driver of an arm; the twin's is in its `TwinTask`."""
+    if isinstance(config, RemoteArmConfig):
+        return RemoteArm(config.url, os.environ.get(ARM_TOKEN))
+    return build_arm(config)
+
+
+def tell_limits(name: str, limits: SafetyLimits) -> str:
+    """Returns in a few lines what an arm may do, for a person who is about to let it move."""
+    return (
+        f"arm        {name}\n"
+        f"workspace  {limits.workspace_low} to {limits.workspace_high} m, tilt {limits.max_tilt:g} rad\n"
+        f"limits     {limits.max_speed:g} m/s, {limits.max_acceleration:g} m/s^2, {limits.max_turn_speed:g} rad/s, "
+        f"a stop after {limits.hold_limit} refusals"
+    )
+
+
+def check_present(driver: StreamingArm) -> None:
+    """Returns within seconds if an arm, its library and its camera are there; nothing moves.
+
+    Raises:
+        ArmError: If not.
+    """
+    if isinstance(driver, RealArm):
+        driver.check_present()
+    elif isinstance(driver, RemoteArm):
+        driver.connect()
+
+
+class TwinTask:
+    """FrankaReach-v0 on the real-time twin: its starts, its goals and, for people alone, how far the goal is.
+
+    Attributes:
+        driver: The twin, in a process of its own while it is connected.
+        goal: Position of the goal of the last seed (3,) [m]: privileged.
+    """
+
+    def __init__(self, config: TwinArmConfig) -> None:
+        """Builds the scene."""
+        self._env = FrankaReachEnv(config.image_size, scene=config.scene)
+        self.driver = TwinProcess(self._env.mujoco_arm, TwinConfig(config.camera_rate))
+        self.goal: Float[np.ndarray, "3"] = np.zeros(3)
+
+    def begin(self, seed: int) -> Observation:
+        """Places arm and blocks as the task does for a seed, and returns the goal. The twin is not connected."""
+        _, info = self._env.reset(seed=seed)
+        self.goal = info["goal"]["pose"][:3].copy()
+        return Observation(**info["goal"], time=0.0)
+
+    def place(self, pose: Float[np.ndarray, "7"]) -> None:
+        """Places the arm at a pose, in the scene of seed 0. The twin is not connected.
+
+        Raises:
+            ValueError: If no joint angles reach the pose.
+        """
+        self._env.reset(seed=0)
+        self._env.mujoco_arm.set_pose(pose)
+
+    def distance(self, pose: Float[np.ndarray, "7"]) -> float:
+        """Returns how far a pose of the simulator is from the goal [m]: privileged."""
+        return float(np.linalg.norm(pose[:3] - self.goal))
+
+    def success(self, pose: Float[np.ndarray, "7"]) -> bool:
+        """Returns whether that counts as reached: privileged."""
+        return self.distance(pose) < SUCCESS_DISTANCE
+
+
+class WatchedArm(SafeArm):
+    """A safety filter that remembers having stopped the arm.
+
+    Attributes:
+        safety_stop: Whether it did.
+    """
+
+    safety_stop = False
+
+    def send(self, set_point: Float[np.ndarray, "7"]) -> None:
+        """See `SafeArm.send`."""
+        try:
+            super().send(set_point)
+        except SafetyStop:
+            self.safety_stop = True
+            raise

@@ -1,0 +1,1 @@
+"""Real arms and their cameras, one maker a file."""

@@ -1,0 +1,1 @@
+"""Recordings on disk, one format a file: LeRobot, raw DROID, robomimic."""

@@ -1,0 +1,98 @@
+"""OGBench's cube tasks as ours; importing this module registers them (extra `benchmarks`).
+
+>>> import gymnasium, envs.tasks.ogbench_tasks
+>>> env = gymnasium.make("envs/CubeSingle-v0")
+>>> observation, info = env.reset(seed=0)
+>>> info["goal"]["image"].shape
+(128, 128, 3)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from jaxtyping import UInt8
+
+from envs.arms.base import ArmEnv, as_dict
+from envs.arms.safety import SafeArm
+from envs.spec import Observation
+from envs.tasks.ogbench import OgbenchArm, Variant, cube_limits
+from envs.tasks.ogbench_play import GOAL_STEPS, CubePlayConfig, CubeScript
+from envs.tasks.reach import HELD_OUT
+
+EPISODE_STEPS = 200
+"""Control steps of OGBench in a scripted episode that starts and goals come from, the peers' number."""
+
+
+class OgbenchCubeEnv(ArmEnv):
+    """Bring OGBench's cubes to where a goal image shows them.
+
+    ``reset`` gives ``info["goal"]``, an observation dict of the goal. ``info["success"]`` is OGBench's own, every cube
+    within 4 cm of its place, wherever the arm is; ``info["distance"]`` is the farthest cube's [m]. Both are privileged.
+
+    A goal is what a held-out episode of OGBench's 20 Hz script saw `GOAL_STEPS` control steps after the start, at a
+    random time of the episode, as in stable-worldmodel's evaluation. In a part of them no cube is moved: those are
+    solved at the start. With ``moved`` they are drawn again. With ``tasks`` starts and goals are OGBench's five
+    numbered tasks: ``reset(options={"task_id": 1})``, or one at random.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 (gymnasium's own convention)
+
+    def __init__(
+        self,
+        variant: Variant = "single",
+        moved: bool = False,
+        tasks: bool = False,
+        image_size: int = 128,
+        render_mode: str | None = None,
+        render_size: int = 480,
+    ) -> None:
+        self.render_mode, self.render_size = render_mode, render_size
+        self.cube_arm = OgbenchArm(variant, tasks, image_size)
+        self._moved, self._play = moved, CubePlayConfig(variant, driven=0.0)
+        super().__init__(SafeArm(self.cube_arm, cube_limits()))
+
+    def render(self) -> UInt8[np.ndarray, "size size 3"] | None:
+        """Returns the camera's image at ``render_size``, or None without a render mode."""
+        return self.cube_arm.render(self.render_size) if self.render_mode == "rgb_array" else None
+
+    def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
+        if self.cube_arm.tasks:
+            return {"goal": as_dict(self._reset_to_numbered(options))}
+        while True:
+            goal = self._reset_to_recorded()
+            if not self._moved or not all(self.cube_arm.successes()):
+                return {"goal": as_dict(goal)}
+
+    def _reset_to_recorded(self) -> Observation:
+        """Puts the arm and the cubes to a random time of a held-out episode and returns the goal."""
+        arm = self.cube_arm
+        script = CubeScript(arm, self._play, int(self.np_random.integers(HELD_OUT, 2**31)))
+        for _ in range(self.np_random.integers(EPISODE_STEPS - GOAL_STEPS)):
+            script.step()
+        goal, cubes = script.ahead()
+        arm.set_targets(cubes)
+        return goal
+
+    def _reset_to_numbered(self, options: dict[str, Any]) -> Observation:
+        """Resets to one of OGBench's tasks and returns its goal."""
+        env = self.cube_arm.env
+        task = int(options.get("task_id", self.np_random.integers(env.num_tasks) + 1))
+        seed = int(self.np_random.integers(2**31))
+        _, info = env.reset(seed=seed, options={"task_id": task, "render_goal": True})
+        return info["goal_rendered"]
+
+    def _report(self, observation: Observation) -> dict[str, Any]:
+        arm = self.cube_arm
+        distance = float(np.linalg.norm(arm.cubes() - arm.targets(), axis=1).max())
+        return {"distance": distance, "success": all(arm.successes())}
+
+
+_ENTRY_POINT = "envs.tasks.ogbench_tasks:OgbenchCubeEnv"
+gymnasium.register(id="envs/CubeSingle-v0", entry_point=_ENTRY_POINT)
+gymnasium.register(id="envs/CubeSingleMoved-v0", entry_point=_ENTRY_POINT, kwargs={"moved": True})
+gymnasium.register(id="envs/CubeSingleTasks-v0", entry_point=_ENTRY_POINT, kwargs={"tasks": True})
+gymnasium.register(id="envs/CubeDouble-v0", entry_point=_ENTRY_POINT, kwargs={"variant": "double"})
+gymnasium.register(id="envs/CubeDoubleMoved-v0", entry_point=_ENTRY_POINT, kwargs={"variant": "double", "moved": True})

@@ -1,0 +1,1 @@
+"""Episodes recorded with a checkpoint's own attempts in them."""

@@ -1,0 +1,1 @@
+"""From plans to motion: controller, episode loop and the real-time runtime."""

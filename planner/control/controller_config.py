@@ -1,0 +1,58 @@
+"""How plans are followed: settings of the controller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from planner.proposals.config import ProposerConfig
+from planner.subgoals.goals import GoalScheduleConfig
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """Settings of `Controller`.
+
+    Attributes:
+        context: Past frames given to the model; None for as many as it makes use of.
+        chunk: Action sequences rolled out at a time; None for as many as fit into the memory, see
+            `planner.search.chunks`.
+        warm_start: Whether the last plan and its runners-up, shifted by a step, are the planner's first guesses.
+        proposers: Who gives the search further sequences to begin with, before the last plan and staying; see
+            `planner.proposals.config`.
+        proposals: Sequences that each of them is asked for.
+        follow: What the search leaves as the first guess has it, by the spec's names, such as ["gripper"]: where the
+            model does not see that opening it lets go of something, a search opens it for nothing.
+        hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
+        min_improvement: By what share of staying's cost the plan must be better, or the controller holds.
+        camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
+            scripts/doctor.py fits it for a camera that stands elsewhere than the training's; zero for none.
+        planning_time: Time for encoding and planning, after which the best plan so far counts [s]; None for no limit.
+        schedule: When a subgoal is left for the next one.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+    """
+
+    context: int | None = None
+    chunk: int | None = None
+    warm_start: bool = True
+    proposers: tuple[ProposerConfig, ...] = ()
+    proposals: int = 32
+    follow: tuple[str, ...] = ()
+    hold_if_no_better: bool = False
+    min_improvement: float = 0.0
+    camera_rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    planning_time: float | None = None
+    schedule: GoalScheduleConfig = field(default_factory=GoalScheduleConfig)
+
+    def __post_init__(self) -> None:
+        if self.context is not None and self.context < 1:
+            raise ValueError(f"the controller's context must be at least 1 frame or None, got {self.context}")
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"the controller's chunk must be at least 1 sequence or None, got {self.chunk}")
+        if self.proposals < 1:
+            raise ValueError(f"the controller's proposals must be at least 1, got {self.proposals}")
+        if not 0 <= self.min_improvement < 1:
+            raise ValueError(f"the controller's min_improvement must be in [0, 1), got {self.min_improvement}")
+        if self.planning_time is not None and self.planning_time <= 0:
+            raise ValueError(f"the controller's planning_time must be positive [s] or None, got {self.planning_time}")

@@ -1,0 +1,1 @@
+"""How often planning succeeds: episodes, suites, statistics and pictures."""

@@ -1,0 +1,65 @@
+"""What an evaluation runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from envs.config import Choice
+from envs.simulation.scene_config import SceneConfig
+from planner.control.controller_config import ControllerConfig
+from planner.objectives.objective_config import OBJECTIVES, ObjectiveConfig, ObjectiveSettings, is_distance
+from planner.search.planner_config import PlannerConfig
+from planner.search.sampling_config import CEMConfig
+from world_model.choices import Precision
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of an evaluation.
+
+    Attributes:
+        checkpoint: Name of a folder in checkpoints/, or its path; "toy" is the exact test model, which reads the poses
+            and not the images: what a perfect model would do.
+        task: A task of ours, such as FrankaReach-v0, or any gymnasium id with its module, ``module:namespace/Name-v0``.
+        episodes: How many.
+        seed: Seed of the first episode; the others follow.
+        max_steps: Actions an episode.
+        output: Folder for the results; results/<checkpoint>-<task> if not given.
+        processes: How many share out the episodes. Times an action are comparable only at 1.
+        baselines: Whether the zero-action and random-action baselines run too.
+        video_episodes: The first so many episodes are drawn; 0 writes no pictures.
+        device: Where the model runs: cpu, cuda, mps or auto.
+        precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
+        scene: Another camera, table or objects than a task of ours has; None for its own.
+        planner: The search; a file says which by planner.algorithm.
+        objective: What is minimised.
+        controller: Receding horizon, and when a subgoal is left where a task has several.
+    """
+
+    checkpoint: str = "franka-tiny"
+    task: str = "FrankaReach-v0"
+    episodes: int = 20
+    seed: int = 10000
+    max_steps: int = 20
+    output: Path | None = None
+    processes: int = 1
+    baselines: bool = True
+    video_episodes: int = 4
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    scene: SceneConfig | None = None
+    planner: PlannerConfig = field(default_factory=CEMConfig)
+    objective: Annotated[ObjectiveSettings, Choice("kind", OBJECTIVES)] = field(default_factory=ObjectiveConfig)
+    controller: ControllerConfig = field(default_factory=ControllerConfig)
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("max_steps", 1), ("processes", 1), ("video_episodes", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def asks_heads(self) -> bool:
+        """Whether plans depend on what a checkpoint has learnt beside its world model."""
+        return bool(self.controller.proposers) or not is_distance(self.objective)

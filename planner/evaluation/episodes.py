@@ -1,0 +1,170 @@
+"""Runs an evaluation: task, model and planner of its settings, episodes shared out to processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from importlib import import_module
+from typing import Any
+
+import gymnasium
+import torch
+
+from envs.bar import progress
+from envs.config import dump_config
+from envs.simulation.scene import SceneConfig
+from envs.workers import ctrl_c_is_ours, end_with_parent
+from planner.control.controller import Controller, RandomActions, ZeroActions
+from planner.control.episode import Actor, run_episode
+from planner.evaluation.config import EvaluateConfig
+from planner.evaluation.report import EpisodeRecord, record_episode
+from planner.objectives.mask import read_mask
+from planner.objectives.objective import make_objective
+from planner.objectives.objective_config import distances_of
+from planner.search.choice import make_planner
+from world_model.base import WorldModel
+from world_model.toy import ToyWorldModel
+
+
+@dataclass(frozen=True)
+class Job:
+    """An episode to run.
+
+    Attributes:
+        actor: "planner", "zero" or "random".
+        seed: Of the episode.
+        images: Whether its record keeps what the camera saw.
+    """
+
+    actor: str
+    seed: int
+    images: bool = False
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, list[EpisodeRecord]]:
+    """Returns the episodes of the planner and, where asked for, of the baselines, each in the order of the seeds."""
+    actors = ("planner", "zero", "random") if config.baselines else ("planner",)
+    jobs = [
+        Job(actor, config.seed + i, images=actor == "planner" and i < config.video_episodes)
+        for actor in actors
+        for i in range(config.episodes)
+    ]
+    records: dict[str, list[EpisodeRecord]] = {actor: [] for actor in actors}
+    with progress(total=len(jobs), unit="episode", desc="planner") as bar:
+        for record in run_jobs(config, jobs):
+            records[record.actor].append(record)
+            done = records["planner"]
+            bar.set_description(record.actor, refresh=False)
+            bar.set_postfix_str(f"planner {sum(r.successes[-1] for r in done)}/{len(done)}", refresh=False)
+            bar.update()
+    return {actor: sorted(found, key=lambda record: record.seed) for actor, found in records.items()}
+
+
+def run_jobs(config: EvaluateConfig, jobs: Sequence[Job]) -> Iterator[EpisodeRecord]:
+    """Yields each job's record as it is done, in this process or shared out to several."""
+    if config.processes == 1:
+        yield from map(partial(run_job, config), jobs)
+        return
+    threads = max(1, (os.cpu_count() or 1) // config.processes)
+    with ctrl_c_is_ours():
+        pool = multiprocessing.get_context("spawn").Pool(config.processes, _begin_worker, (threads,))
+    with pool:
+        yield from pool.imap_unordered(partial(run_job, config), jobs)
+
+
+def _begin_worker(threads: int) -> None:
+    """Makes a worker process end with its parent, and gives it its share of the threads."""
+    end_with_parent()
+    torch.set_num_threads(threads)
+
+
+def run_job(config: EvaluateConfig, job: Job) -> EpisodeRecord:
+    """Returns the record of one actor's episode with one seed."""
+    env, controller = workplace(config)
+    actors: dict[str, Actor] = {
+        "planner": controller,
+        "zero": ZeroActions(controller.spec),
+        "random": RandomActions(controller.spec),
+    }
+    steps = run_episode(env, actors[job.actor], goals=None, max_steps=config.max_steps, seed=job.seed)
+    return record_episode(steps, job.actor, job.seed, job.images)
+
+
+@cache
+def workplace(config: EvaluateConfig) -> tuple[gymnasium.Env, Controller]:
+    """Returns the task and the controller for it, built once a process.
+
+    Raises:
+        ValueError: If there is no such task, checkpoint or mask, or they do not fit together.
+    """
+    for distance in distances_of(config.objective):
+        if distance.mask is not None:
+            read_mask(distance.mask)  # what is wrong with it is better said now than at the first reset
+    env = make_task(config.task, config.scene)
+    model = load_model(config)
+    spec = env.unwrapped.action_spec  # type: ignore[attr-defined]
+    objective = partial(make_objective, config=config.objective, spec=spec, model=model)
+    return env, Controller(model, make_planner(config.planner), spec, config.controller, objective)
+
+
+def make_task(task: str, scene: SceneConfig | None = None) -> gymnasium.Env:
+    """Returns the environment of a task, in its own scene or another.
+
+    Raises:
+        ValueError: If there is none of that name (it lists those there are) or its module does not import.
+    """
+    module, _, task = task.rpartition(":")
+    try:
+        import_module(module or "envs.tasks")  # registers its tasks
+    except ModuleNotFoundError as error:
+        raise ValueError(f"the tasks of {module or 'envs.tasks'} cannot be imported: {error}") from error
+    task_id = task if "/" in task else f"envs/{task}"
+    if task_id not in gymnasium.registry:
+        ours = sorted(name.removeprefix("envs/") for name in gymnasium.registry if name.startswith("envs/"))
+        raise ValueError(f"there is no task {task!r}; there are: {', '.join(ours)}")
+    changes: dict[str, Any] = {} if scene is None else {"scene": scene}
+    return gymnasium.make(task_id, disable_env_checker=True, **changes)  # the tests check it
+
+
+def load_model(config: EvaluateConfig) -> WorldModel:
+    """Returns the world model of a checkpoint.
+
+    Raises:
+        ValueError: If there is none of that name, it is damaged or there is no such device.
+    """
+    if config.checkpoint == "toy":
+        return ToyWorldModel()
+    from world_model.load import load_world_model  # imports transformers, which takes seconds
+
+    return load_world_model(config.checkpoint, config.device, config.precision)
+
+
+def checkpoint_hash(checkpoint: str, critic: bool = True) -> str | None:
+    """Returns the SHA-256 of a checkpoint's manifest, which holds its files' hashes; None for the toy model.
+
+    Args:
+        checkpoint: Its name or path.
+        critic: Without, it is of what plans that ask no critic depend on: the same where another critic was trained.
+    """
+    if checkpoint == "toy":
+        return None
+    from world_model.checkpoints.checkpoint import MANIFEST, find_checkpoint, head_file, read_manifest
+
+    if critic:
+        described = (find_checkpoint(checkpoint) / MANIFEST).read_bytes()
+    else:
+        manifest = read_manifest(checkpoint)
+        files = {name: sha for name, sha in manifest.files.items() if name not in map(head_file, manifest.heads)}
+        kept = replace(manifest, name="", licence="", parent=None, training={}, heads={}, files=files)
+        described = json.dumps(dump_config(kept), sort_keys=True).encode()
+    return hashlib.sha256(described).hexdigest()
+
+
+def task_name(task: str) -> str:
+    """Returns a task's name without module and namespace."""
+    return task.split(":")[-1].split("/")[-1]

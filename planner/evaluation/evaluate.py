@@ -1,0 +1,75 @@
+"""What an evaluation writes and prints."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from envs.config import dump_config
+from envs.folders import results_folder, write_text
+from planner.evaluation.config import EvaluateConfig
+from planner.evaluation.episodes import checkpoint_hash, evaluate, task_name, workplace
+from planner.evaluation.figures import draw_landscape, draw_poster, save_video
+from planner.evaluation.report import EpisodeRecord, Summary, stage_table, summarise, table
+from planner.objectives.objective_config import takes_goal_pose
+
+
+def evaluate_task(config: EvaluateConfig) -> None:
+    """Runs an evaluation, writes its results and pictures, and prints its table.
+
+    Raises:
+        ValueError: If there is no such task, checkpoint or mask, or they do not fit together.
+    """
+    output = config.output or Path("results") / f"{Path(config.checkpoint).name}-{task_name(config.task)}"
+    with results_folder(output, "evaluate"):
+        _, controller = workplace(config)
+        records = evaluate(config)
+        text, results = report(config, records)
+        print(text)
+        write_text(output / "results.json", json.dumps(results, indent=1) + "\n")
+        write_text(output / "results.md", text + "\n")
+        if config.video_episodes:
+            drawn = [record for record in records["planner"] if record.images is not None]
+            title = f"{config.checkpoint} in {task_name(config.task)}"
+            save_video(drawn, output, rate=controller.spec.rate)
+            draw_poster(drawn, output / "poster.png")
+            draw_landscape(controller, drawn, output / "landscape.png", title)
+    pictures = ", video.mp4, video.gif, poster.png and landscape.png" if config.video_episodes else ""
+    print(f"wrote results.json, results.md{pictures} to {output}")
+
+
+def report(config: EvaluateConfig, records: dict[str, list[EpisodeRecord]]) -> tuple[str, dict[str, Any]]:
+    """Returns the text for people and the results for programs."""
+    summaries = {actor: summarise(found) for actor, found in records.items()}
+    names = {"planner": f"planner ({config.checkpoint})", "zero": "zero action", "random": "random actions"}
+    stages = stage_table({names[actor]: summary for actor, summary in summaries.items() if summary.stages})
+    text = "\n\n".join(
+        part for part in (table(summaries, names), stages, caption(config, summaries["planner"])) if part
+    )
+    results = {
+        "config": dump_config(config),
+        "checkpoint_sha256": checkpoint_hash(config.checkpoint),
+        "threads": torch.get_num_threads() if config.processes == 1 else None,
+        "processors": os.cpu_count(),
+        "torch": torch.__version__,
+        "summaries": {actor: asdict(summary) for actor, summary in summaries.items()},
+        "episodes": {actor: [record.to_dict() for record in found] for actor, found in records.items()},
+    }
+    return text, results
+
+
+def caption(config: EvaluateConfig, summary: Summary) -> str:
+    """Returns what a reader of the table must know."""
+    goal = "the goal's pose and image" if takes_goal_pose(config.objective) else "a goal image alone"
+    if config.checkpoint == "toy":
+        goal = "the goal's pose (the toy model reads poses, not images)"
+    return (
+        f"{task_name(config.task)}, n = {summary.n}, seeds {config.seed}..{config.seed + config.episodes - 1}, at most "
+        f"{config.max_steps} actions, {goal}.\nSeconds an action (encode and plan, {config.processes} process(es), "
+        f"{os.cpu_count()} processors): median {summary.median_seconds:.3f}, 90th percentile {summary.p90_seconds:.3f}."
+    )

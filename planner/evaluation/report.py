@@ -1,0 +1,248 @@
+"""What evaluate.py records of an episode and how it sums episodes up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from envs.spec import Observation
+from planner.control.episode import Step
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """One episode of one actor: K actions, K + 1 moments.
+
+    Attributes:
+        actor: "planner", "zero" or "random".
+        seed: Seed of the environment's reset and of the actor.
+        distances: To the goal at each moment, privileged [m].
+        successes: At each moment, privileged.
+        poses: At each moment, (K + 1, P).
+        actions: (K, A).
+        costs: Cost of the plan at each of the K actions; empty for a baseline.
+        seconds: Time of each of the K decisions [s].
+        images: At each moment, (K + 1, h, w, 3) uint8; None where no picture is made of the episode.
+        goal_image: (h, w, 3) uint8, or None.
+        goal_pose: (P,), for pictures.
+        subgoals: What is to be reached before the goal, in turn; empty where no picture is made of the episode.
+        stages: Of each stage that the task tells of in ``info["stages"]``, such as grasped or placed, whether the
+            episode was at it, at each moment; privileged.
+    """
+
+    actor: str
+    seed: int
+    distances: list[float]
+    successes: list[bool]
+    poses: Float[np.ndarray, "K P"]
+    actions: Float[np.ndarray, "K A"]
+    costs: list[float]
+    seconds: list[float]
+    images: UInt8[np.ndarray, "K h w 3"] | None
+    goal_image: UInt8[np.ndarray, "h w 3"] | None
+    goal_pose: Float[np.ndarray, "P"]
+    subgoals: tuple[Observation, ...] = ()
+    stages: dict[str, list[bool]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything but the images, for JSON; `from_dict` reads it."""
+        return {
+            "seed": self.seed,
+            "success_at_the_end": self.successes[-1],
+            "success_ever": any(self.successes),
+            "solved_at_the_start": self.successes[0],
+            "successes": self.successes,
+            "stages": self.stages,
+            "distances_m": [round(value, 5) for value in self.distances],
+            "plan_costs": [round(value, 6) for value in self.costs],
+            "seconds": [round(value, 4) for value in self.seconds],
+            "goal_pose": self.goal_pose.round(5).tolist(),
+            "poses": self.poses.round(5).tolist(),
+            "actions": self.actions.round(5).tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, actor: str, values: Mapping[str, Any]) -> EpisodeRecord:
+        """Returns the record, without images, that `to_dict` described."""
+        poses, actions, goal = (np.array(values[name], dtype=np.float64) for name in ("poses", "actions", "goal_pose"))
+        return cls(
+            actor=actor,
+            seed=values["seed"],
+            distances=values["distances_m"],
+            successes=values["successes"],
+            poses=poses,
+            actions=actions,
+            costs=values["plan_costs"],
+            seconds=values["seconds"],
+            images=None,
+            goal_image=None,
+            goal_pose=goal,
+            stages=values["stages"],
+        )
+
+
+def record_episode(steps: Iterable[Step], actor: str, seed: int, keep_images: bool) -> EpisodeRecord:
+    """Returns the record of an episode, running it if it comes from `planner.control.episode.run_episode`."""
+    moments = list(steps)
+    info = moments[0].info
+    goals = info["goals"] if "goals" in info else [info["goal"]]
+    *subgoals, goal = [Observation(**seen, time=0.0) for seen in goals]
+    stages = [step.info.get("stages", {}) for step in moments]
+    names = dict.fromkeys(name for told in stages for name in told)  # in the task's order
+    return EpisodeRecord(
+        actor=actor,
+        seed=seed,
+        distances=[float(step.info["distance"]) for step in moments],
+        successes=[bool(step.info["success"]) for step in moments],
+        poses=np.stack([step.observation.pose for step in moments]),
+        actions=np.stack([step.action for step in moments if step.action is not None]),
+        costs=[step.plan.cost for step in moments if step.plan is not None],
+        seconds=[step.seconds for step in moments if step.action is not None],
+        images=np.stack([step.observation.image for step in moments]) if keep_images else None,
+        goal_image=goal.image if keep_images else None,
+        goal_pose=np.asarray(goal.pose, dtype=np.float64),
+        subgoals=tuple(subgoals) if keep_images else (),
+        stages={name: [bool(told.get(name, False)) for told in stages] for name in names},
+    )
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """How many episodes were at a stage of the task at the end, and how many at any moment."""
+
+    at_the_end: int
+    ever: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Episodes of one actor, summed up.
+
+    Attributes:
+        n: Episodes.
+        at_the_end: Episodes that ended in success.
+        ever: Episodes with a success at any moment.
+        at_the_start: Episodes solved before the first action.
+        interval: 95 % Wilson interval of the share at the end.
+        mean_error: Mean distance to the goal at the end [m].
+        median_error: Median distance to the goal at the end [m].
+        median_seconds: Median time of a decision [s].
+        p90_seconds: 90th percentile of it [s].
+        stages: How many episodes got to each stage that the task tells of.
+    """
+
+    n: int
+    at_the_end: int
+    ever: int
+    at_the_start: int
+    interval: tuple[float, float]
+    mean_error: float
+    median_error: float
+    median_seconds: float
+    p90_seconds: float
+    stages: dict[str, StageCount] = field(default_factory=dict)
+
+
+def summarise(records: Sequence[EpisodeRecord]) -> Summary:
+    """Returns what at least one record of one actor amounts to."""
+    errors = np.array([record.distances[-1] for record in records])
+    seconds = np.concatenate([record.seconds for record in records])
+    at_the_end = sum(record.successes[-1] for record in records)
+    return Summary(
+        n=len(records),
+        at_the_end=at_the_end,
+        ever=sum(any(record.successes) for record in records),
+        at_the_start=sum(record.successes[0] for record in records),
+        interval=wilson_interval(at_the_end, len(records)),
+        mean_error=float(errors.mean()),
+        median_error=float(np.median(errors)),
+        median_seconds=float(np.median(seconds)),
+        p90_seconds=float(np.quantile(seconds, 0.9)),
+        stages=_count_stages([record.stages for record in records]),
+    )
+
+
+def _count_stages(stages: Sequence[Mapping[str, Sequence[bool]]]) -> dict[str, StageCount]:
+    """Returns how many of all episodes got to each stage that any of them tells of."""
+    names = dict.fromkeys(name for told in stages for name in told)
+    return {
+        name: StageCount(
+            at_the_end=sum(name in told and told[name][-1] for told in stages),
+            ever=sum(any(told.get(name, ())) for told in stages),
+        )
+        for name in names
+    }
+
+
+def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Returns the Wilson score interval of a share, 95 % by default.
+
+    With p = successes / n::
+
+        (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    Source: Wilson (1927), Probable inference, the law of succession, and statistical inference.
+    """
+    share = successes / n
+    centre = share + z**2 / (2 * n)
+    spread = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def table(summaries: Mapping[str, Summary], names: Mapping[str, str]) -> str:
+    """Returns a Markdown table, aligned for reading as it stands, one row an actor."""
+    header = ["", "success at the end", "95 % interval", "success ever", "solved at the start", "error mean / median"]
+    rows = [[names[actor], *_cells(summary)] for actor, summary in summaries.items()]
+    return markdown(header, rows)
+
+
+def stage_table(summaries: Mapping[str, Summary]) -> str:
+    """Returns a Markdown table of the stages that the episodes got to, one row an actor; empty where none is told of.
+
+    A cell is the share of episodes that were at the stage at any moment, and of those that were at the end.
+    """
+    names = list(dict.fromkeys(name for summary in summaries.values() for name in summary.stages))
+    if not names:
+        return ""
+    rows = [[actor, *(_stage_cell(summary, name) for name in names)] for actor, summary in summaries.items()]
+    return markdown(["ever / at the end", *names], rows)
+
+
+def _stage_cell(summary: Summary, name: str) -> str:
+    """Returns one cell of `stage_table`."""
+    if name not in summary.stages:
+        return "-"
+    count = summary.stages[name]
+    return f"{count.ever / summary.n:.0%} / {count.at_the_end / summary.n:.0%}"
+
+
+def share(count: int, n: int) -> str:
+    """Returns a share for people."""
+    return f"{count}/{n} = {count / n:.0%}"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table, aligned for reading as it stands."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )
+
+
+def _cells(summary: Summary) -> list[str]:
+    """Returns one actor's cells of `table`."""
+    low, high = summary.interval
+    return [
+        share(summary.at_the_end, summary.n),
+        f"{low:.0%} to {high:.0%}",
+        share(summary.ever, summary.n),
+        share(summary.at_the_start, summary.n),
+        f"{1000 * summary.mean_error:.1f} / {1000 * summary.median_error:.1f} mm",
+    ]

@@ -1,0 +1,1 @@
+"""Actions to begin a search with, one source a file."""

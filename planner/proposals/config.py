@@ -1,0 +1,53 @@
+"""Settings of those that propose actions before a search begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Protocol
+
+from envs.config import Choice
+from envs.registry import Registry
+from world_model.choices import GoalPose, GoalThing
+
+PROPOSERS: Registry[type] = Registry("proposer", {"goal_policy": "planner.proposals.config:GoalPolicyConfig"})
+"""Every proposer by its kind."""
+
+
+class ProposerSettings(Protocol):
+    """Settings of a proposer: a frozen dataclass, see `envs.config.Choice`."""
+
+    @property
+    def kind(self) -> str:
+        """Its name."""
+        ...
+
+
+ProposerConfig = Annotated[ProposerSettings, Choice("kind", PROPOSERS)]
+"""Settings of a proposer; ``kind`` in YAML says which."""
+
+
+@dataclass(frozen=True)
+class GoalPolicyConfig:
+    """Settings of `GoalPolicyProposer`.
+
+    Attributes:
+        kind: Names this proposer in YAML.
+        pace: How quick a way it is asked for, in (0, 1]: 0.1 goes as fast as the fastest tenth of such ways in the
+            recordings.
+        pose: Where it takes the arm to be in the end: "seen" in the goal image, "told" by the goal, or "open", wherever
+            it likes, where only the thing matters.
+        thing: Where it takes the thing: "seen" in the goal image, or "kept" where it is, where only the arm matters.
+
+    Raises:
+        ValueError: If the pace is out of its range.
+    """
+
+    makes: ClassVar = "planner.proposals.goal_policy:GoalPolicyProposer"
+    kind: Literal["goal_policy"] = "goal_policy"
+    pace: float = 0.1
+    pose: GoalPose = "seen"
+    thing: GoalThing = "seen"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.pace <= 1:
+            raise ValueError(f"the goal policy's pace must be in (0, 1], got {self.pace}")

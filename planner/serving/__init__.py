@@ -1,0 +1,1 @@
+"""Plans over the network: the server and the requests that it understands."""

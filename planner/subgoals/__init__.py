@@ -1,0 +1,1 @@
+"""Which of several goals is pursued, and when the next one is."""

@@ -1,0 +1,113 @@
+"""A training run of the predictor, from recordings to its report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from envs.bar import progress
+from envs.config import dump_config, load_config
+from envs.episodes import EpisodeSource
+from envs.episodes.reading import Reading
+from envs.folders import writing
+from envs.program import FAILED, INTERRUPTED
+from planner.training.report import write_report
+from world_model.checkpoints.checkpoint import Manifest
+from world_model.checkpoints.folder import find_checkpoint
+from world_model.data.batches import WindowBatches
+from world_model.data.latents import LatentCache, build_latents, latent_layout
+from world_model.encoders.folder import load_encoder
+from world_model.encoders.registry import StoredEncoder
+from world_model.finite import DivergedError
+from world_model.training.dataset import check_actions, open_episodes
+from world_model.training.held_out import format_errors
+from world_model.training.loop import RunLog
+from world_model.training.processes import Processes, find_processes, leave_processes
+from world_model.training.progress import make_report, origin
+from world_model.training.run_folders import run_folders
+from world_model.training.train import train
+from world_model.training.train_config import TrainConfig
+
+
+def run(config: TrainConfig) -> int:
+    """Trains, prints where the checkpoint and the report are, and returns the exit status.
+
+    Raises:
+        ValueError: If a setting, the recordings or what an earlier run left behind does not do.
+    """
+    processes = find_processes(config.device)
+    logging.basicConfig(level=logging.INFO if processes.main else logging.ERROR, format="%(message)s")
+    try:
+        with run_folders(config, "train", processes.main):
+            manifest = learn(config, processes)
+            if processes.main and manifest is not None:
+                print(f"checkpoint: {config.checkpoint_directory}")
+                print(f"report: {write_report(config.output)} (scripts/report.py adds success in simulation)")
+    except DivergedError as error:  # the same in all processes, and the first that leaves ends the others
+        with processes.main_first():
+            if processes.main:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+        leave_processes()
+        return FAILED
+    leave_processes()
+    if processes.main and manifest is None:
+        print("stopped; the same command goes on")
+    return 0 if manifest else INTERRUPTED
+
+
+def learn(config: TrainConfig, processes: Processes) -> Manifest | None:
+    """Returns the manifest of the finished checkpoint, or None if interrupted; encodes the episodes first."""
+    with processes.main_first():
+        dataset = open_episodes(config, show=processes.main)
+    check_actions(config, dataset.spec)
+    encoder = load_encoder(encoder_folder(config)).to(processes.device)
+    latents = encode(config, dataset, encoder, processes)
+    return optimise(config, encoder, WindowBatches(dataset, latents, config.stride), dataset, processes)
+
+
+def encoder_folder(config: TrainConfig) -> Path:
+    """Returns the folder of the encoder that is named, or of the parent's own."""
+    if config.parent is not None:
+        return find_checkpoint(config.parent) / "encoder"
+    assert config.encoder is not None, "TrainConfig has one of the two"
+    return config.encoder
+
+
+def encode(config: TrainConfig, dataset: EpisodeSource, encoder: StoredEncoder, processes: Processes) -> LatentCache:
+    """Returns the latents of all frames, encoded to disk once, by all processes; says before what disk they take."""
+    layout = latent_layout(dataset, encoder)
+    with progress(total=sum(dataset.lengths), desc="encode", unit="frame", disable=not processes.main) as bar:
+        return build_latents(
+            dataset,
+            encoder,
+            config.cache_directory,
+            processes=config.encoding_processes,
+            layout=layout,
+            report=bar.update,
+        )
+
+
+def optimise(
+    config: TrainConfig, encoder: StoredEncoder, batches: WindowBatches, dataset: EpisodeSource, processes: Processes
+) -> Manifest | None:
+    """Returns the manifest of the finished checkpoint, or None if interrupted."""
+    bar = progress(total=config.steps, desc="train", disable=not processes.main)
+    with writing(config.output), RunLog(config.output, config.log) as log, bar:
+        return train(config, encoder, batches, make_report(log, bar, format_errors), provenance(config, dataset))
+
+
+def provenance(config: TrainConfig, dataset: EpisodeSource) -> dict[str, object]:
+    """Returns where the checkpoint comes from, for its manifest."""
+    return {
+        **origin(),
+        "data": {
+            "folder": str(config.data),
+            "reading": None if config.reading is None else dump_config(load_config(Reading, config.reading)),
+            "fingerprint": dataset.fingerprint,
+            "episodes": len(dataset),
+            "frames": sum(dataset.lengths),
+        },
+        "steps": config.steps,
+        "seed": config.seed,
+    }

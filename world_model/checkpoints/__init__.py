@@ -1,0 +1,1 @@
+"""Checkpoints on disk: manifest, weights, found by name, saved and verified."""

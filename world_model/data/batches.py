@@ -1,0 +1,131 @@
+"""Training windows: latents, actions and poses of the same frames, and the statistics to normalise them with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
+
+from envs.episodes import EpisodeSource
+from envs.pose import motion_of
+from envs.spec import ActionSpec
+from world_model.data.clips import Windows
+from world_model.data.latents import JoinedLatents, Latents
+from world_model.statistics import Statistics
+
+SMALLEST_STD = 0.01  # 1 cm, 0.6 degrees, 1 % of the gripper's way: what varies less is noise or held fixed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of T frames, physical units.
+
+    Attributes:
+        tokens: Latents; bfloat16 as cached.
+        actions: Action t leads from frame t to frame t + 1.
+        poses: Measured poses.
+    """
+
+    tokens: Float[Tensor, "B T N D"]
+    actions: Float[Tensor, "B T-1 A"]
+    poses: Float[Tensor, "B T P"]
+
+    def to(self, device: torch.device) -> Batch:
+        """Returns the batch on a device."""
+        return Batch(self.tokens.to(device), self.actions.to(device), self.poses.to(device))
+
+
+class WindowBatches:
+    """Gives batches of numbered windows of a dataset whose latents are cached.
+
+    With a stride, an action is the difference of the measured poses of a window's consecutive frames, and
+    `action_spec` is the recorded one at a `stride`-th of its rate, with bounds that wide.
+
+    Args:
+        dataset: Gives poses and actions, all held in memory.
+        latents: Of the same dataset.
+        stride: Distance of a window's frames.
+
+    Raises:
+        ValueError: If poses or actions are not finite numbers.
+    """
+
+    def __init__(self, dataset: EpisodeSource, latents: Latents, stride: int = 1) -> None:
+        self.latents, self.stride = latents, stride
+        self.lengths = tuple(dataset.lengths)
+        self.action_spec = strided_spec(dataset.spec, stride)
+        recorded = [dataset.poses_actions(episode) for episode in range(len(dataset))]
+        self.poses = [poses for poses, _ in recorded]
+        self.actions = [_strided_actions(dataset.spec, poses, actions, stride) for poses, actions in recorded]
+        for episode, values in enumerate(zip(self.poses, self.actions, strict=True)):
+            if not all(np.isfinite(each).all() for each in values):
+                raise ValueError(f"episode {episode} has poses or actions that are not finite: it can't be learnt from")
+
+    def windows(self, episodes: Sequence[int], frames: int) -> Windows:
+        """Returns the windows of some episodes, to be numbered and located."""
+        return Windows(self.lengths, episodes, frames, self.stride)
+
+    def gather(self, windows: Windows, numbers: Int[np.ndarray, " B"]) -> Batch:
+        """Returns the numbered windows."""
+        episodes, starts = windows.locate(numbers)
+        places, span, stride = list(zip(episodes, starts, strict=True)), windows.frames * self.stride, self.stride
+        poses = [self.poses[episode][start : start + span : stride] for episode, start in places]
+        actions = [self.actions[episode][start : start + span - stride : stride] for episode, start in places]
+        tokens = self.latents.windows(episodes, starts, windows.frames, stride)
+        return Batch(tokens, torch.from_numpy(np.stack(actions)), torch.from_numpy(np.stack(poses)))
+
+    def statistics(self, episodes: Sequence[int]) -> Statistics:
+        """Returns mean and std of some episodes' actions and poses, circular for the poses' Euler angles."""
+        actions = np.concatenate([self.actions[episode] for episode in episodes])
+        poses = np.concatenate([self.poses[episode] for episode in episodes])
+        mean, std = (np.array(values) for values in _mean_std(poses))
+        turning = list(motion_of(self.action_spec).angles)
+        if turning:
+            angles = poses[:, turning].astype(np.float64)
+            mean[turning] = np.arctan2(np.sin(angles).mean(0), np.cos(angles).mean(0))
+            turns = np.remainder(angles - mean[turning] + np.pi, 2 * np.pi) - np.pi
+            std[turning] = np.maximum(turns.std(0), SMALLEST_STD)
+        return Statistics(*_mean_std(actions), tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def join_batches(parts: Sequence[WindowBatches]) -> WindowBatches:
+    """Returns the windows of several datasets as those of one, their episodes in a row.
+
+    Raises:
+        ValueError: If their actions do not mean the same.
+    """
+    first, joined = parts[0], copy.copy(parts[0])
+    for other in parts[1:]:
+        first.action_spec.check_same_meaning(other.action_spec)
+    joined.latents = JoinedLatents([part.latents for part in parts], [len(part.lengths) for part in parts])
+    joined.lengths = tuple(length for part in parts for length in part.lengths)
+    joined.poses = [poses for part in parts for poses in part.poses]
+    joined.actions = [actions for part in parts for actions in part.actions]
+    return joined
+
+
+def strided_spec(spec: ActionSpec, stride: int) -> ActionSpec:
+    """Returns the spec of actions that last `stride` recorded ones."""
+    low, high = (tuple(stride * bound for bound in bounds) for bounds in (spec.low, spec.high))
+    return replace(spec, low=low, high=high, rate=spec.rate / stride)
+
+
+def _strided_actions(
+    spec: ActionSpec, poses: Float32[np.ndarray, "T P"], actions: Float32[np.ndarray, "T-1 A"], stride: int
+) -> Float32[np.ndarray, "U A"]:
+    """Returns the action from each frame to the one `stride` later: U = T - stride, as recorded where stride is 1."""
+    if stride == 1:
+        return actions
+    starts, ends = poses[:-stride].astype(np.float64), poses[stride:].astype(np.float64)
+    return motion_of(spec).difference(starts, ends).astype(np.float32)
+
+
+def _mean_std(values: Float32[np.ndarray, "F D"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and std of each column; a std has a floor, so that what is held fixed is not blown up."""
+    wide = values.astype(np.float64)
+    return tuple(wide.mean(0).tolist()), tuple(np.maximum(wide.std(0), SMALLEST_STD).tolist())

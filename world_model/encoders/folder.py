@@ -1,0 +1,67 @@
+"""Encoders alone on disk: a folder in transformers' format, and whitening.safetensors where tokens are whitened."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import load_file
+from transformers import VJEPA2Config
+
+from world_model.checkpoints.weights_file import load_weights
+from world_model.encoders.registry import StoredEncoder
+from world_model.encoders.vjepa2 import CONFIG, WEIGHTS, WHITENING, Encoder, EncoderConfig
+
+
+def save_encoder(encoder: StoredEncoder, directory: Path) -> Path:
+    """Returns a folder with the encoder in transformers' format, written beside and then moved into place.
+
+    Raises:
+        CheckpointError: If weights are not finite.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as beside:
+        temporary = Path(beside) / directory.name
+        temporary.mkdir()
+        encoder.save(temporary)
+        shutil.rmtree(directory, ignore_errors=True)
+        temporary.replace(directory)
+    return directory
+
+
+def load_encoder(name: str | Path, image_size: int | None = None) -> StoredEncoder:
+    """Returns the encoder that `save_encoder` wrote, or any image backbone: a folder, or a hub id.
+
+    Args:
+        name: Folder in transformers' format of a VJEPA2Model or of another backbone, or the hub id of one.
+        image_size: Side of the images that a backbone looks at [pixels]; None for the size it was trained at.
+
+    Raises:
+        ValueError: If it is none, or its weights are not exactly such an encoder's.
+    """
+    config = Path(name) / CONFIG
+    if Path(name).is_dir() and not config.is_file():
+        raise ValueError(f"{name} is no encoder in transformers' format (no {CONFIG}); run scripts/pretrain.py")
+    if not config.is_file() or json.loads(config.read_text(encoding="utf-8")).get("model_type") != "vjepa2":
+        from world_model.encoders.backbone import load_backbone  # slow to import
+
+        return load_backbone(name, image_size)
+    return _load_vjepa2(Path(name))
+
+
+def _load_vjepa2(directory: Path) -> Encoder:
+    """Returns the encoder of a VJEPA2Model's folder."""
+    config = EncoderConfig.from_transformers(VJEPA2Config.from_pretrained(directory))
+    path, whitening = directory / WEIGHTS, directory / WHITENING
+    whitened = load_file(whitening) if whitening.is_file() else None
+    if whitened is not None:
+        config = dataclasses.replace(config, components=whitened["matrix"].shape[1])
+    encoder = Encoder(config)
+    weights = {name: value for name, value in load_file(path).items() if not name.startswith("predictor.")}
+    load_weights(encoder.model, weights, str(path))
+    if encoder.whitening is not None and whitened is not None:
+        load_weights(encoder.whitening, whitened, str(whitening))
+    return encoder

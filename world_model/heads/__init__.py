@@ -1,0 +1,1 @@
+"""What is learnt on latents, or looked up in them."""

@@ -1,0 +1,1 @@
+"""Checkpoints of ours from published weights: catalog, download, the official files' layout."""

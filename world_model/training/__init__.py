@@ -1,0 +1,1 @@
+"""One training loop and what runs in it: predictors, masked pretraining, several processes."""

@@ -1,0 +1,38 @@
+"""What training programs print while they run, and where their checkpoints come from."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+from tqdm import tqdm
+
+from world_model.training.loop import Report, RunLog
+
+HELD_OUT = "held_out/"
+"""How the names of what was measured on held-out episodes begin."""
+
+
+def make_report(log: RunLog, bar: tqdm, format_errors: Callable[[Mapping[str, float]], str]) -> Report:
+    """Returns a report of steps that logs them, moves a bar and prints held-out errors in the words of a formatter."""
+
+    def report(step: int, measured: Mapping[str, float]) -> None:
+        log(step, measured)
+        if bar.n == 0:
+            bar.initial = bar.n = step  # resumed
+        held_out = {k.removeprefix(HELD_OUT): v for k, v in measured.items() if k.startswith(HELD_OUT)}
+        if held_out:
+            bar.write(f"step {step + 1}\n{format_errors(held_out)}", file=sys.stdout)
+        losses = {k: f"{v:.4f}" for k, v in measured.items() if not k.startswith(HELD_OUT)}
+        bar.set_postfix(losses, refresh=False)
+        bar.update()
+
+    return report
+
+
+def origin() -> dict[str, str | None]:
+    """Returns the command line and the git commit that a checkpoint comes from."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return {"command": f"python {shlex.join(sys.argv)}", "git_commit": git.stdout.strip() or None}
