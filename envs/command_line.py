@@ -149,14 +149,18 @@ def _concrete(cls: Any, default: Any) -> Any:
     if not changed:
         return cls
     fields = [
-        (field.name, changed.get(field.name, hints[field.name]), _copy(field)) for field in dataclasses.fields(cls)
+        (field.name, changed.get(field.name, hints[field.name]), _copy(field, changed.get(field.name)))
+        for field in dataclasses.fields(cls)
     ]
-    space = {"__doc__": cls.__doc__, "__post_init__": lambda self: None}
+    space = {"__doc__": cls.__doc__, "__post_init__": lambda self: None, "__module__": cls.__module__}
     return dataclasses.make_dataclass(cls.__name__, fields, frozen=True, namespace=space)
 
 
-def _copy(field: dataclasses.Field[Any]) -> Any:
-    """Returns a field with the same default."""
+def _copy(field: dataclasses.Field[Any], concrete: Any) -> Any:
+    """Returns a field with the same default, as one of `_concrete`'s where it is to be one."""
+    value = _value(field, None)
+    if isinstance(concrete, type) and dataclasses.is_dataclass(value):
+        return dataclasses.field(default_factory=lambda: _as(concrete, value))
     if field.default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=field.default_factory)
     return dataclasses.field(default=field.default) if field.default is not dataclasses.MISSING else dataclasses.field()

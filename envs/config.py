@@ -15,6 +15,11 @@ import yaml
 from envs.folders import write_text
 from envs.registry import Registry, RegistryError, find_object
 
+_INSTALLED = Path(__file__).resolve().parent / "_configs"
+
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "scripts/configs"
+"""The YAML files that the project ships: in an installed package, or in a checkout."""
+
 
 class Dataclass(Protocol):
     """Any dataclass."""
@@ -104,13 +109,25 @@ def dump_config(config: Any, path: str | Path | None = None) -> dict[str, Any]:
     return plain
 
 
+def find_config(name: str | Path) -> Path:
+    """Returns the YAML file of a path, or of its place among those that the project ships.
+
+    Wherever a program runs, plan/reach.yaml and scripts/configs/plan/reach.yaml are the shipped file, unless there is
+    one of that name.
+    """
+    path = Path(name)
+    inside = path.relative_to("scripts/configs") if path.is_relative_to("scripts/configs") else path
+    shipped = CONFIGS / inside
+    return shipped if not path.is_file() and shipped.is_file() else path
+
+
 def read_values(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
     """Returns the mapping that a source holds and what to call it in errors."""
     if source is None:
         return {}, "the configuration"
     if isinstance(source, Mapping):
         return dict(source), "the configuration"
-    path = Path(source)
+    path = find_config(source)
     if not path.is_file():
         there = sorted(str(other) for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise ConfigError(f"there is no configuration file {path}; YAML files beside it: {there or 'none'}")

@@ -11,3 +11,4 @@ say "[4/4] Demo: python scripts/evaluate.py $*"
 .venv/bin/python scripts/evaluate.py "$@"
 say "Done. Look at what it did:"
 find "$results" -type f | sort | sed 's/^/  /'
+say "To go on: source .venv/bin/activate, then: vjepa-planner --help"

@@ -48,7 +48,7 @@ class RandomPlans:
 def main(folder: Path) -> None:
     arm = NotedArm(folder / "calls")
     runtime = Runtime(SafeArm(arm), PlanThread(RandomPlans()), RuntimeConfig("overlapping"))
-    with Recorder(folder, arm.action_spec) as recorder, runtime, stopping_on_signals(runtime.stop):
+    with Recorder(folder / "data", arm.action_spec) as recorder, runtime, stopping_on_signals(runtime.stop):
         for count, step in enumerate(runtime.run(1000), start=1):
             recorder.record(step)
             (folder / "steps.new").write_text(str(count))

@@ -143,7 +143,7 @@ def _prepare(stage: Stage, folder: Path, generator: np.random.Generator) -> Tria
     mode = "overlapping" if generator.random() < 0.5 else "blocking"
     arm, config = SafeArm(stage.arm, stage.limits, clock), RuntimeConfig(mode, planning_time=1.0)
     runtime = Runtime(arm, FaultyPlans(clock, plans, generator), config, deadman, clock)
-    trial = Trial(stage, runtime, Recorder(folder, arm.action_spec), chosen)
+    trial = Trial(stage, runtime, Recorder(folder / "data", arm.action_spec), chosen)
     _set_alarms(trial, when, generator)
     return trial
 
@@ -373,7 +373,7 @@ def check_run(folder: Path, number: signal.Signals | None, said: list[str]) -> N
     assert np.all(np.isfinite(sent)) and np.all(sent[:, :3] >= limits.workspace_low)
     assert np.all(sent[:, :3] <= limits.workspace_high)
     assert np.linalg.norm(np.diff(sent[:, :3], axis=0), axis=1).max() <= limits.max_speed * LONGEST
-    (path,) = (folder / "recordings").iterdir()
+    (path,) = (folder / "data" / "recordings").iterdir()
     steps = len(read_recording(path).steps)
     assert steps - int((folder / "steps").read_text()) in (0, 1), "a step may be recorded but not yet counted"
     if number is not None:

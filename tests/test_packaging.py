@@ -56,7 +56,8 @@ def test_the_installed_distribution_has_the_version_of_pyproject():
 def test_pyproject_lists_exactly_the_packages_in_the_tree():
     tree = {file.parent for room in ROOMS for file in python_files(room)}
     in_tree = {".".join(folder.relative_to(ROOT).parts) for folder in tree}
-    assert in_tree == set(PROJECT["tool"]["setuptools"]["packages"])
+    data = {"envs._configs", "world_model._checkpoints"}  # folders of the checkout that travel inside the packages
+    assert in_tree | data == set(PROJECT["tool"]["setuptools"]["packages"])
 
 
 def test_every_package_folder_has_an_init_file():

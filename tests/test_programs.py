@@ -66,11 +66,11 @@ def test_output_that_nobody_reads_ends_a_program_in_silence(name: str) -> None:
 @pytest.mark.parametrize("delay", [0.1, 0.2, 0.35])
 def test_ctrl_c_during_the_imports_is_one_line(delay: float) -> None:
     code = (
-        "import sys; sys.path.insert(0, 'scripts'); sys.argv = ['scripts/train.py']; import _program; "
+        "import sys; sys.path.insert(0, 'scripts'); sys.argv = ['scripts/train.py']; import envs.program; "
         "print('begun', flush=True); import planner.training.program as train; "
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{code} import _training"],
+        [sys.executable, "-c", f"{code} import planner.training.learning"],
         cwd=ROOT,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,

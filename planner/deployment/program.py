@@ -30,7 +30,7 @@ from envs.arm_file import (
 from envs.arms.base import ArmError, StreamingArm
 from envs.arms.remote.client import PlanClient, ServerError
 from envs.command_line import config_from_command_line
-from envs.config import dump_config
+from envs.config import dump_config, find_config
 from envs.episodes.recorder import RECORD, read_recording
 from envs.folders import begin_folder, explained
 from envs.keys import ask
@@ -196,7 +196,7 @@ def check_files(config: DeployConfig) -> None:
             read_goal(name)
     if config.server is not None:
         return
-    if config.plan is not None and not config.plan.is_file():
+    if config.plan is not None and not find_config(config.plan).is_file():
         raise ValueError(f"there is no file of planning settings {config.plan}; see scripts/configs/plan")
     if config.checkpoint != "toy":
         find_checkpoint(config.checkpoint)

@@ -9,9 +9,9 @@ from typing import Literal
 import yaml
 
 from envs.config import load_config
-from world_model.checkpoints.folder import CHECKPOINTS
+from world_model.checkpoints.folder import BUNDLED, CHECKPOINTS
 
-CATALOG = CHECKPOINTS / "catalog.yaml"
+CATALOG = (BUNDLED if BUNDLED.is_dir() else CHECKPOINTS) / "catalog.yaml"
 
 
 @dataclass(frozen=True)
