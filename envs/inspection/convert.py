@@ -109,10 +109,12 @@ def _remember(output: Path, settings: dict[str, Any]) -> None:
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise DatasetError(f"{path} is not valid YAML ({error}); choose another folder") from error
-    if before != settings:
+    if before != settings and any((output / part).exists() for part in ("videos", "data", "meta")):
         raise DatasetError(
             f"{output} was begun with another Reading or from other recordings ({path}); choose another folder"
         )
+    if before != settings:  # what was begun had come to nothing: its recordings were refused, say
+        write_text(path, yaml.safe_dump(settings, sort_keys=False))
 
 
 def plan_shards(lengths: Sequence[int], frame_bytes: int, shard_bytes: int) -> list[range]:

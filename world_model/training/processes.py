@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from torch import Tensor, distributed
 
 from world_model.device import find_device
 
+logger = logging.getLogger(__name__)
+
+_LEAVING = timedelta(seconds=10)  # at the end, for one that may never come
 PATIENCE = timedelta(days=30)  # while the first process encodes a data set, the others wait
 
 
@@ -96,6 +100,15 @@ def find_processes(device: str) -> Processes:
 
 
 def leave_processes() -> None:
-    """Ends the connection between the processes, if there is one; a program's last word."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+    """Ends the connection between the processes, if there is one; a program's last word.
+
+    They leave together, unless one does not come: by gloo, one that goes while another still talks to it may abort.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    if distributed.get_backend() == "gloo":
+        try:
+            distributed.monitored_barrier(timeout=_LEAVING)
+        except RuntimeError as error:
+            logger.info("another process has ended already: %s", error)
+    distributed.destroy_process_group()
