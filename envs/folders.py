@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -159,6 +161,26 @@ def _lies_in(place: Path, folder: Path) -> bool:
     """Returns whether a place is in a folder, or is one that the folder would be made in."""
     place, folder = Path(os.path.abspath(place)), Path(os.path.abspath(folder))
     return place.is_relative_to(folder) or folder.is_relative_to(place)
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Gives a new folder to write into, which takes a folder's place once all is written; the old one is deleted then.
+
+    After an error the old one is as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        partial.chmod(0o755)
+        yield partial
+        old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

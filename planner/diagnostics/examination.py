@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.spatial.transform import Rotation
 
 from envs.arms.safety import SafeArm
-from envs.folders import results_folder
+from envs.folders import results_folder, write_text
 from planner.diagnostics.doctor import Finding, Recording, Training, View, examine, record_moves
 from planner.diagnostics.doctor_config import DoctorConfig
 from world_model.checkpoints.checkpoint import Manifest, read_manifest
@@ -114,6 +114,4 @@ def store(path: Path, view: View) -> None:
     values = (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
     vector = Rotation.from_matrix(view.rotation).as_rotvec()
     values.setdefault("controller", {})["camera_rotation"] = [round(float(number), 5) for number in vector]
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, yaml.safe_dump(values, sort_keys=False))

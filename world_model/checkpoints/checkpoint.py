@@ -6,9 +6,6 @@ SHA-256 of each file. Loading is strict and reads nothing but YAML, JSON and saf
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.config import dump_config, load_config
+from envs.folders import replaced_folder
 from envs.spec import ActionSpec, Observation
 from world_model.base import LatentState
 from world_model.checkpoints.folder import MANIFEST, CheckpointError, find_checkpoint
@@ -183,10 +181,7 @@ def save_checkpoint(
     directory = Path(directory).resolve()
     if directory.exists() and not (directory / MANIFEST).is_file() and any(directory.iterdir()):
         raise CheckpointError(f"{directory} holds something that is no checkpoint; name another directory")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        partial.chmod(0o755)
+    with replaced_folder(directory) as partial:
         model.save(partial, DTYPES[weights])
         for name, head in model.heads.items():
             write_weights(partial / head_file(name), head.state_dict(), DTYPES[weights])
@@ -209,9 +204,6 @@ def save_checkpoint(
             files={name: file_sha256(partial / name) for name in files},
         )
         dump_config(manifest, partial / MANIFEST)
-        _replace(directory, partial)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return manifest
 
 
@@ -257,12 +249,3 @@ def open_files(folder: Path, manifest: Manifest) -> CheckpointFiles:
                 f"{folder / name} is damaged or was replaced: its SHA-256 is {found}, {MANIFEST} says {expected}"
             )
     return CheckpointFiles(folder, manifest.files, DTYPES[manifest.weights])
-
-
-def _replace(directory: Path, partial: Path) -> None:
-    """Puts a finished folder in its place; the old one stays whole until then."""
-    old = directory.with_name(f".{directory.name}.old.{os.getpid()}")
-    if directory.exists():
-        directory.rename(old)
-    partial.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
 from safetensors.torch import load_file
 from transformers import VJEPA2Config
 
+from envs.folders import replaced_folder
 from world_model.checkpoints.weights_file import load_weights
 from world_model.encoders.registry import StoredEncoder
 from world_model.encoders.vjepa2 import CONFIG, WEIGHTS, WHITENING, Encoder, EncoderConfig
@@ -22,13 +21,8 @@ def save_encoder(encoder: StoredEncoder, directory: Path) -> Path:
     Raises:
         CheckpointError: If weights are not finite.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as beside:
-        temporary = Path(beside) / directory.name
-        temporary.mkdir()
-        encoder.save(temporary)
-        shutil.rmtree(directory, ignore_errors=True)
-        temporary.replace(directory)
+    with replaced_folder(directory) as partial:
+        encoder.save(partial)
     return directory
 
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.folders import write_text
 from world_model.training.tracker import Tracker, TrackerName, find_tracker
 
 logger = logging.getLogger(__name__)
@@ -141,9 +142,7 @@ class RunLog:
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / LOG_FILE
         kept = [line for line in read_log(path) if line["step"] < first_step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, "".join(f"{json.dumps(line)}\n" for line in kept))
         return path.open("a", buffering=1, encoding="utf-8")
 
     def __enter__(self) -> RunLog:
