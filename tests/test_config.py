@@ -11,12 +11,12 @@ import pytest
 from envs.command_line import config_from_command_line
 from envs.config import ConfigError, dump_config, load_config
 from planner.search.cem import CEMConfig
-from planner.search.choice import PlannerConfig
 from planner.search.gradient import GradientConfig
 from planner.search.hybrid import HybridConfig
 from planner.search.icem import ICEMConfig
 from planner.search.mppi import MPPIConfig
 from planner.search.official_cem import OfficialCEMConfig
+from planner.search.planner_config import PlannerConfig
 from planner.search.predictive_sampling import PredictiveSamplingConfig
 
 

@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.ImageFont import load_default
 
 from envs.episodes import Episode
 from envs.spec import ActionSpec
@@ -44,7 +45,7 @@ def test_numbers_stay_in_their_cell_and_cells_on_a_screen(sheet, names, size, fr
     assert layout.frames * layout.rows >= frames > layout.frames * (layout.rows - 1)
     width, height = sheet._shown(shown, layout.cell)
     assert width <= layout.cell and height <= layout.picture
-    font = sheet._font(sheet.TEXT_SIZE)
+    font = load_default(sheet.TEXT_SIZE)
     for name, value in sheet.pose_texts(shown.spec, shown.poses[0]):
         room = layout.entry - font.getlength(value)
         assert font.getlength(sheet.shorten(name, room - 6, sheet.TEXT_SIZE)) < room

@@ -19,13 +19,13 @@ from planner.control.controller import Controller, ControllerConfig
 from planner.control.plan_thread import PlanError, first_action
 from planner.no_plan import NoPlanError
 from planner.search.cem import CEMConfig
-from planner.search.choice import PlannerConfig, make_planner
 from planner.search.first_guess import FirstGuessConfig
 from planner.search.gradient import GradientConfig
 from planner.search.hybrid import HybridConfig
 from planner.search.icem import ICEMConfig
 from planner.search.mppi import MPPIConfig
 from planner.search.official_cem import OfficialCEMConfig
+from planner.search.planner_config import PlannerConfig, make_planner
 from planner.search.predictive_sampling import PredictiveSamplingConfig
 from planner.serving.server import Offer, PlanServer
 from tests.background import running

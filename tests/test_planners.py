@@ -14,13 +14,13 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.base import Plan, Planner, Score
 from planner.search.cem import CEM, CEMConfig
-from planner.search.choice import make_planner
 from planner.search.first_guess import FirstGuess, FirstGuessConfig
 from planner.search.gradient import Gradient, GradientConfig
 from planner.search.hybrid import Hybrid, HybridConfig
 from planner.search.icem import ICEM, ICEMConfig, noise_filter
 from planner.search.mppi import MPPI, MPPIConfig, path_weights
 from planner.search.official_cem import OfficialCEM, OfficialCEMConfig
+from planner.search.planner_config import make_planner
 from planner.search.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
 
 SPEC = ActionSpec(("x", "y", "fixed"), ("m", "m", "m"), (-1.0, -0.5, 0.25), (1.0, 0.5, 0.25), "base", 4.0)

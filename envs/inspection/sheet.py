@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+from PIL.ImageFont import load_default  # Pillow's own, which no machine lacks
 
 from envs.episodes import Episode
 from envs.spec import ActionSpec
@@ -85,7 +86,7 @@ def pose_texts(spec: ActionSpec, pose: Float32[np.ndarray, "P"]) -> list[tuple[s
 
 def shorten(text: str, width: float, size: int) -> str:
     """Returns a text that is at most so wide [pixels] at a size of the font: of a longer one beginning and end."""
-    font = _font(size)
+    font = load_default(size)
     if font.getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):
@@ -111,7 +112,7 @@ def _lay_out(episodes: Sequence[Episode], frames: int) -> _Layout:
 
 def _entry_width(episode: Episode) -> float:
     """Returns the width of a number with its name, the widest [pixels]."""
-    font = _font(TEXT_SIZE)
+    font = load_default(TEXT_SIZE)
     return max(font.getlength(name) for name in episode.spec.names) + font.getlength("  +00.000")
 
 
@@ -125,27 +126,22 @@ def _shown(episode: Episode, widest: int) -> tuple[int, int]:
 def _draw_episode(sheet: Image.Image, layout: _Layout, episode: Episode, frames: int, title: str, top: int) -> None:
     """Draws one episode's block."""
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, top), shorten(title, layout.width - 2 * MARGIN, TITLE_SIZE), INK, _font(TITLE_SIZE))
+    pen.text((MARGIN, top), shorten(title, layout.width - 2 * MARGIN, TITLE_SIZE), INK, load_default(TITLE_SIZE))
     for place, frame in enumerate(np.linspace(0, len(episode) - 1, frames).round().astype(int)):
         row, column = divmod(place, layout.frames)
         left, upper = MARGIN + column * (layout.cell + MARGIN), top + HEADING + row * layout.row_height
         picture = Image.fromarray(episode.images[frame]).resize(_shown(episode, layout.cell), Image.Resampling.BICUBIC)
         sheet.paste(picture, (left, upper))
         below = upper + layout.picture + 3
-        pen.text((left, below), f"frame {frame}  {frame / episode.rate:.2f} s", GREY, _font(TEXT_SIZE))
+        pen.text((left, below), f"frame {frame}  {frame / episode.rate:.2f} s", GREY, load_default(TEXT_SIZE))
         _draw_numbers(pen, layout, pose_texts(episode.spec, episode.poses[frame]), left, below + LINE)
 
 
 def _draw_numbers(pen: ImageDraw.ImageDraw, layout: _Layout, texts: list[tuple[str, str]], left: int, top: int) -> None:
     """Draws names and numbers in columns, down each one first: names on its left, numbers on its right."""
-    font = _font(TEXT_SIZE)
+    font = load_default(TEXT_SIZE)
     for place, (name, value) in enumerate(texts):
         column, line = divmod(place, layout.lines)
         start, height, long = left + column * (layout.entry + GAP), top + line * LINE, font.getlength(value)
         pen.text((start, height), shorten(name, layout.entry - long - 6, TEXT_SIZE), GREY, font)
         pen.text((start + layout.entry - long, height), value, INK, font)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Returns Pillow's own font, so that no machine lacks it."""
-    return ImageFont.load_default(size)

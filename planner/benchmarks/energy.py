@@ -22,13 +22,13 @@ from planner.diagnostics.landscape_config import LandscapeConfig
 from planner.diagnostics.landscape_steps import find_pairs
 from planner.objectives.objective import GoalDistance, GoalDistanceConfig, rollout_score
 from planner.search.cem import CEMConfig
-from planner.search.choice import PlannerConfig, make_planner
 from planner.search.chunks import Chunks
 from planner.search.gradient import GradientConfig
 from planner.search.hybrid import HybridConfig
 from planner.search.icem import ICEMConfig
 from planner.search.mppi import MPPIConfig
 from planner.search.official_cem import OfficialCEM, OfficialCEMConfig
+from planner.search.planner_config import PlannerConfig, make_planner
 from planner.search.predictive_sampling import PredictiveSamplingConfig
 from world_model.base import LatentState
 from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac

@@ -14,12 +14,12 @@ from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import evaluate, workplace
 from planner.evaluation.report import summarise
 from planner.search.cem import CEMConfig
-from planner.search.choice import PlannerConfig
 from planner.search.gradient import GradientConfig
 from planner.search.hybrid import HybridConfig
 from planner.search.icem import ICEMConfig
 from planner.search.mppi import MPPIConfig
 from planner.search.official_cem import OfficialCEMConfig
+from planner.search.planner_config import PlannerConfig
 from planner.search.predictive_sampling import PredictiveSamplingConfig
 
 PLANNERS: dict[str, PlannerConfig] = {

@@ -10,7 +10,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+from PIL.ImageFont import load_default  # Pillow's own, which no machine lacks
 
 from envs.episodes.recorder import RecordedStep
 from envs.pose import difference
@@ -185,13 +186,15 @@ def draw_frames(steps: Sequence[Shown], title: str) -> list[Image.Image]:
         panels = [("camera", shown.step.observation.image), _imagined_panel(shown), ("goal", shown.goal)]
         for column, (name, picture) in enumerate(panels if columns == 3 else panels[::2]):
             x = MARGIN + column * (width + MARGIN)
-            draw.text((x, 8), name, INK, _font(17))
+            draw.text((x, 8), name, INK, load_default(17))
             frame.paste(_fitted(picture, width, HEIGHT), (x, HEADER))
         for column, curve in enumerate(curves):
             x = MARGIN + column * (below + MARGIN)
             _draw_curve(draw, (x, top, x + below, top + CURVE - 8), *curve, index, len(steps))
         caption = _shortened(f"{title}   step {index}   {describe(shown.step)}", size[0] - 2 * MARGIN)
-        draw.text((MARGIN, size[1] - FOOTER + 8), caption, RED if describe_limits(shown.step) else INK, _font(15))
+        draw.text(
+            (MARGIN, size[1] - FOOTER + 8), caption, RED if describe_limits(shown.step) else INK, load_default(15)
+        )
         frames.append(frame)
     return frames
 
@@ -210,12 +213,12 @@ def draw_poster(steps: Sequence[Shown], title: str, columns: int = 5) -> Image.I
     chosen = sorted({round(i * (len(steps) - 1) / (columns - 1)) for i in range(columns)})
     sheet = Image.new("RGB", ((len(chosen) + 1) * (width + MARGIN) + 2 * MARGIN, 2 * HEADER + height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, 8), title, INK, _font(17))
+    draw.text((MARGIN, 8), title, INK, load_default(17))
     panels = [(f"step {i}{_cost(steps[i].step)}", steps[i].step.observation.image) for i in chosen]
     for column, (name, picture) in enumerate([*panels, ("goal", steps[-1].goal)]):
         x = MARGIN + column * (width + MARGIN) + (MARGIN if column == len(panels) else 0)
         sheet.paste(_fitted(picture, width, height), (x, HEADER))
-        draw.text((x, HEADER + height + 6), name, INK, _font(15))
+        draw.text((x, HEADER + height + 6), name, INK, load_default(15))
     return sheet
 
 
@@ -241,8 +244,8 @@ def _draw_curve(
         (x0 + (x1 - x0) * i / max(1, steps - 1), y1 - (y1 - y0 - 6) * (value if math.isfinite(value) else 0.0) / top)
         for i, value in enumerate(values)
     ]
-    draw.text((x0, y0 - 24), title, INK, _font(15))
-    draw.text((x1, y0 - 22), f"top {top:.3g}", GREY, _font(13), anchor="ra")
+    draw.text((x0, y0 - 24), title, INK, load_default(15))
+    draw.text((x1, y0 - 22), f"top {top:.3g}", GREY, load_default(13), anchor="ra")
     draw.line([(x0, y0), (x0, y1), (x1, y1)], PALE, 2)
     if len(points) > 1:
         draw.line(points, FAINT, 2)
@@ -266,11 +269,6 @@ def _fitted(picture: Picture, width: int, height: int) -> Image.Image:
 
 def _shortened(text: str, width: int) -> str:
     """Returns as much of a text as a width [pixels] has room for."""
-    while len(text) > 1 and _font(15).getlength(text) > width:
+    while len(text) > 1 and load_default(15).getlength(text) > width:
         text = text[:-2] + "…"
     return text
-
-
-def _font(size: int) -> Any:
-    """Returns Pillow's own font, so that no machine lacks it."""
-    return ImageFont.load_default(size)

@@ -26,7 +26,7 @@ from planner.evaluation.report import EpisodeRecord, record_episode
 from planner.objectives.mask import read_mask
 from planner.objectives.objective import make_objective
 from planner.objectives.objective_config import distances_of
-from planner.search.choice import make_planner
+from planner.search.planner_config import make_planner
 from world_model.base import WorldModel
 from world_model.toy import ToyWorldModel
 

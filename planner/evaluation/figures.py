@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+from PIL.ImageFont import load_default  # Pillow's own, which no machine lacks
 
 from envs.episodes.video import VideoCodec, encode_frames
 from envs.pose import difference
@@ -56,16 +57,16 @@ def episode_frames(record: EpisodeRecord, name: str) -> Iterator[Image.Image]:
         frame.paste(_enlarged(image, PANEL), (left[0], HEADER))
         frame.paste(goal, (left[1], HEADER))
         for x, title in zip(left, ("camera", "goal", ""), strict=True):
-            draw.text((x, 8), title, INK, _font(17))
+            draw.text((x, 8), title, INK, load_default(17))
         half = (PANEL - 56) // 2
         box = (left[2] + 8, HEADER + 20, left[2] + PANEL - 8, HEADER + 20 + half)
         _curve(draw, box, "plan cost (what is minimised)", record.costs, moment, len(record.images), BLUE)
         box = (box[0], box[3] + 36, box[2], box[3] + 36 + half)
         errors = [1000 * distance for distance in record.distances]
         _curve(draw, box, "distance [mm] (for you, not for the planner)", errors, moment, len(errors), ORANGE)
-        draw.text((MARGIN, HEADER + PANEL + 9), f"{name}   {moment_caption(record, moment)}", INK, _font(18))
+        draw.text((MARGIN, HEADER + PANEL + 9), f"{name}   {moment_caption(record, moment)}", INK, load_default(18))
         if record.successes[moment]:
-            draw.text((left[2] + PANEL - 8, HEADER + PANEL + 9), "at the goal", GREEN, _font(18), anchor="ra")
+            draw.text((left[2] + PANEL - 8, HEADER + PANEL + 9), "at the goal", GREEN, load_default(18), anchor="ra")
         yield frame
 
 
@@ -88,13 +89,16 @@ def draw_poster(records: Sequence[EpisodeRecord], path: Path, columns: int = 5, 
             sheet.paste(_enlarged(record.images[moment], size), (x, top))
             colour = GREEN if record.successes[moment] else INK
             draw.text(
-                (x, top + size + 4), f"step {moment}: {1000 * record.distances[moment]:.0f} mm", colour, _font(15)
+                (x, top + size + 4),
+                f"step {moment}: {1000 * record.distances[moment]:.0f} mm",
+                colour,
+                load_default(15),
             )
         x = 2 * MARGIN + columns * (size + MARGIN)
         sheet.paste(_enlarged(record.goal_image, size), (x, top))
-        draw.text((x, top + size + 4), f"goal, seed {record.seed}", INK, _font(15))
-    draw.text((MARGIN, 8), "camera", INK, _font(17))
-    draw.text((2 * MARGIN + columns * (size + MARGIN), 8), "goal image", INK, _font(17))
+        draw.text((x, top + size + 4), f"goal, seed {record.seed}", INK, load_default(15))
+    draw.text((MARGIN, 8), "camera", INK, load_default(17))
+    draw.text((2 * MARGIN + columns * (size + MARGIN), 8), "goal image", INK, load_default(17))
     sheet.save(path, optimize=True)
 
 
@@ -191,8 +195,8 @@ def _curve(
     points = [
         (x0 + (x1 - x0) * i / max(1, moments - 1), y1 - (y1 - y0 - 20) * value / top) for i, value in enumerate(values)
     ]
-    draw.text((x0, y0 - 24), title, INK, _font(15))
-    draw.text((x0 + 6, y0 + 2), f"{top:.3g}", GREY, _font(13))
+    draw.text((x0, y0 - 24), title, INK, load_default(15))
+    draw.text((x0 + 6, y0 + 2), f"{top:.3g}", GREY, load_default(13))
     draw.line([(x0, y0), (x0, y1), (x1, y1)], PALE, 2)
     seen = points[: moment + 1]
     if len(seen) > 1:
@@ -206,8 +210,3 @@ def _curve(
 def _enlarged(image: UInt8[np.ndarray, "h w 3"], size: int) -> Image.Image:
     """Returns a picture of `size` pixels in height and width."""
     return Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Returns Pillow's own font, so that no machine lacks it."""
-    return ImageFont.load_default(size)

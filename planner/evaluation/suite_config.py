@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -160,7 +160,7 @@ class Block:
 
     def identity(self) -> dict[str, Any]:
         """Returns all that an episode of a seed depends on, for JSON: episodes of another identity are others."""
-        settings = _without(dump_config(self.config), CHOICE_OF_EPISODES)
+        settings = {name: value for name, value in dump_config(self.config).items() if name not in CHOICE_OF_EPISODES}
         if self.actor != "planner":
             return {name: settings[name] for name in ("task", "scene", "max_steps")}
         device = self.config.device.split(":")[0]
@@ -202,8 +202,3 @@ def make_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes)
 def file_name(name: str) -> str:
     """Returns the letters and digits of a name, for a file."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Returns a mapping without some of its entries."""
-    return {name: value for name, value in values.items() if name not in names}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from envs.config import Choice
 from envs.registry import Registry
-from planner.search.sampling_config import CEMConfig
+from planner.search.sampling_config import CEMConfig, check_least, check_share
+
+if TYPE_CHECKING:
+    from planner.base import Planner  # needs torch, which settings do not
 
 _SAMPLING = {
     "cem": "planner.search.sampling_config:CEMConfig",
@@ -55,6 +58,11 @@ PlannerConfig = Annotated[PlannerSettings, Choice("algorithm", PLANNERS)]
 """Settings of a planner; ``algorithm`` in YAML says which."""
 
 
+def make_planner(settings: PlannerSettings) -> Planner:
+    """Returns the planner that settings describe."""
+    return Choice("algorithm", PLANNERS).make(settings)
+
+
 @dataclass(frozen=True)
 class GradientConfig:
     """Settings of `Gradient`.
@@ -88,9 +96,7 @@ class GradientConfig:
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "starts", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"the gradient planner's {name} must be at least 1, got {getattr(self, name)}")
+        check_least("the gradient planner", self, 1, "horizon", "starts", "iterations")
         if self.optimizer not in {"adam", "lbfgs"}:
             raise ValueError(f"the gradient planner's optimizer must be adam or lbfgs, got {self.optimizer!r}")
         if not 0 < self.learning_rate <= 1:
@@ -98,9 +104,7 @@ class GradientConfig:
                 "the gradient planner's learning_rate must be in (0, 1] (fraction of the range), got "
                 f"{self.learning_rate}"
             )
-        for name in ("momentum", "tolerance"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"the gradient planner's {name} must be in [0, 1), got {getattr(self, name)}")
+        check_share("the gradient planner", self, "momentum", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -129,16 +133,14 @@ class HybridConfig:
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise ValueError(f"the hybrid planner's horizon must be at least 1, got {self.horizon}")
+        check_least("the hybrid planner", self, 1, "horizon")
         for part in ("sampling", "gradient"):
             horizon = getattr(self, part).horizon
             if horizon not in {1, self.horizon}:
                 raise ValueError(f"the hybrid planner's horizon is {self.horizon}, but that of its {part} is {horizon}")
         if not 0 < self.sampling_share < 1:
             raise ValueError(f"the hybrid planner's sampling_share must be in (0, 1), got {self.sampling_share}")
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"the hybrid planner's tolerance must be in [0, 1), got {self.tolerance}")
+        check_share("the hybrid planner", self, "tolerance")
 
 
 @dataclass(frozen=True)
@@ -158,5 +160,4 @@ class FirstGuessConfig:
     horizon: int = 1
 
     def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise ValueError(f"first_guess's horizon must be at least 1, got {self.horizon}")
+        check_least("first_guess", self, 1, "horizon")

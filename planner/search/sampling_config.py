@@ -3,7 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+
+def check_least(planner: str, settings: Any, least: int, *names: str) -> None:
+    """Raises a ValueError for the first of the named settings that is below the least allowed value."""
+    for name in names:
+        if getattr(settings, name) < least:
+            raise ValueError(f"{planner}'s {name} must be at least {least}, got {getattr(settings, name)}")
+
+
+def check_share(planner: str, settings: Any, *names: str) -> None:
+    """Raises a ValueError for the first of the named settings that is no share, [0, 1)."""
+    for name in names:
+        if not 0 <= getattr(settings, name) < 1:
+            raise ValueError(f"{planner}'s {name} must be in [0, 1), got {getattr(settings, name)}")
+
+
+def _check_std(planner: str, minimum: float, initial: float, initial_name: str) -> None:
+    """Raises a ValueError if deviations, fractions of the range, are not in order."""
+    if not (initial > 0 and 0 <= minimum <= initial):
+        raise ValueError(
+            f"{planner} needs 0 <= minimum_std <= {initial_name} and {initial_name} > 0 (fractions of the range), got "
+            f"minimum_std {minimum} and {initial_name} {initial}"
+        )
+
+
+def _check_kept(planner: str, kept: int, elites: int) -> None:
+    """Raises a ValueError if more sequences would be kept than there are elites."""
+    if not 0 <= kept <= elites:
+        raise ValueError(f"{planner}'s kept_elites must be from 0 to its elites, got {kept} of {elites} elites")
 
 
 @dataclass(frozen=True)
@@ -41,25 +70,14 @@ class CEMConfig:
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"CEM's {name} must be at least 1, got {getattr(self, name)}")
+        check_least("CEM", self, 1, "horizon", "iterations")
         if not 2 <= self.elites <= self.samples:
             raise ValueError(
                 f"CEM's elites must be from 2 to its samples, got {self.elites} elites of {self.samples} samples"
             )
-        if not 0 <= self.kept_elites <= self.elites:
-            raise ValueError(
-                f"CEM's kept_elites must be from 0 to its elites, got {self.kept_elites} of {self.elites} elites"
-            )
-        if not (self.initial_std > 0 and 0 <= self.minimum_std <= self.initial_std):
-            raise ValueError(
-                "CEM needs 0 <= minimum_std <= initial_std and initial_std > 0 (fractions of the range), got "
-                f"minimum_std {self.minimum_std} and initial_std {self.initial_std}"
-            )
-        for name in ("momentum_mean", "momentum_std", "tolerance"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"CEM's {name} must be in [0, 1), got {getattr(self, name)}")
+        _check_kept("CEM", self.kept_elites, self.elites)
+        _check_std("CEM", self.minimum_std, self.initial_std, "initial_std")
+        check_share("CEM", self, "momentum_mean", "momentum_std", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -101,27 +119,15 @@ class ICEMConfig:
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "iterations", "samples_decay"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"iCEM's {name} must be at least 1, got {getattr(self, name)}")
+        check_least("iCEM", self, 1, "horizon", "iterations", "samples_decay")
         if not 2 <= self.elites <= self.samples // 2:
             raise ValueError(
                 f"iCEM's elites must be from 2 to half its samples, got {self.elites} elites of {self.samples} samples"
             )
-        if not 0 <= self.kept_elites <= self.elites:
-            raise ValueError(
-                f"iCEM's kept_elites must be from 0 to its elites, got {self.kept_elites} of {self.elites} elites"
-            )
-        if self.noise_exponent < 0:
-            raise ValueError(f"iCEM's noise_exponent must be at least 0, got {self.noise_exponent}")
-        if not (self.initial_std > 0 and 0 <= self.minimum_std <= self.initial_std):
-            raise ValueError(
-                "iCEM needs 0 <= minimum_std <= initial_std and initial_std > 0 (fractions of the range), got "
-                f"minimum_std {self.minimum_std} and initial_std {self.initial_std}"
-            )
-        for name in ("momentum", "tolerance"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"iCEM's {name} must be in [0, 1), got {getattr(self, name)}")
+        _check_kept("iCEM", self.kept_elites, self.elites)
+        check_least("iCEM", self, 0, "noise_exponent")
+        _check_std("iCEM", self.minimum_std, self.initial_std, "initial_std")
+        check_share("iCEM", self, "momentum", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -158,20 +164,14 @@ class MPPIConfig:
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in (("horizon", 1), ("iterations", 1), ("samples", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"MPPI's {name} must be at least {least}, got {getattr(self, name)}")
+        check_least("MPPI", self, 1, "horizon", "iterations")
+        check_least("MPPI", self, 2, "samples")
         if self.temperature <= 0:
             raise ValueError(f"MPPI's temperature must be above 0, got {self.temperature}")
-        if not (self.initial_std > 0 and 0 <= self.minimum_std <= self.initial_std):
-            raise ValueError(
-                "MPPI needs 0 <= minimum_std <= initial_std and initial_std > 0 (fractions of the range), got "
-                f"minimum_std {self.minimum_std} and initial_std {self.initial_std}"
-            )
+        _check_std("MPPI", self.minimum_std, self.initial_std, "initial_std")
         if not 0 < self.std_decay <= 1:
             raise ValueError(f"MPPI's std_decay must be in (0, 1], got {self.std_decay}")
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"MPPI's tolerance must be in [0, 1), got {self.tolerance}")
+        check_share("MPPI", self, "tolerance")
 
 
 @dataclass(frozen=True)
@@ -204,18 +204,11 @@ class PredictiveSamplingConfig:
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "samples", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"predictive sampling's {name} must be at least 1, got {getattr(self, name)}")
-        if not (self.std > 0 and 0 <= self.minimum_std <= self.std):
-            raise ValueError(
-                "predictive sampling needs 0 <= minimum_std <= std and std > 0 (fractions of the range), got "
-                f"minimum_std {self.minimum_std} and std {self.std}"
-            )
+        check_least("predictive sampling", self, 1, "horizon", "samples", "iterations")
+        _check_std("predictive sampling", self.minimum_std, self.std, "std")
         if not 0 < self.std_decay <= 1:
             raise ValueError(f"predictive sampling's std_decay must be in (0, 1], got {self.std_decay}")
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"predictive sampling's tolerance must be in [0, 1), got {self.tolerance}")
+        check_share("predictive sampling", self, "tolerance")
 
 
 @dataclass(frozen=True)
@@ -263,8 +256,8 @@ class OfficialCEMConfig:
                 f"the official CEM's elites must be from 2 to its samples, got {self.elites} elites of {self.samples} "
                 "samples"
             )
-        for name in ("momentum_mean", "momentum_std", "gripper_momentum_mean", "gripper_momentum_std"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"the official CEM's {name} must be in [0, 1), got {getattr(self, name)}")
+        check_share(
+            "the official CEM", self, "momentum_mean", "momentum_std", "gripper_momentum_mean", "gripper_momentum_std"
+        )
         if not (self.gripper_std > 0 and self.gripper_dead_zone >= 0):
             raise ValueError("the official CEM needs gripper_std > 0 and gripper_dead_zone >= 0")

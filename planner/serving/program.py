@@ -119,7 +119,7 @@ def make_server(config: ServeConfig) -> PlanServer:
     from planner.evaluation.episodes import load_model
     from planner.objectives.objective import make_objective
     from planner.objectives.objective_config import takes_goal_pose
-    from planner.search.choice import make_planner
+    from planner.search.planner_config import make_planner
     from planner.serving.server import Offer, PlanServer
 
     if config.imagine is not None and config.checkpoint == "toy":

@@ -94,7 +94,8 @@ def run_steps(
         DivergedError: At the first number that is not finite, in all processes; the state is of the last good step.
     """
     path = config.output / STATE_FILE
-    identity = {"config": _without(dump_config(config), session_fields), "fingerprint": fingerprint}
+    settings = {name: value for name, value in dump_config(config).items() if name not in session_fields}
+    identity = {"config": settings, "fingerprint": fingerprint}
     done, ending = _resume(trainer, path, identity), False
     states = _States(trainer, path, identity, processes, done)
     processes.wait()  # nobody writes while others read
@@ -216,8 +217,3 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str 
         elif then != current:
             found.append(f"{prefix}{name}: {then!r} then, {current!r} now")
     return found
-
-
-def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Returns a mapping without some of its entries."""
-    return {name: value for name, value in values.items() if name not in names}
