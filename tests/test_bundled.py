@@ -17,6 +17,7 @@ from planner.control.episode import run_episode
 from planner.search.cem import CEM, CEMConfig
 from world_model.checkpoints.checkpoint import find_checkpoint
 from world_model.heads.goal_policy.training import TrainCriticConfig
+from world_model.training.compact_config import CompactConfig
 from world_model.training.pretrain import PretrainConfig
 from world_model.training.train import TrainConfig
 from world_model.vjepa2_ac import load_vjepa2_ac
@@ -47,6 +48,7 @@ def test_every_config_in_the_repository_is_valid(path):
         "pushes": program("envs.tasks.collect").CollectConfig,
         "pretrain": PretrainConfig,
         "train": TrainConfig,
+        "compact": CompactConfig,
         "plan": program("planner.evaluation.program").EvaluateConfig,
         "manipulation": program("planner.evaluation.program").EvaluateConfig,
         "suite": program("planner.evaluation.suite_config").SuiteConfig,

@@ -26,7 +26,10 @@ KINDS: Registry[type[StoredModel]] = Registry(
 )
 """Every world model by the ``kind`` of its manifest."""
 
-HEADS: Registry[type[Head]] = Registry("head", {"goal_policy": "world_model.heads.goal_policy.critic:Critic"})
+HEADS: Registry[type[Head]] = Registry(
+    "head",
+    {"goal_policy": "world_model.heads.goal_policy.critic:Critic", "bank": "world_model.heads.bank:Bank"},
+)
 """What may be learnt on latents and travels with a checkpoint, by name."""
 
 

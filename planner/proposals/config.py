@@ -9,7 +9,13 @@ from envs.config import Choice
 from envs.registry import Registry
 from world_model.choices import GoalPose, GoalThing
 
-PROPOSERS: Registry[type] = Registry("proposer", {"goal_policy": "planner.proposals.config:GoalPolicyConfig"})
+PROPOSERS: Registry[type] = Registry(
+    "proposer",
+    {
+        "goal_policy": "planner.proposals.config:GoalPolicyConfig",
+        "retrieval": "planner.proposals.config:RetrievalConfig",
+    },
+)
 """Every proposer by its kind."""
 
 
@@ -51,3 +57,24 @@ class GoalPolicyConfig:
     def __post_init__(self) -> None:
         if not 0 < self.pace <= 1:
             raise ValueError(f"the goal policy's pace must be in (0, 1], got {self.pace}")
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """Settings of `Retrieval`.
+
+    Attributes:
+        kind: Names this proposer in YAML.
+        longest: Actions, at most, of a recorded stretch that is looked at; a search gets as many as its horizon.
+
+    Raises:
+        ValueError: If longest is not positive.
+    """
+
+    makes: ClassVar = "planner.proposals.retrieval:Retrieval"
+    kind: Literal["retrieval"] = "retrieval"
+    longest: int = 16
+
+    def __post_init__(self) -> None:
+        if self.longest < 1:
+            raise ValueError(f"longest must be at least 1 action, got {self.longest}")

@@ -18,7 +18,14 @@ from world_model.finite import not_finite, some
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What weights are stored in, by the name that a manifest gives it."""
 
-_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
+_NAMES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.int8: "I8",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> None:
@@ -29,16 +36,17 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype 
     Args:
         path: The file.
         tensors: By name, on any device.
-        dtype: float32 or bfloat16, of all of them in the file.
+        dtype: float32 or bfloat16, of all that hold real numbers in the file; whole numbers stay as they are.
 
     Raises:
         CheckpointError: If a tensor is not finite, in that type; there is no file then.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    types = {name: dtype if tensor.is_floating_point() else tensor.dtype for name, tensor in tensors.items()}
     start = 0
     for name, tensor in sorted(tensors.items()):
-        end = start + tensor.numel() * dtype.itemsize
-        header[name] = {"dtype": _NAMES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        end = start + tensor.numel() * types[name].itemsize
+        header[name] = {"dtype": _NAMES[types[name]], "shape": list(tensor.shape), "data_offsets": [start, end]}
         start = end
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
@@ -46,7 +54,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype 
     with path.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for name, tensor in sorted(tensors.items()):
-            flat = tensor.detach().to("cpu", dtype).contiguous().flatten()
+            flat = tensor.detach().to("cpu", types[name]).contiguous().flatten()
             broken += not_finite({name: flat})
             file.write(flat.view(torch.uint8).numpy().data)
     if broken:
@@ -123,7 +131,7 @@ class CheckpointFiles:
 
 
 def read_weights(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Returns the tensors of a safetensors file, all of which must be of one type.
+    """Returns the tensors of a safetensors file, of which all that hold real numbers must be of one type.
 
     Raises:
         CheckpointError: If it is none or a tensor is of another type.
@@ -132,7 +140,7 @@ def read_weights(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
         weights = load_file(path)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
-    wrong = sorted(name for name, tensor in weights.items() if tensor.dtype != dtype)
+    wrong = sorted(name for name, tensor in weights.items() if tensor.is_floating_point() and tensor.dtype != dtype)
     if wrong:
         raise CheckpointError(f"{path}: the manifest says {dtype}, but {some(wrong)} is {weights[wrong[0]].dtype}")
     return weights
@@ -142,6 +150,8 @@ def load_weights(
     module: nn.Module, weights: Mapping[str, Tensor], origin: str, dtype: torch.dtype = torch.float32
 ) -> None:
     """Makes the given tensors the module's parameters; exactly its names and shapes, finite, in the type asked for.
+
+    What holds whole numbers, such as indices or bytes, keeps the module's type.
 
     Raises:
         CheckpointError: Naming missing and unexpected keys, wrong shapes or what is not finite, and `origin`, where
@@ -158,10 +168,19 @@ def load_weights(
     ]
     if wrong:
         raise CheckpointError(f"{origin}: wrong shapes: {'; '.join(wrong[:5])}")
+    wrong = [
+        f"{name} is {weights[name].dtype}, must be {tensor.dtype}"
+        for name, tensor in expected.items()
+        if not (weights[name].is_floating_point() and tensor.is_floating_point())
+        and weights[name].dtype != tensor.dtype
+    ]
+    if wrong:
+        raise CheckpointError(f"{origin}: wrong types: {'; '.join(wrong[:5])}")
     broken = not_finite(weights)
     if broken:
         raise CheckpointError(
             f"{origin}: {len(broken)} of {len(weights)} tensors are not finite: {some(broken)}. The training that they "
             "come from diverged; use an earlier checkpoint"
         )
-    module.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=True, assign=True)
+    converted = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
+    module.load_state_dict(converted, strict=True, assign=True)

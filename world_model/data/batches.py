@@ -40,23 +40,22 @@ class Batch:
         return Batch(self.tokens.to(device), self.actions.to(device), self.poses.to(device))
 
 
-class WindowBatches:
-    """Gives batches of numbered windows of a dataset whose latents are cached.
+class RecordedWindows:
+    """Gives poses and actions of numbered windows of a dataset.
 
     With a stride, an action is the difference of the measured poses of a window's consecutive frames, and
     `action_spec` is the recorded one at a `stride`-th of its rate, with bounds that wide.
 
     Args:
         dataset: Gives poses and actions, all held in memory.
-        latents: Of the same dataset.
         stride: Distance of a window's frames.
 
     Raises:
         ValueError: If poses or actions are not finite numbers.
     """
 
-    def __init__(self, dataset: EpisodeSource, latents: Latents, stride: int = 1) -> None:
-        self.latents, self.stride = latents, stride
+    def __init__(self, dataset: EpisodeSource, stride: int = 1) -> None:
+        self.stride = stride
         self.lengths = tuple(dataset.lengths)
         self.action_spec = strided_spec(dataset.spec, stride)
         recorded = [dataset.poses_actions(episode) for episode in range(len(dataset))]
@@ -70,14 +69,15 @@ class WindowBatches:
         """Returns the windows of some episodes, to be numbered and located."""
         return Windows(self.lengths, episodes, frames, self.stride)
 
-    def gather(self, windows: Windows, numbers: Int[np.ndarray, " B"]) -> Batch:
-        """Returns the numbered windows."""
-        episodes, starts = windows.locate(numbers)
-        places, span, stride = list(zip(episodes, starts, strict=True)), windows.frames * self.stride, self.stride
+    def motion(
+        self, windows: Windows, numbers: Int[np.ndarray, " B"]
+    ) -> tuple[Float[Tensor, "B T P"], Float[Tensor, "B T-1 A"]]:
+        """Returns the poses and the actions of the numbered windows."""
+        places = list(zip(*windows.locate(numbers), strict=True))
+        span, stride = windows.frames * self.stride, self.stride
         poses = [self.poses[episode][start : start + span : stride] for episode, start in places]
         actions = [self.actions[episode][start : start + span - stride : stride] for episode, start in places]
-        tokens = self.latents.windows(episodes, starts, windows.frames, stride)
-        return Batch(tokens, torch.from_numpy(np.stack(actions)), torch.from_numpy(np.stack(poses)))
+        return torch.from_numpy(np.stack(poses)), torch.from_numpy(np.stack(actions))
 
     def statistics(self, episodes: Sequence[int]) -> Statistics:
         """Returns mean and std of some episodes' actions and poses, circular for the poses' Euler angles."""
@@ -91,6 +91,26 @@ class WindowBatches:
             turns = np.remainder(angles - mean[turning] + np.pi, 2 * np.pi) - np.pi
             std[turning] = np.maximum(turns.std(0), SMALLEST_STD)
         return Statistics(*_mean_std(actions), tuple(mean.tolist()), tuple(std.tolist()))
+
+
+class WindowBatches(RecordedWindows):
+    """Gives batches of numbered windows of a dataset whose latents are cached.
+
+    Args:
+        dataset: See `RecordedWindows`.
+        latents: Of the same dataset.
+        stride: Distance of a window's frames.
+    """
+
+    def __init__(self, dataset: EpisodeSource, latents: Latents, stride: int = 1) -> None:
+        super().__init__(dataset, stride)
+        self.latents = latents
+
+    def gather(self, windows: Windows, numbers: Int[np.ndarray, " B"]) -> Batch:
+        """Returns the numbered windows."""
+        poses, actions = self.motion(windows, numbers)
+        tokens = self.latents.windows(*windows.locate(numbers), windows.frames, self.stride)
+        return Batch(tokens, actions, poses)
 
 
 def join_batches(parts: Sequence[WindowBatches]) -> WindowBatches:

@@ -89,6 +89,7 @@ ENCODERS: Registry[type[StoredEncoder]] = Registry(
     "encoder",
     {
         "vjepa2": "world_model.encoders.vjepa2:Encoder",
+        "convolutions": "world_model.encoders.convolutions:ConvolutionalEncoder",
         "backbone": "world_model.encoders.backbone:BackboneEncoder",
     },
 )

@@ -129,7 +129,7 @@ class Encoder(StoredEncoder):
 
     def settings(self) -> dict[str, Any]:
         """See `StoredEncoder.settings`."""
-        return {"kind": "vjepa2", **dump_config(self.config)}
+        return dump_config(self.config)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """See `StoredEncoder.save`. In transformers' format, and whitening.safetensors where tokens are whitened."""
@@ -141,7 +141,7 @@ class Encoder(StoredEncoder):
     @classmethod
     def load(cls, files: CheckpointFiles, settings: Mapping[str, Any], dtype: torch.dtype) -> Self:
         """See `StoredEncoder.load`."""
-        config = load_config(EncoderConfig, {name: value for name, value in settings.items() if name != "kind"})
+        config = load_config(EncoderConfig, settings)
         _check_transformers_config(files.path(f"encoder/{CONFIG}"), config)
         with torch.device("meta"):  # no weights are initialised only to be overwritten
             encoder = cls(config)

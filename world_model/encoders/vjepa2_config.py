@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 if TYPE_CHECKING:
     from transformers import VJEPA2Config
@@ -15,6 +15,7 @@ class EncoderConfig:
     """The shape of an `Encoder`.
 
     Attributes:
+        kind: "vjepa2".
         image_size: Side of the square input [pixels].
         patch_size: Side of a patch [pixels].
         width: Width of the tokens, D.
@@ -28,6 +29,8 @@ class EncoderConfig:
         ValueError: If a number is out of its range, the patches do not fill the image or the heads not the width.
     """
 
+    makes: ClassVar = "world_model.encoders.vjepa2:Encoder"
+    kind: Literal["vjepa2"] = field(default="vjepa2", kw_only=True, repr=False)
     image_size: int
     width: int
     depth: int

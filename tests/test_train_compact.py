@@ -1,0 +1,152 @@
+"""Training of compact world models: the losses, resuming, views, the bank that goes with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from planner.proposals.config import RetrievalConfig
+from planner.proposals.retrieval import Retrieval
+from tests.moving_square import MovingSquare
+from world_model.base import LatentState
+from world_model.compact import CompactModel
+from world_model.data.batches import RecordedWindows
+from world_model.data.store import build_frames
+from world_model.encoders.convolutions_config import ConvolutionsConfig
+from world_model.encoders.vjepa2_config import EncoderConfig
+from world_model.finite import DivergedError
+from world_model.heads.bank import Bank
+from world_model.load import load_world_model
+from world_model.training.compact import CompactTrainer, ImageBatches, one_view_a_frame, train_compact
+from world_model.training.compact_config import CompactConfig, DynamicsShape, LatentShape
+from world_model.training.state import StateError
+
+EPISODES = (6,) * 20
+
+
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory: pytest.TempPathFactory) -> ImageBatches:
+    data = MovingSquare(EPISODES)
+    return ImageBatches(RecordedWindows(data), [build_frames(data, tmp_path_factory.mktemp("frames"))])
+
+
+def make_config(output: Path, **changes: object) -> CompactConfig:
+    config = CompactConfig(
+        data=Path("nowhere"), output=output, encoder=ConvolutionsConfig(image_size=32, channels=(8, 8, 16)),
+        latents=LatentShape(width=12, narrow=8, hidden=32), dynamics=DynamicsShape(width=32, depth=1), steps=12,
+        batch=16, warmup=3, save_every=5, evaluate_every=6, evaluate_horizon=3, minimum_rank=0.0, device="cpu",
+        precision="fp32", held_out=0.2,
+    )  # fmt: skip
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def run(config: CompactConfig, batches: ImageBatches, stop_after: int | None = None) -> list[dict[str, float]]:
+    measured: list[dict[str, float]] = []
+
+    def report(step: int, values: object) -> None:
+        measured.append(dict(values))  # type: ignore[call-overload]
+        if stop_after is not None and step + 1 == stop_after:
+            raise KeyboardInterrupt
+
+    if stop_after is None:
+        assert train_compact(config, batches, report, {"command": "made up"}) is not None
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            train_compact(config, batches, report, {})
+    return measured
+
+
+def test_a_resumed_run_takes_the_steps_of_an_unbroken_one(batches: ImageBatches, tmp_path: Path) -> None:
+    whole = run(make_config(tmp_path / "whole"), batches)
+    run(make_config(tmp_path / "broken"), batches, stop_after=8)
+    rest = run(make_config(tmp_path / "broken"), batches)
+    assert len(whole) == 12 and len(rest) == 7  # the state after step 5 was kept
+    assert [each["total"] for each in rest] == [each["total"] for each in whole[5:]]
+    kept, again = (load_world_model(tmp_path / name / "checkpoint").state_dict() for name in ("whole", "broken"))
+    assert all(torch.equal(value, again[name]) for name, value in kept.items())
+    with pytest.raises(StateError, match=r"regulariser: 1\.0 then, 2\.0 now"):
+        train_compact(make_config(tmp_path / "whole", regulariser=2.0), batches, lambda *_: None, {})
+
+
+@pytest.mark.parametrize(
+    "trunk",
+    [
+        ConvolutionsConfig(image_size=32, channels=(8, 8, 16)),
+        EncoderConfig(image_size=32, patch_size=16, width=12, depth=1, heads=2),
+    ],
+    ids=["convolutions", "vjepa2"],
+)
+def test_all_parts_learn_and_predict_better_than_copying(batches: ImageBatches, tmp_path: Path, trunk: object) -> None:
+    trainer = CompactTrainer(make_config(tmp_path, encoder=trunk, steps=100, rollout_steps=2), batches)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    measured = [trainer.step(step) for step in range(100)]
+    assert all((value != before[name]).any() for name, value in trainer.model.named_parameters())
+    assert measured[-1]["regulariser"] < 0.5 * measured[0]["regulariser"]
+    errors = trainer.evaluate()
+    assert errors["rollout_1"] < errors["rollout_copy_1"] and errors["rank"] > 2
+    assert errors["rollout_3"] < errors["rollout_shuffled_3"]
+
+
+def test_latents_that_collapse_end_the_run_with_what_to_do(batches: ImageBatches, tmp_path: Path) -> None:
+    config = make_config(tmp_path, regulariser=0.0, minimum_rank=11.9)
+    with pytest.raises(DivergedError, match=r"collapsed: their effective rank is .* raise regulariser"):
+        train_compact(config, batches, lambda *_: None, {})
+
+
+def test_each_frame_is_seen_in_one_of_the_views(batches: ImageBatches) -> None:
+    images = torch.arange(3, dtype=torch.uint8)[None, :, None, None, None, None].expand(40, 3, 5, 2, 2, 3)
+    seen = one_view_a_frame(images, torch.Generator().manual_seed(0))
+    assert seen.shape == (40, 5, 2, 2, 3)
+    assert {int(each) for each in seen.flatten()} == {0, 1, 2}
+    assert (seen[:, :, 0, 0, 0].amax(1) != seen[:, :, 0, 0, 0].amin(1)).any()  # within a window, too
+    with pytest.raises(ValueError, match="view 0 holds other episodes"):
+        ImageBatches(RecordedWindows(MovingSquare((6,) * 19)), batches.views)
+
+
+def test_the_bank_gives_what_led_from_here_to_the_goal(batches: ImageBatches, tmp_path: Path) -> None:
+    run(make_config(tmp_path / "run", bank_frames=10_000), batches)
+    model = load_world_model(tmp_path / "run/checkpoint", precision="bf16")
+    bank = model.heads["bank"]
+    assert isinstance(model, CompactModel) and isinstance(bank, Bank)
+    assert bank.codes.dtype == torch.int8 and bank.config.frames == 16 * 6  # the training episodes
+    latents, actions = bank.codes.float() * bank.scale + bank.offset, bank.actions
+    found = bank.nearest(latents[6], latents[9], horizon=4, count=5, longest=5)
+    assert found.lengths[0] == 3 and found.distances[0] < 1e-6
+    assert torch.equal(found.actions[0, :3], actions[6:9]) and not found.actions[0, 3].any()
+    assert (found.distances.diff() >= 0).all() and len(found.actions) == 5
+    proposer = Retrieval(RetrievalConfig(longest=5), model, model.action_spec)
+    state, goal = (LatentState(latents[i].view(1, 1, 1, -1), torch.zeros(1, 1, 7)) for i in (6, 9))
+    assert torch.equal(proposer.propose(state, goal, 4, 5, torch.Generator()), found.actions)
+
+
+def test_no_stretch_of_the_bank_leaves_its_episode() -> None:
+    latents = [torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0], [7.0]])]
+    bank = Bank.of(latents, [torch.tensor([[1.0]]), torch.tensor([[2.0], [3.0]])])
+    found = bank.nearest(torch.tensor([1.0]), torch.tensor([5.0]), horizon=2, count=9, longest=9)
+    assert len(found.actions) == 3  # the last frame of an episode begins none
+    assert np.allclose(found.actions[0].flatten(), [1.0, 0.0]) or found.distances[0] > 1
+    with pytest.raises(ValueError, match=r"the bank's latents are \(1,\)"):
+        bank.nearest(torch.zeros(2), torch.zeros(1), 1, 1, 1)
+
+
+def test_a_model_without_a_bank_says_so(batches: ImageBatches, tmp_path: Path) -> None:
+    run(make_config(tmp_path / "run"), batches)
+    model = load_world_model(tmp_path / "run/checkpoint")
+    with pytest.raises(ValueError, match="no bank of recordings: train one with bank_frames over 0"):
+        Retrieval(RetrievalConfig(), model, model.action_spec)
+
+
+def test_settings_out_of_range_are_refused(tmp_path: Path) -> None:
+    for changes, message in {
+        ("frames", 3): "a window of 3 frames has no 3 predictions fed back",
+        ("batch", 8): "batch must be at least 16",
+        ("regulariser", -1.0): "regulariser must be at least 0",
+        ("steps", 0): "steps must be positive",
+        ("jitter", 1.0): "jitter must be at least 0 and under 1",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            make_config(tmp_path, **dict([changes]))

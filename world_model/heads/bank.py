@@ -1,0 +1,146 @@
+"""Recorded ways from one latent to another: what was done when things looked like now and then like the goal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from world_model.checkpoints.checkpoint import Head, StoredModel
+
+HEAD = "bank"
+"""Its name among a model's heads."""
+
+_STEPS = 127.0  # of a byte, on either side of 0
+
+
+@dataclass(frozen=True)
+class BankConfig:
+    """The shape of a `Bank`.
+
+    Attributes:
+        frames: Of all recordings together, F.
+        size: Numbers of a frame's latents, Z = N * D.
+        action_size: Numbers of an action, A.
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+
+    frames: int
+    size: int
+    action_size: int
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "size", "action_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"a bank's {name} must be at least 1, got {getattr(self, name)}")
+
+
+class Chunks(NamedTuple):
+    """Recorded stretches of actions, the nearest first.
+
+    Attributes:
+        actions: Physical units; staying where a stretch is shorter.
+        lengths: Actions of each until things looked like the goal.
+        distances: Mean squared difference of latents at its beginning and at its end, added.
+    """
+
+    actions: Float[Tensor, "K H A"]
+    lengths: Int[Tensor, "K"]
+    distances: Float[Tensor, "K"]
+
+
+class Bank(Head):
+    """The latents of recorded frames, a byte a number, and the actions between them.
+
+    Source: retrieved action sequences as a search's first population (IMWM, arXiv 2606.01626).
+
+    Attributes:
+        config: Its shape.
+    """
+
+    Config = BankConfig
+    codes: Tensor
+    scale: Tensor
+    offset: Tensor
+    actions: Tensor
+    left: Tensor
+
+    def __init__(self, config: BankConfig) -> None:
+        super().__init__()
+        self.config = config
+        frames, size = config.frames, config.size
+        self.register_buffer("codes", torch.zeros(frames, size, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(size))
+        self.register_buffer("offset", torch.zeros(size))
+        self.register_buffer("actions", torch.zeros(frames, config.action_size))  # that which leads on from a frame
+        self.register_buffer("left", torch.zeros(frames, dtype=torch.int32))  # actions to its episode's end
+
+    @classmethod
+    def of(cls, latents: Sequence[Float[Tensor, "T Z"]], actions: Sequence[Float[Tensor, "T-1 A"]]) -> Bank:
+        """Returns the bank of some episodes.
+
+        Args:
+            latents: Of each episode's frames.
+            actions: Of each episode, physical units.
+
+        Raises:
+            ValueError: If there is no episode.
+        """
+        if not latents:
+            raise ValueError("a bank needs at least one episode")
+        joined = torch.cat(list(latents)).float().cpu()
+        bank = cls(BankConfig(len(joined), joined.shape[1], actions[0].shape[1]))
+        bank.offset = joined.mean(0)
+        bank.scale = (joined - bank.offset).abs().amax(0).clamp_min(1e-6) / _STEPS
+        bank.codes = ((joined - bank.offset) / bank.scale).round().to(torch.int8)
+        bank.actions = torch.cat([torch.cat([each, torch.zeros_like(each[:1])]) for each in actions]).float().cpu()
+        bank.left = torch.cat([torch.arange(len(each) - 1, -1, -1) for each in latents]).to(torch.int32)
+        return bank
+
+    def check_fits(self, model: StoredModel) -> None:
+        """See `Head.check_fits`."""
+        if self.config.action_size != model.action_spec.size:
+            raise ValueError(
+                f"the bank's actions have {self.config.action_size} numbers, the model's {model.action_spec.size}"
+            )
+
+    @torch.no_grad()
+    def nearest(
+        self, now: Float[Tensor, "Z"], goal: Float[Tensor, "Z"], horizon: int, count: int, longest: int
+    ) -> Chunks:
+        """Returns the recorded stretches that began most like now and ended most like the goal.
+
+        Args:
+            now: Latents of the present frame.
+            goal: Latents wanted.
+            horizon: Actions of a sequence, H: of a longer stretch the first ones.
+            count: Stretches wanted at most.
+            longest: Actions of a stretch at most; of each beginning only its best length counts.
+
+        Raises:
+            ValueError: If the latents are not the bank's.
+        """
+        size = self.config.size
+        if now.shape != (size,) or goal.shape != (size,):
+            raise ValueError(f"the bank's latents are ({size},), got {tuple(now.shape)} and {tuple(goal.shape)}")
+        stored = self.codes.float() * self.scale + self.offset  # (F, Z)
+        begun, ended = ((stored - each.to(stored)).square().mean(1) for each in (now, goal))
+        best = torch.full_like(ended, torch.inf)
+        lengths = torch.zeros_like(self.left)
+        for length in range(1, min(longest, int(self.left.max())) + 1):
+            after = torch.full_like(ended, torch.inf)
+            after[:-length] = ended[length:]
+            nearer = (after < best) & (self.left >= length)
+            best, lengths = torch.where(nearer, after, best), torch.where(nearer, length, lengths)
+        distances = begun + best
+        chosen = distances.topk(min(count, int(distances.isfinite().sum())), largest=False)
+        steps = torch.arange(horizon)
+        inside = steps < lengths[chosen.indices, None]  # (K, H)
+        frames = (chosen.indices[:, None] + steps).clamp(max=self.config.frames - 1)
+        return Chunks(self.actions[frames] * inside[..., None], lengths[chosen.indices], chosen.values)

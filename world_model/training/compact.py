@@ -1,0 +1,327 @@
+"""Training of a compact world model: trunk, readout and dynamics learn together, from recordings without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from envs.config import Choice
+from world_model.checkpoints.checkpoint import Manifest, read_manifest, save_checkpoint
+from world_model.compact import CompactModel
+from world_model.data.batches import RecordedWindows
+from world_model.data.clips import Shuffle, Windows, split_episodes
+from world_model.data.store import FrameStore
+from world_model.device import autocast, find_device, resolve_precision
+from world_model.encoders.readout import Readout, ReadoutConfig
+from world_model.encoders.registry import StoredEncoder
+from world_model.encoders.trunks import TRUNKS
+from world_model.finite import DivergedError, check_measured
+from world_model.heads.bank import HEAD, Bank
+from world_model.predictors.compact import CompactDynamics, DynamicsConfig
+from world_model.training.compact_config import SESSION_FIELDS, CompactConfig
+from world_model.training.held_out import choose_windows
+from world_model.training.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate
+from world_model.training.run import run_steps
+from world_model.training.sigreg import sigreg
+
+INVERSE_WIDTH = 256
+
+
+class ImageBatch(NamedTuple):
+    """Windows of T frames as V views show them, physical units.
+
+    Attributes:
+        images: Camera images.
+        actions: Action t leads from frame t to frame t + 1.
+        poses: Measured poses.
+    """
+
+    images: UInt8[Tensor, "B V T h w 3"]
+    actions: Float[Tensor, "B T-1 A"]
+    poses: Float[Tensor, "B T P"]
+
+
+class ImageBatches:
+    """Gives batches of numbered windows of decoded frames, of one or several views of the same episodes.
+
+    Args:
+        recorded: Poses and actions of the episodes.
+        views: Decoded frames of each view.
+
+    Raises:
+        ValueError: If a view's episodes are not as long.
+    """
+
+    def __init__(self, recorded: RecordedWindows, views: Sequence[FrameStore]) -> None:
+        self.recorded, self.views = recorded, tuple(views)
+        for number, view in enumerate(self.views):
+            if tuple(view.layout.lengths) != recorded.lengths:
+                raise ValueError(f"view {number} holds other episodes than the data: their lengths differ")
+
+    @property
+    def key(self) -> str:
+        """Hash of what is learnt from."""
+        return " ".join(view.layout.key for view in self.views)
+
+    def gather(self, windows: Windows, numbers: Int[np.ndarray, " B"]) -> ImageBatch:
+        """Returns the numbered windows."""
+        poses, actions = self.recorded.motion(windows, numbers)
+        places = windows.locate(numbers)
+        images = [view.windows(*places, windows.frames, self.recorded.stride) for view in self.views]
+        return ImageBatch(torch.from_numpy(np.stack(images, axis=1)), actions, poses)
+
+
+class CompactLosses(NamedTuple):
+    """What is minimised, and its parts, each a scalar.
+
+    Attributes:
+        total: The weighted sum.
+        prediction: Mean squared error of one step from measured frames.
+        rollout: The same of further steps, predictions fed back.
+        regulariser: SIGReg.
+        inverse: Mean squared error of the pose's way, in its standard deviations.
+    """
+
+    total: Float[Tensor, ""]
+    prediction: Float[Tensor, ""]
+    rollout: Float[Tensor, ""]
+    regulariser: Float[Tensor, ""]
+    inverse: Float[Tensor, ""]
+
+
+class CompactTrainer:
+    """A compact world model in training.
+
+    With z = readout(encoder(image)), f the dynamics, g the inverse dynamics and windows of T frames::
+
+        L =   mean |f(z_t, s_t, a_t) - z_{t+1}|^2                       one step from every frame
+            + w mean |f(... f(z_t, s_t, a_t) ..., a_{t+r}) - z_{t+r+1}|^2    r = 1 .. R - 1, predictions fed back
+            + lambda mean_t SIGReg({z_t of the batch})
+            + mu mean |g(z_t, z_{t+k} - z_t) - (s_{t+k} - s_t)|^2       k drawn anew each step
+
+    Gradients flow into both sides of every error: SIGReg alone keeps the latents from collapsing, there is no averaged
+    target and no stop-gradient. Everything random in a step derives from the seed and the step's number, so parameters,
+    buffers and optimiser are the whole state.
+
+    Source: LeJEPA (arXiv 2511.08544); LeWM (arXiv 2603.19312); inverse dynamics from differences as Delta-JEPA
+    (arXiv 2606.31232).
+
+    Args:
+        config: The run's.
+        batches: Gives the windows.
+    """
+
+    def __init__(self, config: CompactConfig, batches: ImageBatches) -> None:
+        self.config, self.batches = config, batches
+        self.device = find_device(config.device)
+        self.precision: Literal["bf16", "fp32"] = resolve_precision(config.precision, self.device)
+        self.split = split_episodes(len(batches.recorded.lengths), config.held_out, config.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.model = make_compact(config, batches.recorded, self.split.training).to(self.device).train()
+            size = config.latents.latents * config.latents.width
+            pose_size = len(self.model.statistics.pose_mean)
+            self.inverse = nn.Sequential(
+                nn.Linear(2 * size, INVERSE_WIDTH), nn.GELU(), nn.Linear(INVERSE_WIDTH, pose_size)
+            ).to(self.device)
+        self.optimizer = make_adamw((self.model, self.inverse), config.learning_rate, config.weight_decay)
+        self.windows = batches.recorded.windows(self.split.training, config.frames)
+        self.held_out = batches.recorded.windows(self.split.held_out, config.evaluate_horizon + 1)
+        self.shuffle = Shuffle(len(self.windows), config.seed)
+
+    def step(self, step: int) -> dict[str, float]:
+        """Takes one optimiser step; returns its losses, and when due the held-out errors. See `Trainer.step`."""
+        config = self.config
+        share = learning_rate_factor(step, config.steps, config.warmup, "cosine", config.final_learning_rate)
+        set_learning_rate(self.optimizer, config.learning_rate * share)
+        batch = self.batches.gather(self.windows, self.shuffle.batch(step, config.batch))
+        with autocast(self.precision, self.device):
+            losses = self.losses(batch, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        norm = clip_gradients([*self.model.parameters(), *self.inverse.parameters()], config.clip)
+        *values, length = torch.stack([*losses, norm]).detach().float().tolist()  # the device is waited for once a step
+        measured: dict[str, float] = dict(zip(CompactLosses._fields, values, strict=True))
+        check_measured({**measured, "the gradient's norm": length})  # before the weights change
+        self.optimizer.step()
+        if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
+            errors = self.evaluate()
+            self._check_rank(errors["rank"])
+            measured |= {f"held_out/{name}": value for name, value in errors.items()}
+        return measured
+
+    def losses(self, batch: ImageBatch, step: int) -> CompactLosses:
+        """Returns the losses of a batch; what is random is fixed by the step's number."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        images = one_view_a_frame(batch.images, generator).to(self.device)
+        pixels = self.model.encoder.preprocess(images.flatten(0, 1))
+        latents = self.model.latents(jitter_colours(pixels, self.config.jitter, generator))
+        latents = latents.flatten(1).unflatten(0, images.shape[:2])  # (B, T, Z)
+        poses, actions = batch.poses.to(self.device), batch.actions.to(self.device)
+        first, *further = self._rollout_errors(latents, poses, actions)
+        rollout = torch.stack(further).mean() if further else first.new_zeros(())
+        regulariser = torch.stack([sigreg(frame.float(), generator) for frame in latents.unbind(1)]).mean()
+        inverse = self._inverse_error(latents, poses, generator)
+        config = self.config
+        total = first + config.rollout_weight * rollout + config.regulariser * regulariser + config.inverse * inverse
+        return CompactLosses(total, first, rollout, regulariser, inverse)
+
+    def _rollout_errors(
+        self, latents: Float[Tensor, "B T Z"], poses: Float[Tensor, "B T P"], actions: Float[Tensor, "B T-1 A"]
+    ) -> list[Float[Tensor, ""]]:
+        """Returns the mean squared error of each step fed back, each from every frame that has a frame to compare."""
+        errors, predicted, frames = [], latents, latents.shape[1]
+        for step in range(self.config.rollout_steps):
+            starts = frames - 1 - step  # frames from which a rollout of step + 1 actions stays in the window
+            given = predicted[:, :starts].flatten(0, 1)
+            now, done = poses[:, step : step + starts].flatten(0, 1), actions[:, step : step + starts].flatten(0, 1)
+            predicted = self.model.predict(given, now, done).unflatten(0, (-1, starts))
+            errors.append((predicted - latents[:, step + 1 :]).square().mean())
+        return errors
+
+    def _inverse_error(
+        self, latents: Float[Tensor, "B T Z"], poses: Float[Tensor, "B T P"], generator: torch.Generator
+    ) -> Float[Tensor, ""]:
+        """Returns how wrong the way of the pose over some frames is read from latents and their difference."""
+        apart = int(torch.randint(1, latents.shape[1], (), generator=generator))
+        start, end = latents[:, :-apart], latents[:, apart:]
+        way = self.model.motion.difference(poses[:, :-apart], poses[:, apart:]) / self.model.pose_std
+        return (self.inverse(torch.cat([start, end - start], dim=-1)).float() - way).square().mean()
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Returns errors on held-out windows and what the latents are like; the model judged as it plans.
+
+        "rollout_h": mean squared error of step h from a window's first frame, with "_copy" (the first frame stands for
+        the prediction) and "_shuffled" (another window's actions) beside; "variance": of the latents, the mean over
+        dimensions; "rank": their effective rank exp(-sum p ln p), p the shares of their covariance's eigenvalues.
+        """
+        numbers = choose_windows(self.held_out, self.config.evaluate_windows)
+        self.model.eval()
+        parts = [self._forecast(part) for part in np.array_split(numbers, max(1, len(numbers) // 32))]
+        self.model.train()
+        latents, rolled, shuffled = (torch.cat(each) for each in zip(*parts, strict=True))
+        measured = {}
+        for step in range(1, latents.shape[1]):
+            forecasts = {"": rolled[:, step - 1], "_copy": latents[:, 0], "_shuffled": shuffled[:, step - 1]}
+            for name, forecast in forecasts.items():
+                measured[f"rollout{name}_{step}"] = (forecast - latents[:, step]).square().mean().item()
+        covariance = torch.cov(latents.flatten(0, 1).T)
+        shares = torch.linalg.eigvalsh(covariance).clamp_min(1e-12)
+        shares = shares / shares.sum()
+        measured["variance"] = covariance.diagonal().mean().item()
+        measured["rank"] = (-(shares * shares.log()).sum()).exp().item()
+        return measured
+
+    def _forecast(self, numbers: Int[np.ndarray, " B"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns windows' latents (B, T, Z), and what is predicted of frames 1 .. T - 1 by own and other actions."""
+        batch = self.batches.gather(self.held_out, numbers)
+        model, images = self.model, batch.images[:, 0].to(self.device)
+        with autocast(self.precision, self.device):
+            latents = model.latents(model.encoder.preprocess(images.flatten(0, 1))).flatten(1)
+        latents = latents.float().unflatten(0, images.shape[:2])
+        poses, actions = batch.poses.to(self.device), batch.actions.to(self.device)
+        forecasts = []
+        for given in (actions, actions.roll(1, dims=0)):
+            now, pose, rolled = latents[:, 0], poses[:, 0], []
+            for action in given.unbind(1):
+                now, pose = model.predict(now, pose, action), model.motion.compose(pose, action)
+                rolled.append(now)
+            forecasts.append(torch.stack(rolled, dim=1))
+        return latents, *forecasts
+
+    def _check_rank(self, rank: float) -> None:
+        """Raises DivergedError if the latents have collapsed."""
+        if rank < self.config.minimum_rank:
+            raise DivergedError(
+                f"the latents collapsed: their effective rank is {rank:.1f} (must be {self.config.minimum_rank}); "
+                "raise regulariser"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all that a resumed run needs."""
+        return {name: getattr(self, name).state_dict() for name in ("model", "inverse", "optimizer")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        for name in ("model", "inverse", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+
+
+def make_compact(config: CompactConfig, recorded: RecordedWindows, training: Sequence[int]) -> CompactModel:
+    """Returns a new model for the recorded actions and poses, with the statistics of the training episodes."""
+    encoder: StoredEncoder = Choice("kind", TRUNKS).make(config.encoder)
+    shape, statistics = config.latents, recorded.statistics(training)
+    readout = ReadoutConfig(encoder.tokens, encoder.width, **vars(shape))
+    sizes = shape.latents * shape.width, len(statistics.pose_mean), len(statistics.action_mean)
+    dynamics = DynamicsConfig(*sizes, **vars(config.dynamics))
+    return CompactModel(encoder, Readout(readout), CompactDynamics(dynamics), recorded.action_spec, statistics)
+
+
+def one_view_a_frame(images: UInt8[Tensor, "B V T h w 3"], generator: torch.Generator) -> UInt8[Tensor, "B T h w 3"]:
+    """Returns windows of which each frame is seen in any of the views."""
+    windows, views, frames = images.shape[:3]
+    if views == 1:
+        return images[:, 0]
+    chosen = torch.randint(views, (windows, frames), generator=generator)
+    return images[torch.arange(windows)[:, None], chosen, torch.arange(frames)]
+
+
+def jitter_colours(
+    pixels: Float[Tensor, "B 3 S S"], strength: float, generator: torch.Generator
+) -> Float[Tensor, "B 3 S S"]:
+    """Returns images with contrast, brightness and each colour's share changed, each by at most `strength`."""
+    if strength == 0:
+        return pixels
+    drawn = strength * (2 * torch.rand(len(pixels), 5, 1, 1, generator=generator) - 1).to(pixels)
+    return pixels * (1 + drawn[:, :3]) * (1 + drawn[:, 3:4]) + drawn[:, 4:]
+
+
+@torch.no_grad()
+def make_bank(model: CompactModel, batches: ImageBatches, episodes: Sequence[int], frames: int) -> Bank:
+    """Returns the bank of evenly chosen episodes, as the first view shows them, with at most so many frames."""
+    recorded = batches.recorded
+    lengths = [(recorded.lengths[episode] - 1) // recorded.stride + 1 for episode in episodes]
+    share = min(1.0, frames / sum(lengths))
+    chosen = np.unique(np.linspace(0, len(episodes) - 1, max(1, int(share * len(episodes)))).round().astype(int))
+    latents, actions = [], []
+    for episode, length in ((episodes[index], lengths[index]) for index in chosen):
+        first = np.array([0])
+        images = batches.views[0].windows(np.array([episode]), first, length, recorded.stride)[0]
+        pixels = model.encoder.preprocess(torch.from_numpy(images).to(model.action_mean.device))
+        latents.append(model.latents(pixels).flatten(1).cpu())
+        span = (length - 1) * recorded.stride
+        actions.append(torch.from_numpy(recorded.actions[episode][: span : recorded.stride]))
+    return Bank.of(latents, actions)
+
+
+def train_compact(
+    config: CompactConfig, batches: ImageBatches, report: Report, provenance: Mapping[str, Any]
+) -> Manifest | None:
+    """Trains, or goes on training, saves the checkpoint and returns its manifest; None if interrupted before.
+
+    Args:
+        config: The run's.
+        batches: Gives the windows.
+        report: Gets every step's measurements.
+        provenance: Of the checkpoint, plain values, such as the command, the git commit and the data's fingerprint.
+
+    Raises:
+        ValueError: If data and settings do not fit together.
+        StateError: If the output directory holds the state of another run.
+        DivergedError: If something is not finite or the latents collapsed, see `run_steps`.
+    """
+    trainer = CompactTrainer(config, batches)
+    if not run_steps(trainer, config, SESSION_FIELDS, batches.key, report):
+        return None
+    training = {**provenance, "frames": batches.key, "metrics": trainer.evaluate()}
+    model = trainer.model.freeze()
+    if config.bank_frames:
+        model.add_head(HEAD, make_bank(model, batches, trainer.split.training, config.bank_frames))
+    save_checkpoint(config.checkpoint_directory, model, training=training)
+    return read_manifest(config.checkpoint_directory)

@@ -1,0 +1,100 @@
+"""A training run of a compact world model, from recordings to its checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+
+import numpy as np
+
+from envs.bar import progress
+from envs.config import load_config
+from envs.episodes import EpisodeSource
+from envs.episodes.open import open_dataset
+from envs.episodes.reading import Reading
+from envs.folders import writing
+from envs.program import FAILED, INTERRUPTED
+from world_model.checkpoints.checkpoint import Manifest
+from world_model.data.batches import RecordedWindows
+from world_model.data.store import FrameStore, build_frames
+from world_model.finite import DivergedError
+from world_model.training.compact import ImageBatches, train_compact
+from world_model.training.compact_config import CompactConfig
+from world_model.training.loop import RunLog
+from world_model.training.progress import make_report, origin
+from world_model.training.run_folders import run_folders
+
+SAME_POSE = 1e-4  # m, rad: two views of one episode differ by nothing but their pictures
+
+
+def run(config: CompactConfig) -> int:
+    """Trains, prints where the checkpoint is and returns the exit status.
+
+    Raises:
+        ValueError: If a setting, the recordings or what an earlier run left behind does not do.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        with run_folders(config, "train-compact"):
+            manifest = learn(config)
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    print(f"checkpoint: {config.checkpoint_directory}" if manifest else "stopped; the same command goes on")
+    return 0 if manifest else INTERRUPTED
+
+
+def learn(config: CompactConfig) -> Manifest | None:
+    """Returns the manifest of the finished checkpoint, or None if interrupted; decodes the episodes first."""
+    reading = load_config(Reading, config.reading)
+    views = [open_dataset(folder, reading) for folder in (config.data, *config.views)]
+    recorded = RecordedWindows(views[0], config.stride)
+    for folder, view in zip(config.views, views[1:], strict=True):
+        check_view(recorded, RecordedWindows(view, config.stride), str(folder))
+    batches = ImageBatches(recorded, [decode(config, view) for view in views])
+    bar = progress(total=config.steps, desc="train")
+    with writing(config.output), RunLog(config.output, config.log) as log, bar:
+        return train_compact(config, batches, make_report(log, bar, format_errors), provenance(config, views))
+
+
+def check_view(recorded: RecordedWindows, view: RecordedWindows, folder: str) -> None:
+    """Returns if a view holds the same episodes.
+
+    Raises:
+        ValueError: Naming the first episode that differs.
+    """
+    if len(view.lengths) != len(recorded.lengths):
+        raise ValueError(f"the view {folder} has {len(view.lengths)} episodes, the data {len(recorded.lengths)}")
+    for episode, (own, other) in enumerate(zip(recorded.poses, view.poses, strict=True)):
+        if own.shape != other.shape or not np.allclose(own, other, atol=SAME_POSE):
+            raise ValueError(
+                f"episode {episode} of the view {folder} is another one than in the data: a view holds the same "
+                "episodes, frame by frame, as another camera saw them"
+            )
+
+
+def decode(config: CompactConfig, dataset: EpisodeSource) -> FrameStore:
+    """Returns all frames of a dataset, decoded to disk once."""
+    with progress(total=sum(dataset.lengths), desc="decode", unit="frame") as bar:
+        return build_frames(dataset, config.cache_directory, bar.update, config.decoding_processes)
+
+
+def format_errors(errors: Mapping[str, float]) -> str:
+    """Returns held-out errors as a small table: a row for the first, the middle and the last step."""
+    last = max(int(name.rpartition("_")[2]) for name in errors if name.startswith("rollout_copy_"))
+    lines = [f"{'held-out error^2':<18}{'model':>9}{'copy':>9}{'shuffled':>10}"]
+    for step in sorted({1, (last + 1) // 2, last}):
+        values = [errors[f"rollout{kind}_{step}"] for kind in ("", "_copy", "_shuffled")]
+        lines.append(f"{f'rollout step {step}':<18}{values[0]:>9.4f}{values[1]:>9.4f}{values[2]:>10.4f}")
+    return "\n".join([*lines, f"latents: variance {errors['variance']:.2f}, effective rank {errors['rank']:.1f}"])
+
+
+def provenance(config: CompactConfig, views: list[EpisodeSource]) -> dict[str, object]:
+    """Returns where the checkpoint comes from, for its manifest."""
+    folders = (config.data, *config.views)
+    data = [
+        {"folder": str(folder), "fingerprint": view.fingerprint, "episodes": len(view), "frames": sum(view.lengths)}
+        for folder, view in zip(folders, views, strict=True)
+    ]
+    return {**origin(), "data": data, "steps": config.steps, "seed": config.seed}
