@@ -203,7 +203,10 @@ def test_a_file_that_is_no_safetensors_is_named(folder: Path) -> None:
         (lambda m: m["files"].update({"more.bin": "0"}), r"more\.bin is missing"),
         (lambda m: m.update(format=1), "must be of format 2, got 1; train or import it again"),
         (lambda m: m.update(kind="vjepa3"), r"there is no world model 'vjepa3'.*Known: vjepa2_ac, compact"),
-        (lambda m: m["parts"]["encoder"].pop("kind"), r"parts\.encoder must have a kind, one of vjepa2, convolutions, backbone"),
+        (
+            lambda m: m["parts"]["encoder"].pop("kind"),
+            r"parts\.encoder must have a kind, one of vjepa2, convolutions, backbone",
+        ),
         (lambda m: m["parts"]["encoder"].update(kind="dino"), "parts.encoder: there is no encoder 'dino'"),
         (lambda m: m["heads"].update(goal={}), "there is no head 'goal'.*Known: goal_policy"),
         (lambda m: m["files"].pop("predictor.safetensors"), r"must name the file predictor\.safetensors"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from envs.config import Choice
 from envs.simulation.scene_config import SceneConfig
@@ -33,6 +33,9 @@ class EvaluateConfig:
         device: Where the model runs: cpu, cuda, mps or auto.
         precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
         scene: Another camera, table or objects than a task of ours has; None for its own.
+        dynamics: "model" plans with the checkpoint's predictions, "simulator" with what the simulation would do (see
+            `planner.diagnostics.oracle`): privileged, slow, and no result of the checkpoint's, but it tells whether
+            predictions or proposals and cost are what fails.
         planner: The search; a file says which by planner.algorithm.
         objective: What is minimised.
         controller: Receding horizon, and when a subgoal is left where a task has several.
@@ -50,6 +53,7 @@ class EvaluateConfig:
     device: str = "cpu"
     precision: Precision = "fp32"
     scene: SceneConfig | None = None
+    dynamics: Literal["model", "simulator"] = "model"
     planner: PlannerConfig = field(default_factory=CEMConfig)
     objective: Annotated[ObjectiveSettings, Choice("kind", OBJECTIVES)] = field(default_factory=ObjectiveConfig)
     controller: ControllerConfig = field(default_factory=ControllerConfig)

@@ -17,10 +17,12 @@ import torch
 
 from envs.bar import progress
 from envs.config import dump_config
+from envs.simulation.arm import MujocoArm
 from envs.simulation.scene import SceneConfig
 from envs.workers import ctrl_c_is_ours, end_with_parent
 from planner.control.controller import Controller, RandomActions, ZeroActions
 from planner.control.episode import Actor, run_episode
+from planner.diagnostics.oracle import SimulatedDynamics
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.report import EpisodeRecord, record_episode
 from planner.objectives.mask import read_mask
@@ -107,6 +109,8 @@ def workplace(config: EvaluateConfig) -> tuple[gymnasium.Env, Controller]:
             read_mask(distance.mask)  # what is wrong with it is better said now than at the first reset
     env = make_task(config.task, config.scene)
     model = load_model(config)
+    if config.dynamics == "simulator":
+        model = SimulatedDynamics(model, simulated_arm(env, config.task))
     spec = env.unwrapped.action_spec  # type: ignore[attr-defined]
     objective = partial(make_objective, config=config.objective, spec=spec, model=model)
     return env, Controller(model, make_planner(config.planner), spec, config.controller, objective)
@@ -129,6 +133,18 @@ def make_task(task: str, scene: SceneConfig | None = None) -> gymnasium.Env:
         raise ValueError(f"there is no task {task!r}; there are: {', '.join(ours)}")
     changes: dict[str, Any] = {} if scene is None else {"scene": scene}
     return gymnasium.make(task_id, disable_env_checker=True, **changes)  # the tests check it
+
+
+def simulated_arm(env: gymnasium.Env, task: str) -> MujocoArm:
+    """Returns the simulated arm of a task.
+
+    Raises:
+        ValueError: If it has none that can be put back to where it was.
+    """
+    arm = getattr(env.unwrapped, "mujoco_arm", None)
+    if not isinstance(arm, MujocoArm):
+        raise ValueError(f"dynamics: simulator needs a task with a simulated arm of ours, and {task} has none")
+    return arm
 
 
 def load_model(config: EvaluateConfig) -> WorldModel:

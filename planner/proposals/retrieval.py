@@ -9,7 +9,6 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.proposals.config import RetrievalConfig
 from world_model.base import LatentState, WorldModel
-from world_model.checkpoints.checkpoint import StoredModel
 from world_model.heads.bank import HEAD, Bank
 
 
@@ -25,7 +24,8 @@ class Retrieval:
         Raises:
             ValueError: If the model has none.
         """
-        bank = model.heads[HEAD] if isinstance(model, StoredModel) and HEAD in model.heads else None
+        heads = getattr(model, "heads", {})
+        bank = heads[HEAD] if HEAD in heads else None
         if not isinstance(bank, Bank):
             raise ValueError(
                 "this checkpoint has no bank of recordings: train one with bank_frames over 0, or plan without "

@@ -1,0 +1,66 @@
+"""The simulator in the world model's place: tells what the model's predictions cost from what the rest does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from envs.pose import compose
+from envs.simulation.arm import MujocoArm
+from envs.spec import Observation
+from world_model.base import LatentState, WorldModel
+
+
+class SimulatedDynamics:
+    """A `WorldModel` that encodes as another does and predicts nothing: it acts in the simulation and looks.
+
+    Each rollout begins where the arm is and leaves everything there. With it a search fails for its proposals or its
+    cost alone; what it reaches and the model's own predictions do not is what those cost. Privileged, and slow: an
+    action of a sample is simulated and drawn, some milliseconds.
+
+    Source: the oracle of IMWM (arXiv 2606.01626), exact dynamics under the same search.
+
+    Attributes:
+        action_spec: The model's.
+        context: 1: the simulation's state is all that matters.
+        heads: The model's, for proposers and objectives that ask them.
+    """
+
+    context = 1
+
+    def __init__(self, model: WorldModel, arm: MujocoArm) -> None:
+        """Takes the model whose latents are compared, and the arm of the task."""
+        self.action_spec = model.action_spec
+        self.heads: Any = getattr(model, "heads", {})
+        self._model, self._arm = model, arm
+
+    def encode(self, observations: Sequence[Observation]) -> LatentState:
+        """See `WorldModel.encode`."""
+        return self._model.encode(observations)
+
+    @torch.no_grad()
+    def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
+        """See `WorldModel.rollout`; without gradients, from where the arm is, whatever the state."""
+        arm = self._arm
+        start = arm.snapshot()
+        try:
+            frames = [self._do(sequence) for sequence in actions.detach().cpu().double().numpy()]
+        finally:
+            arm.restore(start)
+        tokens, poses = zip(*((each.tokens, each.poses) for each in frames), strict=True)
+        return LatentState(torch.cat(tokens), torch.cat(poses))
+
+    def _do(self, sequence: Any) -> LatentState:
+        """Returns what is seen after each action of a sequence (H, A), done from the snapshot that is there."""
+        arm = self._arm
+        before, seen = arm.snapshot(), []
+        for action in sequence:
+            target = compose(arm.pose(), action)
+            arm.command(target[:6], float(target[6]), arm.action_spec.period)
+            seen.append(arm.observe())
+        arm.restore(before)
+        return self._model.encode(seen)
