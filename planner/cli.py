@@ -24,6 +24,7 @@ COMMANDS = {
     "pretrain": "world_model.training.pretrain_program",
     "train": "planner.training.program",
     "train-compact": "world_model.training.compact_program",
+    "train-heads": "world_model.training.heads_program",
     "train-critic": "world_model.heads.goal_policy.program",
     "report": "planner.training.report_program",
     "import-checkpoint": "world_model.importing.program",

@@ -18,6 +18,7 @@ from planner.search.cem import CEM, CEMConfig
 from world_model.checkpoints.checkpoint import find_checkpoint
 from world_model.heads.goal_policy.training import TrainCriticConfig
 from world_model.training.compact_config import CompactConfig
+from world_model.training.heads_config import HeadsConfig
 from world_model.training.pretrain import PretrainConfig
 from world_model.training.train import TrainConfig
 from world_model.vjepa2_ac import load_vjepa2_ac
@@ -49,6 +50,7 @@ def test_every_config_in_the_repository_is_valid(path):
         "pretrain": PretrainConfig,
         "train": TrainConfig,
         "compact": CompactConfig,
+        "heads": HeadsConfig,
         "plan": program("planner.evaluation.program").EvaluateConfig,
         "manipulation": program("planner.evaluation.program").EvaluateConfig,
         "suite": program("planner.evaluation.suite_config").SuiteConfig,

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from planner.proposals.config import RetrievalConfig
+from planner.objectives.objective_config import TemporalDistanceConfig
+from planner.objectives.temporal_distance import TemporalDistanceCost
+from planner.proposals.config import InverseDynamicsConfig, RetrievalConfig
+from planner.proposals.inverse_dynamics import InverseDynamicsProposer
 from planner.proposals.retrieval import Retrieval
 from tests.moving_square import MovingSquare
 from world_model.base import LatentState
+from world_model.checkpoints.checkpoint import StoredModel
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
 from world_model.data.store import build_frames
@@ -21,8 +25,17 @@ from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
 from world_model.load import load_world_model
-from world_model.training.compact import CompactTrainer, ImageBatches, one_view_a_frame, train_compact
+from world_model.training.compact import (
+    CompactTrainer,
+    ImageBatches,
+    encode_episode,
+    one_view_a_frame,
+    train_compact,
+)
 from world_model.training.compact_config import CompactConfig, DynamicsShape, LatentShape
+from world_model.training.heads import train_heads
+from world_model.training.heads_config import HeadsConfig, InverseDynamicsShape, TemporalDistanceShape
+from world_model.training.loop import Report
 from world_model.training.state import StateError
 
 EPISODES = (6,) * 20
@@ -150,3 +163,71 @@ def test_settings_out_of_range_are_refused(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(ValueError, match=message):
             make_config(tmp_path, **dict([changes]))
+
+
+def make_heads_config(parent: Path, output: Path, **changes: object) -> HeadsConfig:
+    config = HeadsConfig(
+        parent=str(parent), data=Path("nowhere"), output=output, steps=40, batch=64, warmup=5, save_every=10,
+        evaluate_every=20, furthest=4, held_out=0.2, device="cpu",
+        inverse_dynamics=InverseDynamicsShape(hypotheses=3, horizon=4, width=32, depth=1),
+        temporal_distance=TemporalDistanceShape(longest=4, members=2, width=32, depth=1),
+    )  # fmt: skip
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: ImageBatches, tmp_path: Path) -> None:
+    run(make_config(tmp_path / "run", steps=100), batches)
+    parent = tmp_path / "run/checkpoint"
+
+    def train(config: HeadsConfig, report: Report = lambda *_: None) -> None:
+        model = load_world_model(parent)
+        assert isinstance(model, CompactModel)
+        latents = [encode_episode(model, batches.views[0], episode, 6) for episode in range(20)]
+        assert train_heads(config, model, latents, batches.recorded, "made up", report, {}) is not None
+
+    def stop(step: int, measured: object) -> None:
+        if step == 25:
+            raise KeyboardInterrupt
+
+    measured: dict[int, dict[str, float]] = {}
+    train(
+        make_heads_config(parent, tmp_path / "whole", steps=200),
+        lambda step, each: measured.update({step: {**each}}),
+    )
+    assert measured[199]["held_out/best"] < 0.95 * measured[19]["held_out/best"]
+    assert measured[199]["distance"] < 0.8 * measured[0]["distance"]
+    with pytest.raises(KeyboardInterrupt):
+        train(make_heads_config(parent, tmp_path / "broken", steps=40), stop)
+    train(make_heads_config(parent, tmp_path / "broken", steps=40))
+    train(make_heads_config(parent, tmp_path / "unbroken", steps=40))
+    again, whole = (load_world_model(tmp_path / name / "checkpoint") for name in ("broken", "unbroken"))
+    assert set(whole.heads) == {"inverse_dynamics", "temporal_distance"}
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
+    check_plans(load_world_model(tmp_path / "whole/checkpoint", precision="bf16"))
+
+
+def check_plans(model: StoredModel) -> None:
+    """The heads propose and judge as asked."""
+    state = LatentState(torch.randn(1, 1, 1, 12), torch.rand(1, 1, 7))
+    spec, goal = model.action_spec, LatentState(torch.randn(1, 1, 1, 12), torch.rand(1, 1, 7))
+    proposer = InverseDynamicsProposer(InverseDynamicsConfig(), model, spec)
+    ways = proposer.propose(state, goal, 6, 5, torch.Generator().manual_seed(0))
+    assert ways.shape == (5, 6, 7) and not ways[:3, 4:].any()  # its own horizon is 4; then it stays
+    assert torch.equal(ways, proposer.propose(state, goal, 6, 5, torch.Generator().manual_seed(0)))
+    assert (ways[3] - ways[0]).abs().max() > 1e-4  # a noisy copy
+    cost = TemporalDistanceCost(TemporalDistanceConfig(), goal, spec, model)
+    predicted = model.rollout(state, ways)
+    costs = cost(predicted, ways)
+    assert costs.shape == (5,) and ((costs >= 0) & (costs <= 4)).all()
+    every = TemporalDistanceCost(TemporalDistanceConfig(frames="all"), goal, spec, model)
+    assert not torch.equal(every(predicted, ways), costs)
+
+
+def test_a_model_without_heads_says_so(batches: ImageBatches, tmp_path: Path) -> None:
+    run(make_config(tmp_path / "run"), batches)
+    model = load_world_model(tmp_path / "run/checkpoint")
+    goal = LatentState(torch.zeros(1, 1, 1, 12), torch.zeros(1, 1, 7))
+    with pytest.raises(ValueError, match="no inverse dynamics: train them with"):
+        InverseDynamicsProposer(InverseDynamicsConfig(), model, model.action_spec)
+    with pytest.raises(ValueError, match="no temporal distance: train one with"):
+        TemporalDistanceCost(TemporalDistanceConfig(), goal, model.action_spec, model)

@@ -27,6 +27,7 @@ class SimulatedDynamics:
     Attributes:
         action_spec: The model's.
         context: 1: the simulation's state is all that matters.
+        encoding: The model that encodes.
         heads: The model's, for proposers and objectives that ask them.
     """
 
@@ -36,11 +37,11 @@ class SimulatedDynamics:
         """Takes the model whose latents are compared, and the arm of the task."""
         self.action_spec = model.action_spec
         self.heads: Any = getattr(model, "heads", {})
-        self._model, self._arm = model, arm
+        self.encoding, self._arm = model, arm
 
     def encode(self, observations: Sequence[Observation]) -> LatentState:
         """See `WorldModel.encode`."""
-        return self._model.encode(observations)
+        return self.encoding.encode(observations)
 
     @torch.no_grad()
     def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
@@ -63,4 +64,4 @@ class SimulatedDynamics:
             arm.command(target[:6], float(target[6]), arm.action_spec.period)
             seen.append(arm.observe())
         arm.restore(before)
-        return self._model.encode(seen)
+        return self.encoding.encode(seen)

@@ -14,6 +14,7 @@ OBJECTIVES: Registry[type] = Registry(
     "objective",
     {
         "goal_distance": "planner.objectives.objective_config:ObjectiveConfig",
+        "temporal_distance": "planner.objectives.objective_config:TemporalDistanceConfig",
         "actions_left": "planner.objectives.objective_config:ActionsLeftConfig",
         "sum": "planner.objectives.objective_config:SumConfig",
     },
@@ -149,6 +150,27 @@ class ActionsLeftConfig:
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"the share of actions_left must be in (0, 1], got {self.share}")
+
+
+@dataclass(frozen=True)
+class TemporalDistanceConfig:
+    """Settings of `TemporalDistanceCost`.
+
+    Attributes:
+        kind: Names this objective in YAML.
+        frames: "all" for the mean over all predicted frames, "last" for the last one alone.
+
+    Raises:
+        ValueError: If there are no such frames.
+    """
+
+    makes: ClassVar = "planner.objectives.temporal_distance:TemporalDistanceCost"
+    kind: Literal["temporal_distance"] = "temporal_distance"
+    frames: Literal["all", "last"] = "last"
+
+    def __post_init__(self) -> None:
+        if self.frames not in {"all", "last"}:
+            raise ValueError(f"the frames of temporal_distance are 'all' or 'last', got {self.frames!r}")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ PROPOSERS: Registry[type] = Registry(
     "proposer",
     {
         "goal_policy": "planner.proposals.config:GoalPolicyConfig",
+        "inverse_dynamics": "planner.proposals.config:InverseDynamicsConfig",
         "retrieval": "planner.proposals.config:RetrievalConfig",
     },
 )
@@ -78,3 +79,24 @@ class RetrievalConfig:
     def __post_init__(self) -> None:
         if self.longest < 1:
             raise ValueError(f"longest must be at least 1 action, got {self.longest}")
+
+
+@dataclass(frozen=True)
+class InverseDynamicsConfig:
+    """Settings of `InverseDynamicsProposer`.
+
+    Attributes:
+        kind: Names this proposer in YAML.
+        noise: Std of the noise on copies of the hypotheses, as a share of each action dimension's std.
+
+    Raises:
+        ValueError: If the noise is negative.
+    """
+
+    makes: ClassVar = "planner.proposals.inverse_dynamics:InverseDynamicsProposer"
+    kind: Literal["inverse_dynamics"] = "inverse_dynamics"
+    noise: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.noise < 0:
+            raise ValueError(f"noise must be at least 0, got {self.noise}")

@@ -283,6 +283,15 @@ def jitter_colours(
 
 
 @torch.no_grad()
+def encode_episode(
+    model: CompactModel, frames: FrameStore, episode: int, length: int, stride: int = 1
+) -> Float[Tensor, "T Z"]:
+    """Returns the latents of so many frames of an episode, from the first on, on the model's device."""
+    images = frames.windows(np.array([episode]), np.array([0]), length, stride)[0]
+    pixels = model.encoder.preprocess(torch.from_numpy(images).to(model.action_mean.device))
+    return model.latents(pixels).flatten(1)
+
+
 def make_bank(model: CompactModel, batches: ImageBatches, episodes: Sequence[int], frames: int) -> Bank:
     """Returns the bank of evenly chosen episodes, as the first view shows them, with at most so many frames."""
     recorded = batches.recorded
@@ -291,10 +300,7 @@ def make_bank(model: CompactModel, batches: ImageBatches, episodes: Sequence[int
     chosen = np.unique(np.linspace(0, len(episodes) - 1, max(1, int(share * len(episodes)))).round().astype(int))
     latents, actions = [], []
     for episode, length in ((episodes[index], lengths[index]) for index in chosen):
-        first = np.array([0])
-        images = batches.views[0].windows(np.array([episode]), first, length, recorded.stride)[0]
-        pixels = model.encoder.preprocess(torch.from_numpy(images).to(model.action_mean.device))
-        latents.append(model.latents(pixels).flatten(1).cpu())
+        latents.append(encode_episode(model, batches.views[0], episode, length, recorded.stride).cpu())
         span = (length - 1) * recorded.stride
         actions.append(torch.from_numpy(recorded.actions[episode][: span : recorded.stride]))
     return Bank.of(latents, actions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -52,7 +53,9 @@ def learn(config: CompactConfig) -> Manifest | None:
     recorded = RecordedWindows(views[0], config.stride)
     for folder, view in zip(config.views, views[1:], strict=True):
         check_view(recorded, RecordedWindows(view, config.stride), str(folder))
-    batches = ImageBatches(recorded, [decode(config, view) for view in views])
+    batches = ImageBatches(
+        recorded, [decode(config.cache_directory, config.decoding_processes, view) for view in views]
+    )
     bar = progress(total=config.steps, desc="train")
     with writing(config.output), RunLog(config.output, config.log) as log, bar:
         return train_compact(config, batches, make_report(log, bar, format_errors), provenance(config, views))
@@ -74,10 +77,10 @@ def check_view(recorded: RecordedWindows, view: RecordedWindows, folder: str) ->
             )
 
 
-def decode(config: CompactConfig, dataset: EpisodeSource) -> FrameStore:
+def decode(cache: Path, processes: int, dataset: EpisodeSource) -> FrameStore:
     """Returns all frames of a dataset, decoded to disk once."""
     with progress(total=sum(dataset.lengths), desc="decode", unit="frame") as bar:
-        return build_frames(dataset, config.cache_directory, bar.update, config.decoding_processes)
+        return build_frames(dataset, cache, bar.update, processes)
 
 
 def format_errors(errors: Mapping[str, float]) -> str:

@@ -1,0 +1,43 @@
+"""A learnt cost: how many actions recordings took from a predicted frame to one like the goal."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from envs.spec import ActionSpec
+from planner.objectives.objective_config import TemporalDistanceConfig
+from world_model.base import LatentState, WorldModel
+from world_model.heads.ways import TEMPORAL_DISTANCE, TemporalDistance
+
+
+class TemporalDistanceCost:
+    """The actions left to the goal, of the member of an ensemble that expects the most: an `Objective`.
+
+    A search finds what one network takes for near and is not; it is near for all of them less often.
+
+    Source: learnt temporal distances as the cost of model-predictive control (arXiv 1912.06088); the pessimistic
+    ensemble of MRS.Q (arXiv 2601.21306).
+    """
+
+    def __init__(self, config: TemporalDistanceConfig, goal: LatentState, spec: ActionSpec, model: WorldModel) -> None:
+        """Takes the settings, the latent of one goal frame and the model whose distance it is.
+
+        Raises:
+            ValueError: If the model has none.
+        """
+        heads = getattr(model, "heads", {})
+        head = heads[TEMPORAL_DISTANCE] if TEMPORAL_DISTANCE in heads else None
+        if not isinstance(head, TemporalDistance):
+            raise ValueError(
+                "this checkpoint has no temporal distance: train one with scripts/train_heads.py, or take an objective "
+                "of another kind"
+            )
+        self.config, self._head, self._goal = config, head, goal.tokens[:, -1].flatten(1)  # (1, Z)
+
+    def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
+        """Returns the cost of each of S rollouts; the actions do not matter here."""
+        first = -1 if self.config.frames == "last" else 0
+        frames = predicted.tokens[:, first:].flatten(2)  # (S, H, Z)
+        left = self._head.actions(frames.flatten(0, 1), self._goal.expand(frames.shape[0] * frames.shape[1], -1))
+        return left.unflatten(0, frames.shape[:2]).mean(dim=1)

@@ -1,0 +1,117 @@
+"""The settings of a training run of what is learnt on a world model's latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from world_model.data.store_layout import cache_beside
+
+SESSION_FIELDS = (  # these may change when a run is resumed
+    "data", "output", "cache", "checkpoint", "device", "save_every", "log", "reading", "decoding_processes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class InverseDynamicsShape:
+    """The part of an `InverseDynamicsConfig` that is not fixed by the world model; see there."""
+
+    hypotheses: int = 8
+    horizon: int = 12
+    width: int = 512
+    depth: int = 3
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class TemporalDistanceShape:
+    """The part of a `TemporalDistanceConfig` that is not fixed by the world model; see there."""
+
+    longest: int = 20
+    members: int = 3
+    width: int = 256
+    depth: int = 2
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """One training run of the heads of a compact world model.
+
+    Attributes:
+        parent: The checkpoint whose latents they are learnt on, by name or path.
+        data: Folder of recordings in any format that `envs.episodes.open.open_dataset` knows.
+        output: Run directory: resolved config, log, state to resume from.
+        reading: YAML file that says how to read them, see `envs.episodes.reading.Reading`; None where the format does.
+        checkpoint: Where the parent goes with its heads; None for checkpoint/ in the run directory.
+        cache: Where decoded frames are kept; None for data + "-cache".
+        decoding_processes: Processes that decode videos.
+        inverse_dynamics: Shape of the goal-conditioned inverse dynamics.
+        temporal_distance: Shape of the temporal distance.
+        furthest: Actions to a goal at most, in what is learnt from.
+        noise: Std of the noise on latents, which have a std of about 1.
+        spread: Weight of the mean error of all hypotheses beside 1 for the best one's, so that none is left out.
+        steps: Optimiser steps.
+        batch: Pairs of frames a step.
+        learning_rate: At its peak.
+        final_learning_rate: At the end of the cosine, as a share of the peak.
+        warmup: Steps of linear rise.
+        weight_decay: AdamW's, not on biases and norms.
+        clip: Largest gradient norm; 0 for none.
+        held_out: Share of episodes that is judged by and never trained on; the same seed gives the parent's.
+        evaluate_every: Steps between evaluations; there is one at the end anyway.
+        save_every: Steps between saved states.
+        log: Where measurements go beside losses.jsonl; wandb is an extra.
+        device: "auto", "cpu", "cuda", ...
+        seed: Of everything random.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+    """
+
+    parent: str
+    data: Path
+    output: Path
+    reading: Path | None = None
+    checkpoint: Path | None = None
+    cache: Path | None = None
+    decoding_processes: int = 1
+    inverse_dynamics: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
+    temporal_distance: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
+    furthest: int = 20
+    noise: float = 0.1
+    spread: float = 0.05
+    steps: int = 5000
+    batch: int = 512
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 0.001
+    warmup: int = 200
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+    held_out: float = 0.05
+    evaluate_every: int = 500
+    save_every: int = 500
+    log: Literal["tensorboard", "wandb"] = "tensorboard"
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "furthest", "steps", "batch", "learning_rate", "evaluate_every", "save_every", "decoding_processes",
+        ):  # fmt: skip
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("noise", "spread", "warmup", "weight_decay", "clip"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+    @property
+    def cache_directory(self) -> Path:
+        """Where decoded frames are kept."""
+        return self.cache or cache_beside(self.data)
+
+    @property
+    def checkpoint_directory(self) -> Path:
+        """Where the finished model goes."""
+        return self.checkpoint or self.output / "checkpoint"

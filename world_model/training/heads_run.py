@@ -1,0 +1,85 @@
+"""A training run of a compact world model's heads, from recordings to its checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor
+
+from envs.bar import progress
+from envs.config import load_config
+from envs.episodes.open import open_dataset
+from envs.episodes.reading import Reading
+from envs.folders import writing
+from envs.program import FAILED, INTERRUPTED
+from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest
+from world_model.compact import CompactModel
+from world_model.data.batches import RecordedWindows
+from world_model.data.store import FrameStore
+from world_model.device import find_device
+from world_model.finite import DivergedError
+from world_model.load import load_world_model
+from world_model.training.compact import encode_episode
+from world_model.training.compact_run import decode
+from world_model.training.heads import train_heads
+from world_model.training.heads_config import HeadsConfig
+from world_model.training.loop import RunLog
+from world_model.training.progress import make_report, origin
+from world_model.training.run_folders import run_folders
+
+
+def run(config: HeadsConfig) -> int:
+    """Trains, prints where the checkpoint is and returns the exit status.
+
+    Raises:
+        ValueError: If a setting, the parent, the recordings or what an earlier run left behind does not do.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        with run_folders(config, "train-heads"):
+            manifest = learn(config)
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    print(f"checkpoint: {config.checkpoint_directory}" if manifest else "stopped; the same command goes on")
+    return 0 if manifest else INTERRUPTED
+
+
+def learn(config: HeadsConfig) -> Manifest | None:
+    """Returns the manifest of the finished checkpoint, or None if interrupted; encodes the episodes first."""
+    model = load_world_model(config.parent, find_device(config.device))
+    if not isinstance(model, CompactModel):
+        raise ValueError(f"{config.parent} is a {model.kind} world model: heads are learnt on compact ones")
+    dataset = open_dataset(config.data, load_config(Reading, config.reading))
+    model.action_spec.check_same_meaning(dataset.spec)
+    recorded = RecordedWindows(dataset)
+    latents = encode(model, decode(config.cache_directory, config.decoding_processes, dataset))
+    parent = read_manifest(find_checkpoint(config.parent))
+    fingerprint = f"{sorted(parent.files.items())} {dataset.fingerprint}"
+    provenance = {**origin(), "data": {"folder": str(config.data), "fingerprint": dataset.fingerprint}}
+    bar = progress(total=config.steps, desc="train")
+    with writing(config.output), RunLog(config.output, config.log) as log, bar:
+        report = make_report(log, bar, format_errors)
+        return train_heads(config, model, latents, recorded, fingerprint, report, provenance)
+
+
+def encode(model: CompactModel, frames: FrameStore) -> list[Float[Tensor, "T Z"]]:
+    """Returns the latents of every episode's frames, with progress."""
+    lengths = frames.layout.lengths
+    with progress(total=sum(lengths), desc="encode", unit="frame") as bar:
+        latents = []
+        for episode, length in enumerate(lengths):
+            latents.append(encode_episode(model, frames, episode, length))
+            bar.update(length)
+    return latents
+
+
+def format_errors(errors: Mapping[str, float]) -> str:
+    """Returns held-out errors as two lines."""
+    return (
+        f"actions: best hypothesis {errors['best']:.4f}, likeliest {errors['likeliest']:.4f}\n"
+        f"distance: {errors['distance']:.2f} actions off, the middle one for all {errors['distance_middle']:.2f}"
+    )
