@@ -208,11 +208,11 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
 
 def check_plans(model: StoredModel) -> None:
     """The heads propose and judge as asked."""
-    state = LatentState(torch.randn(1, 1, 1, 12), torch.rand(1, 1, 7))
-    spec, goal = model.action_spec, LatentState(torch.randn(1, 1, 1, 12), torch.rand(1, 1, 7))
+    pose_size, spec = len(model.statistics.pose_mean), model.action_spec
+    state, goal = (LatentState(torch.randn(1, 1, 1, 12), torch.rand(1, 1, pose_size)) for _ in range(2))
     proposer = InverseDynamicsProposer(InverseDynamicsConfig(), model, spec)
     ways = proposer.propose(state, goal, 6, 5, torch.Generator().manual_seed(0))
-    assert ways.shape == (5, 6, 7) and not ways[:3, 4:].any()  # its own horizon is 4; then it stays
+    assert ways.shape == (5, 6, spec.size) and not ways[:3, 4:].any()  # its own horizon is 4; then it stays
     assert torch.equal(ways, proposer.propose(state, goal, 6, 5, torch.Generator().manual_seed(0)))
     assert (ways[3] - ways[0]).abs().max() > 1e-4  # a noisy copy
     cost = TemporalDistanceCost(TemporalDistanceConfig(), goal, spec, model)
