@@ -21,6 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from envs.config import dump_config, load_config
 from envs.episodes import DatasetError, Episode
+from envs.episodes.episode import cut_into_runs
 from envs.episodes.formats import lerobot_write
 from envs.episodes.formats.lerobot import read_dataset
 from envs.episodes.open import describe_recordings, open_dataset
@@ -392,9 +393,8 @@ def test_skipped_recordings_are_listed_and_recorded(program, broken, tmp_path, c
         ((8,), [(0, 1)]),
     ],
 )
-def test_a_shard_holds_as_many_episodes_in_a_row_as_fit(scripts, lengths, expected):
-    shards = part("convert").plan_shards(lengths, frame_bytes=10, shard_bytes=80)
-    assert [(shard.start, shard.stop) for shard in shards] == expected
+def test_a_shard_holds_as_many_episodes_in_a_row_as_fit(lengths, expected):
+    assert [(shard.start, shard.stop) for shard in cut_into_runs(lengths, frames=8)] == expected
 
 
 @pytest.mark.slow

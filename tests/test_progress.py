@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from background import wait_until
 
-from envs.episodes.check import in_processes
+from envs.workers import in_processes
 
 ROOT = Path(__file__).resolve().parent.parent
 
