@@ -155,7 +155,9 @@ def usable(
     problems = _recorded(source, record)
     if problems is None:
         problems = find_problems(source, report, processes)
-        _keep(source, record, problems)
+        if record is not None:
+            found = {"fingerprint": source.fingerprint, "problems": [asdict(problem) for problem in problems]}
+            write_text(record, json.dumps(found, indent=1) + "\n")
     else:
         report(len(source))
     if problems and (broken == "refuse" or len(problems) == len(source)):
@@ -200,11 +202,3 @@ def _recorded(source: EpisodeSource, record: Path | None) -> list[Problem] | Non
     except (ValueError, TypeError, KeyError):
         logger.warning("%s is damaged; all episodes are read again", record)
         return None
-
-
-def _keep(source: EpisodeSource, record: Path | None, problems: list[Problem]) -> None:
-    """Writes what was found, whole or not at all."""
-    if record is None:
-        return
-    found = {"fingerprint": source.fingerprint, "problems": [asdict(problem) for problem in problems]}
-    write_text(record, json.dumps(found, indent=1) + "\n")

@@ -79,19 +79,14 @@ def convert(config: Convert) -> str:
     """
     with explained(OUTPUT=config.output):
         check_folder(config.output, "convert", "OUTPUT")
-        return _convert(config)
-
-
-def _convert(config: Convert) -> str:
-    """Does what `convert` says."""
-    reading = config.full_reading()
-    source = open_dataset(config.folder, reading)
-    _remember(config.output, {"reading": dump_config(reading), "recordings": source.fingerprint})
-    with progress(total=len(source), unit="episode", desc="check", smoothing=0.05) as bar:
-        record = config.output / CHECKED_FILE
-        chosen = usable(source, config.broken, bar.update, record=record, processes=config.processes)
-    _transcode(chosen, config.output, config.processes)
-    finalize_dataset(config.output, config.robot_type)
+        reading = config.full_reading()
+        source = open_dataset(config.folder, reading)
+        _remember(config.output, {"reading": dump_config(reading), "recordings": source.fingerprint})
+        with progress(total=len(source), unit="episode", desc="check", smoothing=0.05) as bar:
+            record = config.output / CHECKED_FILE
+            chosen = usable(source, config.broken, bar.update, record=record, processes=config.processes)
+        _transcode(chosen, config.output, config.processes)
+        finalize_dataset(config.output, config.robot_type)
     written = read_dataset(config.output)
     left_out = len(source) - len(chosen)
     return (
@@ -102,20 +97,18 @@ def _convert(config: Convert) -> str:
 
 def _remember(output: Path, settings: dict[str, Any]) -> None:
     """Writes the settings beside the data, or checks them against those already there."""
-    path = output / SETTINGS_FILE
+    path, before = output / SETTINGS_FILE, None
     begin_folder(output, "convert", "OUTPUT")
-    if not path.exists():
-        write_text(path, yaml.safe_dump(settings, sort_keys=False))
-        return
-    try:
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise DatasetError(f"{path} is not valid YAML ({error}); choose another folder") from error
-    if before != settings and any((output / part).exists() for part in ("videos", "data", "meta")):
-        raise DatasetError(
-            f"{output} was begun with another Reading or from other recordings ({path}); choose another folder"
-        )
-    if before != settings:  # what was begun had come to nothing: its recordings were refused, say
+    if path.exists():
+        try:
+            before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise DatasetError(f"{path} is not valid YAML ({error}); choose another folder") from error
+        if before != settings and any((output / part).exists() for part in ("videos", "data", "meta")):
+            raise DatasetError(
+                f"{output} was begun with another Reading or from other recordings ({path}); choose another folder"
+            )
+    if before != settings:  # nothing was begun, or it had come to nothing: its recordings were refused, say
         write_text(path, yaml.safe_dump(settings, sort_keys=False))
 
 

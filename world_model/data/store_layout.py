@@ -101,8 +101,8 @@ def read_index(directory: Path) -> Layout:
         found = dict(json.loads(path.read_bytes()))
         version = found.pop("format", 1)
         if version == FORMAT:
-            tuples = {name: tuple(found.pop(name)) for name in ("lengths", "item_shape", "shards")}
-            return Layout(**found, **tuples)
+            lengths, item_shape, shards = (tuple(found[name]) for name in ("lengths", "item_shape", "shards"))
+            return Layout(found["key"], lengths, item_shape, found["dtype"], shards)
     except (ValueError, KeyError, TypeError) as error:
         raise CacheError(
             f"the cache index {path} is damaged ({error!r}); delete {directory} and build again"
