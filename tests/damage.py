@@ -27,6 +27,16 @@ def truncate(path: Path) -> Path:
     return path
 
 
+def cut_off(count: int) -> Callable[[Path], Path]:
+    """Damage that takes so many bytes off the end."""
+
+    def apply(path: Path) -> Path:
+        path.write_bytes(path.read_bytes()[:-count])
+        return path
+
+    return apply
+
+
 def garble(path: Path) -> Path:
     path.write_bytes(np.random.default_rng(0).bytes(2000))
     return path

@@ -26,6 +26,7 @@ from envs.episodes.reading import Reading
 from tests import recordings
 from tests.damage import (
     column,
+    cut_off,
     delete,
     empty,
     film,
@@ -330,8 +331,8 @@ IN_CACHE = {
     "truncated shard": to("shard-00000.npy", truncate),
     "empty shard": to("shard-00000.npy", empty),
     "flipped bit in a shard": to("shard-00000.npy", flip),
-    "truncated checksums": to("shard-00000.json", truncate),
-    "missing checksums": to("shard-00000.json", delete),
+    "truncated checksums": to("shard-00000.npy", cut_off(1)),
+    "missing checksums": to("shard-00000.npy", cut_off(4)),
     "index of garbage": to("index.json", garble),
     "index cut off": to("index.json", truncate),
     "index of another dataset": to("index.json", text(lambda old: old.replace('"key": "', '"key": "0'))),

@@ -14,7 +14,8 @@ import pytest
 from moving_square import MovingSquare
 
 from envs.episodes import DatasetError, Episode
-from envs.episodes.check import Problem, Selection, find_problems, in_processes, usable
+from envs.episodes.check import Problem, Selection, find_problems, usable
+from envs.workers import WorkerError, in_processes
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def test_a_damaged_record_is_made_again(tmp_path, caplog, content):
 
 def test_a_killed_process_is_an_error_and_not_a_wait_for_ever():
     tasks = [0, signal.SIGKILL]
-    with pytest.raises(DatasetError, match="one of 2 processes was killed"):
+    with pytest.raises(WorkerError, match="one of 2 processes was killed"):
         list(in_processes(kill_unless_this_is, os.getpid(), tasks, 2))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import signal
@@ -11,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,13 +19,20 @@ from scipy.spatial.transform import Rotation
 
 from envs.config import dump_config, load_config
 from envs.episodes import DatasetError, Episode
+from envs.episodes.episode import cut_into_runs
 from envs.episodes.formats import lerobot_write
 from envs.episodes.formats.lerobot import read_dataset
 from envs.episodes.open import describe_recordings, open_dataset
 from envs.episodes.reading import Joints, Reading
+from envs.episodes.recordings import Contents
+from envs.inspection import convert as conversion
+from envs.inspection import propose as proposing
+from envs.inspection import remarks, sheet
+from envs.inspection import survey as surveying
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
 from tests import recordings
 from tests.recordings import LENGTHS, LOSSLESS, TABLE_POSITION, TABLE_TURN, read_counter, trajectories
+from world_model.data import program
 
 ROOT = Path(__file__).parent.parent
 V3 = """
@@ -37,22 +42,6 @@ pose:
   rotation: {key: observation.state, kind: quaternion_xyzw, indices: [3, 4, 5, 6]}
   gripper: {key: observation.state, indices: [7], open: 100, closed: 0}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "scripts"))
-        yield
-
-
-@pytest.fixture(scope="module")
-def program(scripts: None) -> ModuleType:
-    return importlib.import_module("world_model.data.program")
-
-
-def part(name: str) -> ModuleType:
-    return importlib.import_module(f"envs.inspection.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +69,7 @@ def files_of(root: Path) -> dict[str, bytes]:
 # inspect
 
 
-def test_inspect_says_what_there_is_and_what_is_suspicious_about_it(program, whole, tmp_path, capsys):
+def test_inspect_says_what_there_is_and_what_is_suspicious_about_it(whole, tmp_path, capsys):
     assert program.main(["inspect", str(whole / "v3"), "--output", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     for text in (
@@ -100,8 +89,9 @@ def test_inspect_says_what_there_is_and_what_is_suspicious_about_it(program, who
 
 def proposed(whole: Path, layout: str) -> tuple[Reading, str]:
     """The proposed Reading, at the recorded rate."""
-    found = part("survey").survey(whole / layout)
-    text = part("propose").propose(found, describe_recordings(whole / layout))
+    found = surveying.survey(whole / layout)
+    text = proposing.propose(found, describe_recordings(whole / layout))
+    assert text is not None
     return load_config(Reading, yaml.safe_load(text), {"rate": None}), text
 
 
@@ -142,19 +132,19 @@ def test_trajectories_behind_links_are_looked_at(whole, tmp_path):
     for number, run in enumerate(sorted((whole / "droid").glob("success/*/run"))[:2]):
         (tmp_path / "some" / f"{number}").symlink_to(run)
     (tmp_path / "some/round").symlink_to(tmp_path / "some")
-    found = part("survey").survey(tmp_path / "some")
+    found = surveying.survey(tmp_path / "some")
     assert found.looked_at == ("0/trajectory.h5", "1/trajectory.h5")
     assert (found.files[".h5"], found.files[".mp4"]) == (2, 6)
 
 
 def test_droids_header_is_told_from_its_clock(whole):
-    said = part("remarks").camera_remarks(part("survey").survey(whole / "droid"))
+    said = remarks.camera_remarks(surveying.survey(whole / "droid"))
     assert any("header says 60 frames a second" in text and "15.0" in text for text in said)
 
 
 def column(key: str, values, names: tuple[str, ...] = ()):
     values = np.asarray(values, float)
-    return part("survey").Column(key, names, (values.reshape(len(values), -1),))
+    return surveying.Column(key, names, (values.reshape(len(values), -1),))
 
 
 RANDOM = np.random.default_rng(0)
@@ -176,13 +166,13 @@ SO101 = ("shoulder_pan.pos", "shoulder_lift.pos", "elbow_flex.pos", "wrist_flex.
     ],
 )
 def test_suspicious_numbers_are_said_in_words(key, values, names, expected):
-    assert any(expected in text for text in part("remarks").suspicions(column(key, values, names)))
+    assert any(expected in text for text in remarks.suspicions(column(key, values, names)))
 
 
 def test_numbers_in_si_units_raise_no_suspicion():
     poses = np.column_stack([RANDOM.uniform(-0.5, 0.5, (50, 3)), RANDOM.uniform(-3, 3, (50, 3))])
-    assert part("remarks").suspicions(column("cartesian_position", poses)) == []
-    assert part("remarks").suspicions(column("joint_velocity", RANDOM.normal(size=(50, 7)) * 20)) == []
+    assert remarks.suspicions(column("cartesian_position", poses)) == []
+    assert remarks.suspicions(column("joint_velocity", RANDOM.normal(size=(50, 7)) * 20)) == []
 
 
 @pytest.mark.parametrize(
@@ -197,25 +187,23 @@ def test_numbers_in_si_units_raise_no_suspicion():
     ],
 )
 def test_a_clock_that_is_not_the_stated_rate_s_is_said_in_words(times, fps, expected):
-    survey = part("survey").Survey(Path(), {}, {"fps": fps}, (), {"timestamp": column("timestamp", times)}, {}, ())
-    said = part("remarks").clock_remarks(survey)
+    survey = surveying.Survey(Path(), {}, {"fps": fps}, (), {"timestamp": column("timestamp", times)}, {}, ())
+    said = remarks.clock_remarks(survey)
     assert (said == []) if expected is None else any(expected in text for text in said)
 
 
 def test_joint_recordings_get_a_reading_in_joint_space(whole):
-    contents = importlib.import_module("envs.episodes.recordings").Contents(
-        "lerobot v3.0", 1, 30.0, {"front": None}, {}
-    )
+    contents = Contents("lerobot v3.0", 1, 30.0, {"front": None}, {})
     degrees = np.column_stack([RANDOM.uniform(-90, 90, (50, 5)), RANDOM.uniform(0, 99, 50)])
     columns = {"observation.state": column("observation.state", degrees, SO101)}
-    survey = part("survey").Survey(Path(), {}, {}, (), columns, {}, ())
-    pose = load_config(Reading, yaml.safe_load(part("propose").propose(survey, contents))).pose
+    survey = surveying.Survey(Path(), {}, {}, (), columns, {}, ())
+    pose = load_config(Reading, yaml.safe_load(proposing.propose(survey, contents) or "")).pose
     assert isinstance(pose, Joints) and pose.gripper is not None
     assert pose.joints.names == ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll")
     assert (pose.joints.unit, pose.gripper.indices, pose.gripper.open, pose.gripper.closed) == ("deg", (5,), 0, 100)
 
 
-def test_a_folder_of_something_else_is_said_to_be_none(program, tmp_path):
+def test_a_folder_of_something_else_is_said_to_be_none(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(SystemExit, match=r"holds no recordings known here .*\.txt"):
         program.main(["inspect", str(tmp_path)])
@@ -223,7 +211,7 @@ def test_a_folder_of_something_else_is_said_to_be_none(program, tmp_path):
         program.main(["inspect", str(tmp_path / "nowhere")])
 
 
-def test_a_damaged_layout_is_described_as_far_as_it_can_be_read(program, whole, tmp_path, capsys):
+def test_a_damaged_layout_is_described_as_far_as_it_can_be_read(whole, tmp_path, capsys):
     shutil.copytree(whole / "v21", tmp_path / "v21")
     (tmp_path / "v21/meta/info.json").unlink()
     (tmp_path / "v21/data/chunk-000/episode_000000.parquet").write_bytes(b"")
@@ -233,7 +221,7 @@ def test_a_damaged_layout_is_described_as_far_as_it_can_be_read(program, whole, 
     assert "observation.state (6)" in said and "no layout that can be opened" in said
 
 
-def test_a_proposal_is_written_and_can_be_read_but_never_over_another_file(program, whole, tmp_path, capsys):
+def test_a_proposal_is_written_and_can_be_read_but_never_over_another_file(whole, tmp_path, capsys):
     file = tmp_path / "proposal.yaml"
     command = ["inspect", str(whole / "v21"), "--propose", str(file), "--output", str(tmp_path)]
     assert program.main(command) == 0
@@ -254,7 +242,7 @@ def moving(change: Callable[[np.ndarray, np.ndarray], object] = lambda images, p
     poses[:, 0] = np.linspace(0, 0.5, 20)
     images = np.random.default_rng(0).integers(0, 255, (20, 16, 16, 3)).astype(np.uint8)
     change(images, poses)
-    return part("given").implausible(Episode(images, poses, np.zeros((19, 7)), 4.0, SPEC))
+    return remarks.implausible(Episode(images, poses, np.zeros((19, 7)), 4.0, SPEC))
 
 
 def change(rows: slice, columns: int | slice, value: object, of: str = "poses") -> Callable:
@@ -288,24 +276,24 @@ def test_a_plausible_episode_and_one_that_turns_past_pi_raise_no_suspicion():
 def test_the_contact_sheet_shows_the_frames_in_order(tmp_path):
     images = np.stack([np.full((20, 30, 3), 10 * frame, np.uint8) for frame in range(20)])
     episode = Episode(images, np.zeros((20, 7)), np.zeros((19, 7)), 4.0, SPEC)
-    part("sheet").draw_contact_sheet([("a", episode), ("b", episode)], 3, tmp_path / "sheet.png")
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-    row = sheet[part("sheet").HEADING + 60, :, 0].astype(int)
+    sheet.draw_contact_sheet([("a", episode), ("b", episode)], 3, tmp_path / "sheet.png")
+    drawn = np.asarray(Image.open(tmp_path / "sheet.png"))
+    row = drawn[sheet.HEADING + 60, :, 0].astype(int)
     shown = [value for value, count in zip(*np.unique(row, return_counts=True), strict=True) if count > 100]
     assert shown == [0, 100, 190]
-    assert sheet.shape[0] > 2 * part("sheet").HEIGHT
+    assert drawn.shape[0] > 2 * sheet.HEIGHT
 
 
 # convert
 
 
-def convert(program: ModuleType, folder: Path, output: Path, *flags: str) -> int:
+def convert(folder: Path, output: Path, *flags: str) -> int:
     return program.main(["convert", str(folder), str(output), "--processes", "1", *flags])
 
 
-def test_converted_recordings_are_those_of_the_reading_at_the_size_and_rate_asked_for(program, whole, tmp_path, capsys):
+def test_converted_recordings_are_those_of_the_reading_at_the_size_and_rate_asked_for(whole, tmp_path, capsys):
     flags = ("--reading", str(whole / "v3.yaml"), "--rate", "5", "--image-size", "48")
-    assert convert(program, whole / "v3", tmp_path / "out", *flags) == 0
+    assert convert(whole / "v3", tmp_path / "out", *flags) == 0
     assert "3 episodes, 25 frames at 5 Hz, images (48, 48, 3)" in capsys.readouterr().out
     written = read_dataset(tmp_path / "out")
     for number, (episode, seen) in enumerate(zip(written, trajectories(), strict=True)):
@@ -318,11 +306,11 @@ def test_converted_recordings_are_those_of_the_reading_at_the_size_and_rate_aske
         assert episode.task == f"task {number}"
 
 
-def test_a_conversion_goes_on_where_it_stopped_and_gives_the_same_files(program, whole, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(part("convert"), "SHARD_BYTES", 1)  # an episode a shard
+def test_a_conversion_goes_on_where_it_stopped_and_gives_the_same_files(whole, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(conversion, "SHARD_BYTES", 1)  # an episode a shard
     monkeypatch.setattr(lerobot_write, "VideoCodec", lambda: LOSSLESS)  # x264's lossy bytes vary now and then
-    convert(program, whole / "droid", tmp_path / "unbroken", "--image-size", "16")
-    write, written = part("convert").write_shard, []
+    convert(whole / "droid", tmp_path / "unbroken", "--image-size", "16")
+    write, written = conversion.write_shard, []
 
     def stop_at_the_second(output, shard, episodes):
         if written:
@@ -331,51 +319,51 @@ def test_a_conversion_goes_on_where_it_stopped_and_gives_the_same_files(program,
         write(output, shard, episodes)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit, match="interrupted; the same command goes on"):
-        patch.setattr(part("convert"), "write_shard", stop_at_the_second)
-        convert(program, whole / "droid", tmp_path / "out", "--image-size", "16")
+        patch.setattr(conversion, "write_shard", stop_at_the_second)
+        convert(whole / "droid", tmp_path / "out", "--image-size", "16")
     with pytest.raises(DatasetError, match="no finished LeRobot dataset"):
         read_dataset(tmp_path / "out")
-    monkeypatch.setattr(part("convert"), "write_shard", lambda *work: written.append(work[1]) or write(*work))
-    convert(program, whole / "droid", tmp_path / "out", "--image-size", "16")
+    monkeypatch.setattr(conversion, "write_shard", lambda *work: written.append(work[1]) or write(*work))
+    convert(whole / "droid", tmp_path / "out", "--image-size", "16")
     assert written == [0, 1, 2]
     assert files_of(tmp_path / "out") == files_of(tmp_path / "unbroken")
 
 
 @pytest.mark.slow
-def test_several_processes_give_the_same_files_as_one(program, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(part("convert"), "SHARD_BYTES", 1)
+def test_several_processes_give_the_same_files_as_one(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "SHARD_BYTES", 1)
     for processes in ("1", "2"):
         flags = ("--image-size", "16", "--processes", processes)
         program.main(["convert", str(whole / "droid"), str(tmp_path / processes), *flags])
     assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
 
 
-def test_a_folder_begun_with_other_settings_is_refused(program, whole, tmp_path):
-    convert(program, whole / "droid", tmp_path / "out", "--image-size", "16")
+def test_a_folder_begun_with_other_settings_is_refused(whole, tmp_path):
+    convert(whole / "droid", tmp_path / "out", "--image-size", "16")
     before = files_of(tmp_path / "out")
     with pytest.raises(SystemExit, match="begun with another Reading or from other recordings"):
-        convert(program, whole / "droid", tmp_path / "out", "--image-size", "32")
+        convert(whole / "droid", tmp_path / "out", "--image-size", "32")
     assert files_of(tmp_path / "out") == before
 
 
-def test_a_folder_of_something_else_is_not_converted_into(program, whole):
+def test_a_folder_of_something_else_is_not_converted_into(whole):
     before = files_of(whole / "v3")
     for folder, flags in (("droid", ()), ("v3", ("--reading", str(whole / "v3.yaml")))):
         with pytest.raises(SystemExit, match="v3 holds something else"):
-            convert(program, whole / folder, whole / "v3", *flags)
+            convert(whole / folder, whole / "v3", *flags)
     assert files_of(whole / "v3") == before
 
 
-def test_broken_recordings_are_refused_before_anything_is_written(program, broken, tmp_path):
+def test_broken_recordings_are_refused_before_anything_is_written(broken, tmp_path):
     with pytest.raises(
         SystemExit, match=r"1 of 3 episodes are broken.*\n.*2023-07-02/run/trajectory\.h5.*22222222\.mp4"
     ):
-        convert(program, broken, tmp_path / "out", "--image-size", "16")
+        convert(broken, tmp_path / "out", "--image-size", "16")
     assert set(files_of(tmp_path / "out")) == {".vjepa-planner-convert", "checked.json", "convert.yaml"}
 
 
-def test_skipped_recordings_are_listed_and_recorded(program, broken, tmp_path, caplog, capsys):
-    assert convert(program, broken, tmp_path / "out", "--image-size", "16", "--broken", "skip") == 0
+def test_skipped_recordings_are_listed_and_recorded(broken, tmp_path, caplog, capsys):
+    assert convert(broken, tmp_path / "out", "--image-size", "16", "--broken", "skip") == 0
     assert "left out success/2023-07-02/run/trajectory.h5: the video" in caplog.text
     assert "2 episodes" in capsys.readouterr().out
     recorded = json.loads((tmp_path / "out/checked.json").read_text())["problems"]
@@ -392,9 +380,8 @@ def test_skipped_recordings_are_listed_and_recorded(program, broken, tmp_path, c
         ((8,), [(0, 1)]),
     ],
 )
-def test_a_shard_holds_as_many_episodes_in_a_row_as_fit(scripts, lengths, expected):
-    shards = part("convert").plan_shards(lengths, frame_bytes=10, shard_bytes=80)
-    assert [(shard.start, shard.stop) for shard in shards] == expected
+def test_a_shard_holds_as_many_episodes_in_a_row_as_fit(lengths, expected):
+    assert [(shard.start, shard.stop) for shard in cut_into_runs(lengths, frames=8)] == expected
 
 
 @pytest.mark.slow
@@ -413,7 +400,7 @@ def test_ctrl_c_ends_a_conversion_in_one_line_and_leaves_no_process(whole, tmp_p
 # validate
 
 
-def test_validate_names_each_broken_episode_and_says_so_to_the_shell(program, whole, broken, capsys):
+def test_validate_names_each_broken_episode_and_says_so_to_the_shell(whole, broken, capsys):
     assert program.main(["validate", str(whole / "droid"), "--processes", "1"]) == 0
     assert "3 of 3 episodes can be read in full" in capsys.readouterr().out
     assert program.main(["validate", str(broken), "--processes", "1"]) == 1
@@ -422,7 +409,7 @@ def test_validate_names_each_broken_episode_and_says_so_to_the_shell(program, wh
     assert "2 of 3 episodes can be read in full" in said
 
 
-def test_validate_reads_latent_caches_in_full(program, whole, tmp_path, capsys):
+def test_validate_reads_latent_caches_in_full(whole, tmp_path, capsys):
     from world_model.data.store import build_frames
 
     build_frames(open_dataset(whole / "droid"), tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,9 @@ from scipy.spatial.transform import Rotation
 from envs.arms.safety import SafeArm
 from envs.simulation.arm import MujocoArm, MujocoArmConfig
 from envs.simulation.scene import SceneConfig
+from planner.diagnostics import doctor_program as doctor
 from planner.diagnostics.doctor import Recording, Training, examine, fit_rotation, record_moves
+from planner.diagnostics.examination import what_it_knows
 from world_model.checkpoints.checkpoint import read_manifest
 from world_model.vjepa2_ac import load_vjepa2_ac
 
@@ -29,9 +30,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def training() -> Training:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "scripts"))
-        return importlib.import_module("planner.diagnostics.examination").what_it_knows(read_manifest("franka-tiny"))
+    return what_it_knows(read_manifest("franka-tiny"))
 
 
 def record(training: Training, scene: SceneConfig | None = None, seed: int = 0) -> Recording:
@@ -116,10 +115,8 @@ def test_too_little_motion_is_said(model, training: Training, correct: Recording
 
 
 def test_the_script_examines_the_simulated_arm_and_stores_the_correction(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    doctor = importlib.import_module("planner.diagnostics.doctor_program")
     plan = tmp_path / "plan.yaml"
     plan.write_text("max_steps: 7\n")
     flags = ["--arm", "simulated", "--steps", "12", "--output", str(tmp_path / "results"), "--store", str(plan)]

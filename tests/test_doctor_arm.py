@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from vendor_arms import VENDORS, make_arm, vendor_libraries
 from envs.arms.base import ArmError
 from envs.arms.limits import SafetyLimits
 from envs.spec import Observation
+from planner.diagnostics import doctor_arm, doctor_program, examination
 from planner.diagnostics.doctor import Recording
 
 __all__ = ["vendor_libraries"]  # a fixture
@@ -27,30 +26,19 @@ limits: {workspace_low: [-2, -2, -2], workspace_high: [2, 2, 2], max_tilt: 3.1}
 """
 
 
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-
-
-def moving() -> ModuleType:
-    return importlib.import_module("planner.diagnostics.doctor_arm")
-
-
 class Bench:
     """An arm under test, the person beside it, and where its hand has been."""
 
     def __init__(self, driver: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers, self.file, self.driver = ["yes"], folder / "arm.yaml", driver
         self.file.write_text(ARM_FILE)
-        monkeypatch.setattr(moving(), "make_driver", lambda config: driver)
-        monkeypatch.setattr(moving(), "check_present", lambda driver: None)  # the fakes have no address
-        monkeypatch.setattr(moving(), "ask", lambda prompt: self.answers.pop(0) if self.answers else None)
+        monkeypatch.setattr(doctor_arm, "make_driver", lambda config: driver)
+        monkeypatch.setattr(doctor_arm, "check_present", lambda driver: None)  # the fakes have no address
+        monkeypatch.setattr(doctor_arm, "ask", lambda prompt: self.answers.pop(0) if self.answers else None)
 
     def record(self, steps: int = 12, yes: bool = False) -> Recording:
-        config = importlib.import_module("planner.diagnostics.doctor_config").DoctorConfig(
-            arm=str(self.file), steps=steps, yes=yes
-        )
-        return moving().record_arm(config)
+        config = doctor_program.DoctorConfig(arm=str(self.file), steps=steps, yes=yes)
+        return doctor_arm.record_arm(config)
 
 
 @pytest.fixture
@@ -62,7 +50,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def test_a_correct_arm_in_real_time_is_found_correct(tmp_path: Path, capsys) -> None:
     flags = ["--arm", "twin", "--yes", "--steps", "12", "--output", str(tmp_path)]
-    assert importlib.import_module("planner.diagnostics.doctor_program").main(flags) == 0
+    assert doctor_program.main(flags) == 0
     told = capsys.readouterr().out
     assert "nothing found" in told and "workspace" in told and "12, each 2.0 cm from where it stands and back" in told
 
@@ -159,14 +147,13 @@ def test_slow_limits_are_kept_and_the_clock_is_judged_as_if_moves_took_one_perio
 def test_limits_that_say_too_little_are_named() -> None:
     slow = replace(SafetyLimits(), max_speed=0.005)
     with pytest.raises(ValueError, match="raise max_speed"):
-        moving().periods(0.02, 0.25, slow)
-    assert moving().periods(0.02, 0.25, SafetyLimits()) == 1
+        doctor_arm.periods(0.02, 0.25, slow)
+    assert doctor_arm.periods(0.02, 0.25, SafetyLimits()) == 1
 
 
 def test_a_checkpoint_of_joints_is_told_before_anything_is_opened(monkeypatch) -> None:
-    doctor = importlib.import_module("planner.diagnostics.examination")
-    joints = replace(doctor.read_manifest("franka-tiny").action_spec, frame="joints")
-    manifest = replace(doctor.read_manifest("franka-tiny"), action_spec=joints)
-    monkeypatch.setattr(doctor, "read_manifest", lambda name: manifest)
+    joints = replace(examination.read_manifest("franka-tiny").action_spec, frame="joints")
+    manifest = replace(examination.read_manifest("franka-tiny"), action_spec=joints)
+    monkeypatch.setattr(examination, "read_manifest", lambda name: manifest)
     with pytest.raises(ValueError, match="acts on joints"):
-        doctor.consult(doctor.DoctorConfig(arm="nowhere.yaml"))
+        examination.consult(doctor_program.DoctorConfig(arm="nowhere.yaml"))

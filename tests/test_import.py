@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
 from world_model.checkpoints.checkpoint import read_manifest
 from world_model.encoders.folder import load_encoder
+from world_model.importing import program
 from world_model.importing.catalog import read_catalog
 from world_model.importing.download import DownloadError, download
 from world_model.importing.official import load_official, make_encoder, read_official
@@ -22,12 +21,6 @@ from world_model.vjepa2_ac import load_vjepa2_ac
 
 GOLDEN = Path(__file__).parent / "golden" / "vjepa2_ac_tiny.pt"
 SHAPE = ["--image-size", "64", "--encoder-heads", "3", "--predictor-heads", "4", "--max-frames", "8"]
-
-
-@pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    return importlib.import_module("world_model.importing.program")
 
 
 @pytest.fixture
@@ -113,9 +106,7 @@ def test_a_url_that_is_not_there_says_so(tmp_path: Path) -> None:
         download((tmp_path / "nothing.pt").as_uri(), tmp_path, print, tries=1)
 
 
-def test_the_golden_file_imports_through_the_public_command(
-    program: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_golden_file_imports_through_the_public_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     program.main([str(GOLDEN), str(tmp_path / "tiny"), *SHAPE])
     assert "encoder 0.5 M" in capsys.readouterr().out
     ours = load_vjepa2_ac(tmp_path / "tiny")
@@ -128,16 +119,14 @@ def test_the_golden_file_imports_through_the_public_command(
         program.main([str(GOLDEN), str(tmp_path / "tiny"), *SHAPE])
 
 
-def test_a_url_imports(program: ModuleType, tmp_path: Path) -> None:
+def test_a_url_imports(tmp_path: Path) -> None:
     for server in serve(GOLDEN.read_bytes(), breaks=1):
         downloads = ["--downloads", str(tmp_path / "downloads")]
         program.main([server.url, str(tmp_path / "tiny"), *SHAPE, *downloads])
     assert load_vjepa2_ac(tmp_path / "tiny").encoder.image_size == 64
 
 
-def test_an_encoder_alone_becomes_a_folder_in_transformers_format(
-    program: ModuleType, tmp_path: Path, content: dict
-) -> None:
+def test_an_encoder_alone_becomes_a_folder_in_transformers_format(tmp_path: Path, content: dict) -> None:
     masked = {"module.backbone.mask_tokens.0": torch.zeros(1, 1, 8)}
     encoder = {name.replace("module.", "module.backbone."): tensor for name, tensor in content["encoder"].items()}
     encoder["module.backbone.pos_embed"] = torch.zeros(1, 16, 96)  # pretraining files have one that RoPE made unused
@@ -149,7 +138,7 @@ def test_an_encoder_alone_becomes_a_folder_in_transformers_format(
     assert "licence" in (tmp_path / "vit" / "provenance.yaml").read_text()
 
 
-def test_a_predictor_alone_takes_the_encoder_that_is_named(program: ModuleType, tmp_path: Path, content: dict) -> None:
+def test_a_predictor_alone_takes_the_encoder_that_is_named(tmp_path: Path, content: dict) -> None:
     program.main([str(GOLDEN), str(tmp_path / "whole"), *SHAPE])
     predictor = {
         name: tensor
@@ -167,7 +156,7 @@ def test_a_predictor_alone_takes_the_encoder_that_is_named(program: ModuleType, 
         program.main([str(GOLDEN), str(tmp_path / "again"), *SHAPE, *encoder])
 
 
-def test_what_is_no_source_is_explained(program: ModuleType, tmp_path: Path) -> None:
+def test_what_is_no_source_is_explained(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"there is no 'nothing\.pt'.*vjepa2_ac_oss"):
         program.main(["nothing.pt", str(tmp_path / "x")])
     with pytest.raises(SystemExit, match="width 96 is not a released one"):
@@ -175,7 +164,7 @@ def test_what_is_no_source_is_explained(program: ModuleType, tmp_path: Path) -> 
     assert not (tmp_path / "x").exists()
 
 
-def test_the_catalog_lists_every_entry_with_what_it_is_for(program: ModuleType, capsys: pytest.CaptureFixture) -> None:
+def test_the_catalog_lists_every_entry_with_what_it_is_for(capsys: pytest.CaptureFixture) -> None:
     program.main(["--list"])
     printed = capsys.readouterr().out
     for name, entry in read_catalog().items():

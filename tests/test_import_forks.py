@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,18 +13,13 @@ import torch
 from safetensors.torch import save_file
 
 from tests.small_models import GOLDEN as FOLDER
+from world_model.importing import program
 from world_model.importing.official import load_official, make_encoder, read_official
 from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 
 GOLDEN = FOLDER / "vjepa2_ac_tiny.pt"
 SHAPE = ["--image-size", "64", "--encoder-heads", "3", "--predictor-heads", "4", "--max-frames", "8"]
 KEYWORDS: dict[str, Any] = {"image_size": 64, "encoder_heads": 3, "predictor_heads": 4, "max_frames": 8}
-
-
-@pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    return importlib.import_module("world_model.importing.program")
 
 
 @pytest.fixture
@@ -91,7 +84,7 @@ FORKS: dict[str, Callable[[dict], dict]] = {
 
 @pytest.mark.parametrize("kind", FORKS)
 def test_files_of_forks_are_the_same_model(
-    kind: str, program: ModuleType, content: dict, tmp_path: Path, capsys: pytest.CaptureFixture
+    kind: str, content: dict, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     torch.save(FORKS[kind](content), tmp_path / "fork.pt")
     program.main([str(tmp_path / "fork.pt"), str(tmp_path / "model"), *SHAPE])
@@ -192,7 +185,7 @@ def write_transformers(_: dict, path: Path) -> None:
     ],
 )
 def test_what_can_not_be_read_is_one_line_and_runs_nothing(
-    write: Callable[[dict, Path], object], why: str, program: ModuleType, content: dict, tmp_path: Path
+    write: Callable[[dict, Path], object], why: str, content: dict, tmp_path: Path
 ) -> None:
     write(content, tmp_path / "file.pt")
     with pytest.raises(SystemExit, match=why) as told:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ import torch
 from PIL import Image
 
 from envs.spec import Observation
+from planner.diagnostics import landscape_program as script
 from planner.diagnostics.landscape import StepDiagnosis, diagnose_step, energy_plane
 from planner.objectives.objective import GoalDistance, GoalDistanceConfig, rollout_score
 from world_model.toy import ToyWorldModel
@@ -68,13 +67,7 @@ def test_the_plane_is_lowest_at_the_true_action() -> None:
     assert costs.shape == (2, 3) and divmod(int(costs.argmin()), 3) == (1, 1)
 
 
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("planner.diagnostics.landscape_program")
-
-
-def test_the_script_draws_a_file_as_the_official_notebooks(script: ModuleType, tmp_path: Path, capsys) -> None:
+def test_the_script_draws_a_file_as_the_official_notebooks(tmp_path: Path, capsys) -> None:
     images = np.random.default_rng(0).integers(0, 255, (1, 3, 60, 80, 3), dtype=np.uint8)
     poses = np.stack([POSES[0], POSES[1], POSES[0]])[None]
     np.savez(tmp_path / "two.npz", observations=images, states=poses)
@@ -86,7 +79,7 @@ def test_the_script_draws_a_file_as_the_official_notebooks(script: ModuleType, t
     np.testing.assert_allclose(steps[0]["action"][:3], [0.03, -0.04, 0.02], atol=1e-6)
 
 
-def test_the_script_takes_two_pictures(script: ModuleType, tmp_path: Path) -> None:
+def test_the_script_takes_two_pictures(tmp_path: Path) -> None:
     for name in ("now", "after"):
         Image.fromarray(IMAGE).save(tmp_path / f"{name}.png")
     pictures = ["--images", str(tmp_path / "now.png"), str(tmp_path / "after.png")]
@@ -95,7 +88,7 @@ def test_the_script_takes_two_pictures(script: ModuleType, tmp_path: Path) -> No
     assert (tmp_path / "out" / "landscape.png").is_file()
 
 
-def test_what_the_script_is_given_wrong_is_explained(script: ModuleType, tmp_path: Path) -> None:
+def test_what_the_script_is_given_wrong_is_explained(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", observations=np.zeros((1, 2, 8, 8, 3)), states=np.zeros((1, 2, 7)))
     with pytest.raises(SystemExit, match="uint8 and states"):
         script.main(["--npz", str(tmp_path / "bad.npz")])

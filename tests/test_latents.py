@@ -14,7 +14,8 @@ from envs.episodes import DatasetError, Episode
 from tests.moving_square import MovingSquare
 from world_model.data.decode import DecodedImages, rebatch
 from world_model.data.latents import EncodedImages, build_latents, latent_layout, verify_cache
-from world_model.data.store import build_frames, shard_path
+from world_model.data.store import build_frames
+from world_model.data.store_layout import shard_path
 from world_model.encoders.vjepa2 import Encoder, EncoderConfig
 
 SHAPE = EncoderConfig(image_size=32, patch_size=8, width=24, depth=1, heads=2)

@@ -20,7 +20,7 @@ from recordings import CAMERA, LENGTHS, LOSSLESS, RATE, STATE, trajectories
 
 from envs.episodes import DatasetError
 from envs.episodes.open import describe_recordings, find_format
-from envs.episodes.remarks import Remarks
+from envs.episodes.recordings import Remarks
 from envs.episodes.video import _torchcodec, encode_frames
 from tests.damage import info
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
@@ -11,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from planner.benchmarks.program import part_first
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = sorted(path.stem for path in (ROOT / "scripts").glob("[a-z]*.py"))
@@ -104,9 +105,8 @@ def test_a_benchmark_without_a_part_prints_the_help() -> None:
         (["--help"], ["--help"]),
     ],
 )
-def test_options_of_a_benchmark_stand_on_either_side_of_its_part(words, found, monkeypatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    assert importlib.import_module("planner.benchmarks.program").part_first(words) == found
+def test_options_of_a_benchmark_stand_on_either_side_of_its_part(words, found) -> None:
+    assert part_first(words) == found
 
 
 def test_a_wrong_option_of_a_benchmark_names_the_nearest() -> None:

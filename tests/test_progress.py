@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import signal
@@ -15,15 +14,10 @@ from pathlib import Path
 import pytest
 from background import wait_until
 
-from envs.episodes.check import in_processes
+from envs import bar
+from envs.workers import in_processes
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def bar(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("envs.bar")
 
 
 class Watched(io.StringIO):
@@ -49,7 +43,7 @@ def test_what_is_done_is_told_in_the_midst_of_tasks(processes: int) -> None:
     assert sorted(results) == [2, 4] and sum(told) == 6
 
 
-def test_a_file_gets_a_plain_line_now_and_then(bar, monkeypatch) -> None:
+def test_a_file_gets_a_plain_line_now_and_then(monkeypatch) -> None:
     monkeypatch.setattr(sys, "stderr", file := io.StringIO())
     monkeypatch.setattr(bar, "EVERY", 0.3)
     with bar.progress(desc="collect", total=200, unit="episode") as shown:
@@ -62,7 +56,7 @@ def test_a_file_gets_a_plain_line_now_and_then(bar, monkeypatch) -> None:
     assert lines[0].startswith("collect: 0/200 episodes, ") and lines[-1].startswith("collect: 200/200 episodes, ")
 
 
-def test_a_terminal_gets_a_bar(bar, monkeypatch) -> None:
+def test_a_terminal_gets_a_bar(monkeypatch) -> None:
     monkeypatch.setattr(sys, "stderr", file := Watched())
     assert list(bar.progress(range(3), desc="plans")) == [0, 1, 2]
     assert "\r" in file.getvalue() and "100%" in file.getvalue()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,23 +15,21 @@ from PIL import Image
 from vendor_arms import FAKES, library, vendor_libraries
 
 from envs.arm_choice import build_arm
+from envs.arm_file import ArmFile
 from envs.arms.drivers.lerobot import LeRobotConfig
 from envs.config import load_config
 from envs.episodes.formats.lerobot import read_dataset
 from envs.episodes.kinematics import forward_kinematics
+from envs.episodes.reading import ForwardKinematics, Reading
+from envs.inspection.arm import _joints
 from tests.so101_recordings import JOINTS, MODEL, SITE, Recorded, Unit, write_calibration, write_so101
+from world_model.data import program as dataset
 
 __all__ = ["vendor_libraries"]  # a fixture
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def dataset(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("world_model.data.program")
-
-
-def propose(dataset: ModuleType, folder: Path, unit: Unit) -> Path:
+def propose(folder: Path, unit: Unit) -> Path:
     """Recordings and the file of their arm, both proposed."""
     robot = "so100" if unit == "old degrees" else "so101_follower"
     write_so101(folder / "data", Recorded(unit, robot=robot))
@@ -46,8 +42,8 @@ def propose(dataset: ModuleType, folder: Path, unit: Unit) -> Path:
 
 
 @pytest.mark.parametrize("unit", ["deg", "normalised", "old degrees"])
-def test_the_proposed_arm_is_the_recorded_one(unit, dataset, vendor_libraries, tmp_path):
-    file = load_config(importlib.import_module("envs.arm_file").ArmFile, propose(dataset, tmp_path, unit))
+def test_the_proposed_arm_is_the_recorded_one(unit, vendor_libraries, tmp_path):
+    file = load_config(ArmFile, propose(tmp_path, unit))
     config = file.arm
     assert isinstance(config, LeRobotConfig)
     assert (config.options["id"], config.options["use_degrees"]) == ("blue" if unit == "normalised" else "my_arm", True)
@@ -63,8 +59,8 @@ def test_the_proposed_arm_is_the_recorded_one(unit, dataset, vendor_libraries, t
     np.testing.assert_allclose(seen.pose[:6], forward_kinematics(MODEL, JOINTS, start[None], SITE)[0], atol=1e-6)
 
 
-def test_the_limits_hold_all_that_was_recorded_and_little_more(dataset, tmp_path):
-    limits = yaml.safe_load(propose(dataset, tmp_path, "deg").read_text())["limits"]
+def test_the_limits_hold_all_that_was_recorded_and_little_more(tmp_path):
+    limits = yaml.safe_load(propose(tmp_path, "deg").read_text())["limits"]
     data = ["convert", str(tmp_path / "data"), str(tmp_path / "out"), "--reading", str(tmp_path / "mine.yaml")]
     assert dataset.main([*data, "--processes", "1"]) == 0
     poses = np.concatenate([episode.poses for episode in read_dataset(tmp_path / "out")])
@@ -73,10 +69,9 @@ def test_the_limits_hold_all_that_was_recorded_and_little_more(dataset, tmp_path
     np.testing.assert_allclose(limits["workspace_high"], high + 0.02, atol=1e-3)
 
 
-def test_a_model_with_the_old_zeros_gets_signs_and_offsets_that_undo_today_s(dataset, tmp_path):
-    make = importlib.import_module("envs.inspection.arm")._joints
+def test_a_model_with_the_old_zeros_gets_signs_and_offsets_that_undo_today_s(tmp_path):
     rule = load_config(
-        importlib.import_module("envs.episodes.reading").Reading,
+        Reading,
         {
             "pose": {
                 "kind": "forward_kinematics",
@@ -87,14 +82,15 @@ def test_a_model_with_the_old_zeros_gets_signs_and_offsets_that_undo_today_s(dat
             }
         },
     ).pose
-    lift, elbow = make(rule, [f"main_{joint}" for joint in JOINTS])[1:3]
+    assert isinstance(rule, ForwardKinematics)
+    lift, elbow = _joints(rule, [f"main_{joint}" for joint in JOINTS])[1:3]
     now = 20.0  # degrees of shoulder_lift, which were 70 before June 2025
     assert lift["sign"] * np.radians(now) + lift["offset"] == pytest.approx(np.radians(70.0), abs=1e-5)
     assert np.radians(now) + elbow["offset"] == pytest.approx(np.radians(110.0), abs=1e-5)
-    assert all("sign" not in entry for entry in make(rule, [f"{joint}.pos" for joint in JOINTS]))
+    assert all("sign" not in entry for entry in _joints(rule, [f"{joint}.pos" for joint in JOINTS]))
 
 
-def test_what_no_arm_s_file_can_be_made_of_is_said(dataset, tmp_path):
+def test_what_no_arm_s_file_can_be_made_of_is_said(tmp_path):
     folder, file = write_so101(tmp_path / "data", Recorded(robot="stretch")), tmp_path / "mine.yaml"
     told = ["inspect", str(folder), "--output", str(tmp_path / "sheet"), "--propose"]
     assert dataset.main([*told, str(file)]) == 0
@@ -121,14 +117,14 @@ def test_what_no_arm_s_file_can_be_made_of_is_said(dataset, tmp_path):
         dataset.main(["inspect", str(tmp_path / "out"), "--model", str(MODEL), "--site", SITE, *told[2:4]])
 
 
-def test_the_hand_may_be_a_body_of_the_model(dataset, vendor_libraries, tmp_path):
+def test_the_hand_may_be_a_body_of_the_model(vendor_libraries, tmp_path):
     told = ["inspect", str(write_so101(tmp_path / "data")), "--model", str(MODEL), "--body", "hand"]
     file, arm = str(tmp_path / "mine.yaml"), str(tmp_path / "arm.yaml")
     assert dataset.main([*told, "--propose", file, "--output", str(tmp_path / "sheet")]) == 0
     made = ["arm", str(tmp_path / "data"), arm, "--reading", file, "--python", sys.executable]
     assert dataset.main([*made, "--port", str(tmp_path / "port"), "--camera", "/dev/video2", "--id", "blue"]) == 0
     assert "(?)" not in Path(arm).read_text().partition("arm:")[2]
-    config = load_config(importlib.import_module("envs.arm_file").ArmFile, arm).arm
+    config = load_config(ArmFile, arm).arm
     assert isinstance(config, LeRobotConfig) and config.camera.device == "/dev/video2"
     driver = build_arm(config)
     try:
@@ -142,8 +138,8 @@ def test_the_hand_may_be_a_body_of_the_model(dataset, vendor_libraries, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("unit", "learnt"), [("deg", "poses"), ("normalised", "poses"), ("deg", "joints")])
-def test_an_so101_goes_from_recordings_to_a_dry_run(unit, learnt, dataset, tmp_path):
-    arm, reading, fresh = propose(dataset, tmp_path, unit), tmp_path / "mine.yaml", []
+def test_an_so101_goes_from_recordings_to_a_dry_run(unit, learnt, tmp_path):
+    arm, reading, fresh = propose(tmp_path, unit), tmp_path / "mine.yaml", []
     if learnt == "joints":
         reading, fresh = tmp_path / "joints.yaml", ["--fresh-conditioning"]
         told = ["inspect", str(tmp_path / "data"), "--output", str(tmp_path / "sheet")]

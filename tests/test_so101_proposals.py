@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +16,7 @@ from envs.config import load_config
 from envs.episodes.kinematics import forward_kinematics
 from envs.episodes.open import open_dataset
 from envs.episodes.reading import ForwardKinematics, Joints, Reading
+from envs.inspection import families, gripper, units
 from tests.so101_recordings import (
     JOINTS,
     MODEL,
@@ -29,24 +28,15 @@ from tests.so101_recordings import (
     write_calibration,
     write_so101,
 )
+from world_model.data import program
 
 ROOT = Path(__file__).parent.parent
 THROUGH_MODEL = ("--model", str(MODEL), "--site", SITE)
 
 
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-
-
-def part(name: str) -> ModuleType:
-    return importlib.import_module(f"envs.inspection.{name}")
-
-
 def inspect(folder: Path, *flags: str) -> Reading:
     """The Reading that is proposed for recordings, and written."""
     file = folder.parent / f"{folder.name}.yaml"
-    program = importlib.import_module("world_model.data.program")
     command = ["inspect", str(folder), "--propose", str(file), "--output", str(folder.parent / "sheet"), *flags]
     assert program.main(command) == 0
     return load_config(Reading, file)
@@ -95,12 +85,7 @@ def test_normalised_joints_are_never_taken_for_degrees(tmp_path, capsys):
     assert "give the arm's --calibration FILE.json" in refused(folder, *THROUGH_MODEL)
     assert "give the arm's --calibration" in refused(folder)
     assert "not deg" in refused(folder, *THROUGH_MODEL, "--unit", "deg")
-    assert (
-        importlib.import_module("world_model.data.program").main(
-            ["inspect", str(folder), "--output", str(tmp_path / "sheet")]
-        )
-        == 0
-    )
+    assert program.main(["inspect", str(folder), "--output", str(tmp_path / "sheet")]) == 0
     assert "no Reading is proposed: observation.state: the joints are normalised" in capsys.readouterr().out
     smooth = write_so101(tmp_path / "smooth", Recorded("normalised", whole_steps=False))
     assert "degrees and LeRobot's -100..100 fit these numbers equally" in refused(smooth, *THROUGH_MODEL)
@@ -181,12 +166,12 @@ def test_a_gripper_that_held_something_tells_its_direction_even_against_what_is_
 def test_what_is_held_comes_before_what_is_usual_and_a_guess_is_marked(family, commands, expected):
     wanted = np.interp(np.arange(80), [0, 20, 40, 60, 79], [90, 90, 5, 5, 90])
     fingers = np.maximum(wanted, 40)  # something is 40 wide
-    told = part("gripper").find_direction(0.0, 100.0, family, [fingers], [wanted] if commands else [])
+    told = gripper.find_direction(0.0, 100.0, family, [fingers], [wanted] if commands else [])
     assert (told.open, told.closed, told.certain) == expected
 
 
 def test_fingers_that_lag_or_stand_at_their_own_stops_tell_nothing():
-    count = functools.partial(part("gripper").count_blocked, 0.0, 100.0)
+    count = functools.partial(gripper.count_blocked, 0.0, 100.0)
     wanted = np.interp(np.arange(80), [0, 20, 40, 60, 79], [100, 100, 0, 0, 100])
     assert count([np.roll(wanted, 4)], [wanted]) == (0, 0)
     assert count([np.clip(wanted, 2, 98)], [wanted * 1.4 - 20]) == (0, 0)
@@ -213,22 +198,22 @@ def test_fingers_that_lag_or_stand_at_their_own_stops_tell_nothing():
     ],
 )
 def test_the_kind_of_arm_is_told_by_its_type_or_its_motors(robot, names, expected):
-    found = part("families").find_family(robot, names)
+    found = families.find_family(robot, names)
     assert (found and found.title) == expected
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 2])
 def test_rounded_numbers_are_no_encoder_s_steps(decimals):
     values = np.random.default_rng(0).uniform(-80, 80, (200, 5)).round(decimals).astype(np.float32).astype(float)
-    assert part("units").find_grid(values) is None
+    assert units.find_grid(values) is None
 
 
 @pytest.mark.parametrize("span", [980, 1777, 2275, 2600, 4095])
 def test_the_length_of_a_joint_s_range_shows_in_its_normalised_numbers(span):
     steps = np.random.default_rng(span).integers(0, span + 1, 300)
     values = (steps / span * 200 - 100).astype(np.float32).astype(float)
-    assert part("units").find_span(values) == span
-    assert not part("units").fits_span(values, span - 1)
+    assert units.find_span(values) == span
+    assert not units.fits_span(values, span - 1)
 
 
 def rewrite(folder: Path, robot: str, names: Callable[[list[str]], object], extra: int = 0) -> Path:

@@ -21,18 +21,10 @@ import pytest
 
 from envs.episodes import DatasetError
 from tests.moving_square import MovingSquare
-from world_model.data import store, store_build, store_shard
-from world_model.data.store import (
-    CacheError,
-    FrameStore,
-    Layout,
-    build_frames,
-    build_store,
-    frame_layout,
-    shard_path,
-    verify_store,
-)
-from world_model.data.store_shard import claim, part_path
+from world_model.data import store, store_shard
+from world_model.data.store import FrameStore, build_frames, build_store, frame_layout, verify_store
+from world_model.data.store_layout import Layout, shard_path
+from world_model.data.store_shard import CacheError, claim, part_path
 
 LENGTHS = (0, 7, 5, 0, 0, 9, *([6, 4] * 12), 0)
 LAYOUT = Layout.plan("some key", LENGTHS, (3, 5), "uint16", shard_bytes=15 * 3 * 5 * 2)
@@ -262,7 +254,9 @@ def test_a_large_store_is_opened_by_blocks_and_verified_whole(tmp_path: Path, mo
     build_store(tmp_path, LAYOUT, Numbers())
     monkeypatch.setattr(store, "CHECKED_BYTES", LAYOUT.bytes // 2)
     caught = []
-    for place in range(128, shard_path(tmp_path, 3).stat().st_size, 32):  # behind the header
+    frames, *_ = LAYOUT.shard(tmp_path, 3).shape
+    places = range(128, 128 + frames * LAYOUT.item_bytes, 32)  # between the header and the checksums
+    for place in places:
         flip(shard_path(tmp_path, 3), place)
         try:
             FrameStore(tmp_path, LAYOUT)
@@ -270,16 +264,16 @@ def test_a_large_store_is_opened_by_blocks_and_verified_whole(tmp_path: Path, mo
             caught.append(place)
         assert len(verify_store(tmp_path)) == 1
         flip(shard_path(tmp_path, 3), place)
-    blocks = len(range(128, shard_path(tmp_path, 3).stat().st_size, 32))
-    assert abs(len(caught) - blocks / 2) <= 1
+    assert abs(len(caught) - len(places) / 2) <= 1
 
 
 def damage_checksums(directory: Path) -> None:
-    (directory / "shard-00002.json").write_text('{"size": 3}')
+    flip(shard_path(directory, 2), -2)
 
 
 def remove_checksums(directory: Path) -> None:
-    (directory / "shard-00002.json").unlink()
+    path = shard_path(directory, 2)
+    os.truncate(path, path.stat().st_size - 4)
 
 
 def swap_shards(directory: Path) -> None:
@@ -298,13 +292,23 @@ def test_a_damaged_shard_is_named(damage: Callable[[Path], None], tmp_path: Path
         build_store(tmp_path, LAYOUT, Numbers())
 
 
+def test_a_shard_of_the_same_size_in_anothers_place_is_named(tmp_path: Path) -> None:
+    build_store(tmp_path, LAYOUT, Numbers())
+    last = shard_path(tmp_path, LAYOUT.shard_count - 1)
+    before = shard_path(tmp_path, LAYOUT.shard_count - 2)
+    assert last.stat().st_size == before.stat().st_size
+    last.write_bytes(before.read_bytes())
+    with pytest.raises(CacheError, match=f"{last.name} is damaged"):
+        build_store(tmp_path, LAYOUT, Numbers())
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ('{"key": "some key"}', "format 1, this version reads 2 .* delete it and build again"),
+        ('{"key": "some key"}', "format 1, this version reads 3; delete it and build again"),
         ("[1, 2", "damaged"),
         ("[1, 2]", "damaged"),
-        ('{"format": 2, "key": "some key"}', "damaged"),
+        ('{"format": 3, "key": "some key"}', "damaged"),
     ],
 )
 def test_an_index_that_is_old_or_damaged_is_named(content: str, expected: str, tmp_path: Path) -> None:
@@ -325,7 +329,7 @@ def test_a_disk_without_the_room_is_refused_before_anything_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = (10**9, 10**9, LAYOUT.bytes - 1)
-    monkeypatch.setattr(store_build.shutil, "disk_usage", lambda path: store_build.shutil._ntuple_diskusage(*usage))
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: store.shutil._ntuple_diskusage(*usage))
     with pytest.raises(CacheError, match=r"needs .* GB more disk, but .* GB are free there; make room"):
         build_store(tmp_path, LAYOUT, Numbers())
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from envs.spec import ActionSpec, SpecError
 from world_model.checkpoints.checkpoint import read_manifest
+from world_model.training.dataset import check_actions as check
 from world_model.training.train_config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -18,24 +18,18 @@ HAND = read_manifest("franka-tiny").action_spec
 JOINTS = ActionSpec(("pan", "lift", "gripper"), ("rad", "rad", "1"), (-1.0,) * 3, (1.0,) * 3, "joints", 4.0)
 
 
-@pytest.fixture
-def check(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("world_model.training.dataset").check_actions
-
-
 def config(**changes) -> TrainConfig:
     return TrainConfig(**{"data": Path("mine"), "output": Path("run"), "parent": "franka-tiny", **changes})
 
 
-def test_a_parent_s_own_actions_pass_at_any_stride_that_gives_its_rate(check, caplog):
+def test_a_parent_s_own_actions_pass_at_any_stride_that_gives_its_rate(caplog):
     check(config(), HAND)
     check(config(stride=5), replace(HAND, rate=5 * HAND.rate))
     check(config(parent=None, encoder=Path("encoder")), HAND)
     assert not caplog.records
 
 
-def test_joints_for_a_parent_of_hands_are_refused_with_both_ways_on(check):
+def test_joints_for_a_parent_of_hands_are_refused_with_both_ways_on():
     with pytest.raises(SpecError) as refused:
         check(config(), JOINTS)
     said = str(refused.value)
@@ -44,7 +38,7 @@ def test_joints_for_a_parent_of_hands_are_refused_with_both_ways_on(check):
     assert "--fresh-conditioning" in said
 
 
-def test_another_rate_is_refused_with_the_reading_s_rate_and_a_stride_that_fits(check):
+def test_another_rate_is_refused_with_the_reading_s_rate_and_a_stride_that_fits():
     with pytest.raises(
         SpecError, match=r"20 actions a second, the parent 4: have `rate: 4` in the Reading or --stride 5"
     ):
@@ -55,7 +49,7 @@ def test_another_rate_is_refused_with_the_reading_s_rate_and_a_stride_that_fits(
         check(config(), replace(HAND, rate=2.0))
 
 
-def test_fresh_conditioning_learns_other_actions_and_what_drives_joints_is_said(check, caplog):
+def test_fresh_conditioning_learns_other_actions_and_what_drives_joints_is_said(caplog):
     with caplog.at_level(logging.WARNING):
         check(config(fresh_conditioning=True), JOINTS)
     assert "deploy.py drives LeRobot's arms with such a checkpoint" in caplog.text

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +18,9 @@ from PIL import Image
 from envs.episodes import Episode
 from envs.episodes.formats.lerobot import finalize_dataset, read_dataset, write_shard
 from envs.pose import difference
+from planner.evaluation import report as evaluation_report
+from planner.training import figures, measures, report_program, verdict
+from planner.training import run as training_run
 from tests.moving_square import MovingSquare
 from tests.toy_reach import HIGH, LOW, ToyArm
 from world_model.checkpoints.checkpoint import read_manifest, save_checkpoint
@@ -36,15 +37,6 @@ from world_model.vjepa2_ac import load_vjepa2_ac
 ROOT = Path(__file__).parent.parent
 PICTURES = ("training.png", "rollout_error.png", "landscape.png", "neighbours-1.png", "neighbours-2.png")
 FAST = ["--windows", "20", "--steps", "6", "--shell", "16", "--device", "cpu"]
-
-
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-
-
-def script(name: str) -> ModuleType:
-    return importlib.import_module(name)
 
 
 def record_episode(seed: int, frames: int = 10) -> Episode:
@@ -97,7 +89,7 @@ def tuned(data: Path, scratch: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def write_report(run: Path, *flags: str) -> tuple[str, Mapping[str, Any]]:
-    script("planner.training.report_program").main(["--run", str(run), *FAST, *flags])
+    report_program.main(["--run", str(run), *FAST, *flags])
     return (run / "report/report.md").read_text(), json.loads((run / "report/report.json").read_text())
 
 
@@ -125,9 +117,8 @@ def test_the_report_on_fine_tuning_compares_with_the_parent(data: Path, tuned: P
 
 
 def test_a_new_model_is_compared_with_baselines(scratch: Path) -> None:
-    module = script("planner.training.run")
-    run, model = module.open_run(scratch, "cpu")
-    found = module.measure(run, model, module.ReportConfig(windows=20, steps=6, shell=16, device="cpu"))
+    run, model = training_run.open_run(scratch, "cpu")
+    found = training_run.measure(run, model, report_program.ReportConfig(windows=20, steps=6, shell=16, device="cpu"))
     assert list(found.judged) == list(run.names) == ["after"] and list(found.strips[0].found) == ["seen", "after"]
     error, rank = found.changes
     means = {kind: found.judged["after"].errors[f"rollout_{kind}_3"].mean() for kind in ("copy", "shuffled")}
@@ -143,18 +134,17 @@ def test_a_parent_of_other_actions_is_no_before(tuned: Path, tmp_path: Path) -> 
     other.action_spec = replace(other.action_spec, rate=2.0)
     save_checkpoint(tmp_path / "slower", other, training={})
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"parent": str(tmp_path / "slower")}))
-    opened, _ = script("planner.training.run").open_run(run, "cpu")
+    opened, _ = training_run.open_run(run, "cpu")
     assert opened.parent is None and list(opened.names) == ["after"]
     assert "slower cannot predict these episodes" in opened.remarks[-1] and "rate" in opened.remarks[-1]
 
 
 def test_a_parent_that_was_replaced_is_remarked_on(tuned: Path, tmp_path: Path) -> None:
     run = shutil.copytree(tuned, tmp_path / "run")
-    open_run = script("planner.training.run").open_run
-    assert not any("was replaced" in remark for remark in open_run(run, "cpu")[0].remarks)
+    assert not any("was replaced" in remark for remark in training_run.open_run(run, "cpu")[0].remarks)
     config = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"parent": str(tuned / "checkpoint")}))
-    assert any("was replaced" in remark for remark in open_run(run, "cpu")[0].remarks)
+    assert any("was replaced" in remark for remark in training_run.open_run(run, "cpu")[0].remarks)
 
 
 def test_a_parent_that_saw_the_held_out_episodes_is_remarked_on(tuned: Path, scratch: Path, tmp_path: Path) -> None:
@@ -162,21 +152,19 @@ def test_a_parent_that_saw_the_held_out_episodes_is_remarked_on(tuned: Path, scr
     config = yaml.safe_load((run / "config.yaml").read_text())
     training = {**read_manifest(scratch / "checkpoint").training, "seed": 5}
     save_checkpoint(tmp_path / "seed-5", parent, training=training)
-    open_run = script("planner.training.run").open_run
-    assert not any("another seed" in remark for remark in open_run(run, "cpu")[0].remarks)
+    assert not any("another seed" in remark for remark in training_run.open_run(run, "cpu")[0].remarks)
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"parent": str(tmp_path / "seed-5")}))
-    assert any("another seed" in remark for remark in open_run(run, "cpu")[0].remarks)
+    assert any("another seed" in remark for remark in training_run.open_run(run, "cpu")[0].remarks)
 
 
 def test_what_is_no_finished_run_is_one_line(tuned: Path, tmp_path: Path) -> None:
-    main = script("planner.training.report_program").main
     with pytest.raises(SystemExit, match=r"error: .* is no run directory: it has no config.yaml"):
-        main(["--run", str(tmp_path)])
+        report_program.main(["--run", str(tmp_path)])
     run = shutil.copytree(tuned, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint"))
     with pytest.raises(SystemExit, match=r"error: the run .* is not finished: there is no .*checkpoint"):
-        main(["--run", str(run)])
+        report_program.main(["--run", str(run)])
     with pytest.raises(SystemExit, match=r"error: there is no task 'Nowhere-v0'"):
-        main(["--run", str(tuned), "--task", "Nowhere-v0"])
+        report_program.main(["--run", str(tuned), "--task", "Nowhere-v0"])
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +175,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> tuple[MovingSquare, Lat
 
 
 def test_only_actions_of_an_end_effector_are_ranked(squares: tuple[MovingSquare, LatentCache]) -> None:
-    held_out = script("planner.training.measures").choose_held_out(
-        WindowBatches(*squares), Split((0, 1), (2,)), 3, 8, 5
-    )
+    held_out = measures.choose_held_out(WindowBatches(*squares), Split((0, 1), (2,)), 3, 8, 5)
     assert len(held_out.step_numbers) == 0 and held_out.drawn == []
     assert len(held_out.numbers) == 4 and len(held_out.strips) == 1
 
@@ -198,7 +184,7 @@ def test_steps_that_hardly_move_are_not_ranked(data: Path) -> None:
     dataset = read_dataset(data)
     encoder = Encoder(EncoderConfig(image_size=32, patch_size=8, width=24, depth=1, heads=2))
     batches = WindowBatches(dataset, build_latents(dataset, encoder, data.with_name("other-cache")))
-    held_out = script("planner.training.measures").choose_held_out(batches, Split((0, 1), (4, 7)), 3, 8, 100)
+    held_out = measures.choose_held_out(batches, Split((0, 1), (4, 7)), 3, 8, 100)
     actions = [held_out.step(i).actions[0, 0, :3].norm() for i in range(len(held_out.step_numbers))]
     assert len(actions) >= 8 and min(actions) >= 0.01
     assert not {0, 3, 6} & set(held_out.steps.locate(held_out.step_numbers)[1].tolist())
@@ -229,13 +215,13 @@ def test_of_many_frames_an_even_share_is_searched() -> None:
 
 
 def test_a_landscape_without_any_slope_has_levels_to_draw() -> None:
-    levels = script("planner.training.figures")._levels
+    levels = figures._levels
     assert np.all(np.diff(levels(np.full((4, 4), 0.25, np.float32))) > 0)
     assert np.all(np.diff(levels(np.repeat([0.1, 0.2], 8).astype(np.float32))) > 0)
 
 
 def test_an_error_ratio_counts_episodes_not_windows() -> None:
-    verdict, episodes = script("planner.training.verdict"), np.repeat([3, 5, 8], [50, 2, 2])
+    episodes = np.repeat([3, 5, 8], [50, 2, 2])
     before = np.ones(54)
     after = np.select([episodes == 3, episodes == 5], [0.5, 0.25], 0.125)
     ratio = verdict.error_ratio(after, before, episodes)
@@ -253,14 +239,14 @@ def test_an_error_ratio_counts_episodes_not_windows() -> None:
 def test_success_is_compared_seed_by_seed(gained: int, lost: int, effect: str, p: float) -> None:
     before = [record(False)] * gained + [record(True)] * lost + [record(True), record(False)] * 4
     after = [record(True)] * gained + [record(False)] * lost + [record(True), record(False)] * 4
-    change = script("planner.training.verdict").success_change(after, before, None)
+    change = verdict.success_change(after, before, None)
     assert (change.effect, change.difference) == (effect, (gained - lost) / len(after))
     assert f"{gained} seeds gained, {lost} lost, p = {p:.2g}" in change.sentence
 
 
 def record(success: bool) -> Any:
     nothing = np.zeros((1, 7))
-    return script("planner.evaluation.report").EpisodeRecord(
+    return evaluation_report.EpisodeRecord(
         "planner", 0, [0.1], [success], nothing, nothing, [], [0.0], None, None, nothing[0]
     )
 
@@ -281,7 +267,9 @@ def record(success: bool) -> Any:
 def test_lower_errors_alone_are_not_worth_it_where_success_was_measured(
     error: str, rank: str, success: str | None, expected: str
 ) -> None:
-    module = script("planner.training.verdict")
-    effects = {"error": error, "rank": rank, **({} if success is None else {module.SUCCESS: success})}
-    changes = [module.Change(name, "1", "2", effect, 0.0, None, "", False) for name, effect in effects.items()]
-    assert module.verdict(changes) == expected
+    effects = {"error": error, "rank": rank, **({} if success is None else {verdict.SUCCESS: success})}
+    changes = [
+        verdict.Change(name, "1", "2", cast(verdict.Effect, effect), 0.0, None, "", False)
+        for name, effect in effects.items()
+    ]
+    assert verdict.verdict(changes) == expected

@@ -32,11 +32,11 @@ if __name__ == "__main__":
         with multiprocessing.get_context("spawn").Pool(2, end_with_parent) as pool:
             list(pool.imap_unordered(write_on, [(folder, number) for number in range(4)]))
     if sys.argv[1] == "convert":
-        from envs.episodes.check import in_processes
+        from envs.workers import in_processes
         list(in_processes(shared, folder, range(4), 2))
     if sys.argv[1] == "cache":
-        from world_model.data.workers import run_workers
-        run_workers(2, shared, (folder, 0), lambda: None)
+        from envs.workers import in_processes
+        list(in_processes(shared, folder, range(2), 2, spare=True))
 """
 
 

@@ -6,27 +6,22 @@ import functools
 import hashlib
 import json
 import logging
-import multiprocessing
-from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
 
 from envs.episodes.episode import DatasetError, Episode, EpisodeSource
-from envs.episodes.formats.lerobot_layout import write_bytes
+from envs.folders import write_text
 from envs.spec import ActionSpec
-from envs.workers import ctrl_c_is_ours, end_with_parent
+from envs.workers import in_processes
 
 logger = logging.getLogger(__name__)
 
-_LOOK = 0.5  # s between two looks at how far tasks are
 SHOWN = 10  # of many broken episodes, how many an error lists
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ def find_problems(source: EpisodeSource, report: Callable[[int], object] = int, 
 
     Raises:
         ImportError: If what decodes videos is missing.
-        DatasetError: If a process was killed.
+        WorkerError: If a process was killed.
     """
     size = 1 if processes == 1 else max(1, len(source) // (16 * processes))
     tasks = [range(start, min(start + size, len(source))) for start in range(0, len(source), size)]
@@ -160,7 +155,9 @@ def usable(
     problems = _recorded(source, record)
     if problems is None:
         problems = find_problems(source, report, processes)
-        _keep(source, record, problems)
+        if record is not None:
+            found = {"fingerprint": source.fingerprint, "problems": [asdict(problem) for problem in problems]}
+            write_text(record, json.dumps(found, indent=1) + "\n")
     else:
         report(len(source))
     if problems and (broken == "refuse" or len(problems) == len(source)):
@@ -172,82 +169,6 @@ def usable(
         logger.warning("left out %s", problem)
     left_out = {problem.episode for problem in problems}
     return Selection(source, tuple(e for e in range(len(source)) if e not in left_out)) if left_out else source
-
-
-def in_processes(
-    function: Callable[..., Result],
-    shared: Any,
-    tasks: Iterable[Any],
-    processes: int,
-    advanced: Callable[[int], object] | None = None,
-) -> Generator[Result, None, None]:
-    """Yields the function's result of each task as it is done, in no fixed order where there are several processes.
-
-    Processes are spawned anew, so a program that calls this needs its ``if __name__ == "__main__"``. They end with
-    the generator, in the middle of a task where it is given up; Ctrl-C reaches this process alone.
-
-    Args:
-        function: Something a process can import.
-        shared: Its first argument, which each process gets once.
-        tasks: Its second arguments, small: one that fills a pipe to a process that was killed would block for ever.
-        processes: How many; with 1 all is done here.
-        advanced: Told in the midst of tasks how much was done since it was told last; the function then gets, as its
-            third argument, what it tells that to.
-
-    Raises:
-        DatasetError: If a process died, out of memory for example. Errors of the function come through.
-    """
-    if processes == 1:
-        tell = () if advanced is None else (advanced,)
-        yield from (function(shared, task, *tell) for task in tasks)
-        return
-    others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    count = None if advanced is None else context.Value("q", 0)
-    with ProcessPoolExecutor(processes, context, _begin_worker, (function, shared, count)) as pool:
-        try:
-            with ctrl_c_is_ours():
-                waiting = {pool.submit(_do, task) for task in tasks}
-            told = 0
-            while waiting:
-                done, waiting = wait(waiting, None if advanced is None else _LOOK, FIRST_COMPLETED)
-                if advanced is not None and count is not None:
-                    now = count.get_obj().value  # without its lock, which a killed process may have
-                    advanced(now - told)
-                    told = now
-                for future in done:
-                    yield future.result()
-        except BrokenProcessPool as error:
-            raise DatasetError(
-                f"one of {processes} processes was killed, perhaps because memory ran out; run again with fewer"
-            ) from error
-        finally:
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()  # the pool alone joins them: of two threads that wait for one, one learns nothing
-
-
-_work: tuple[Callable[..., Any], Any, Any] | None = None  # of a worker process: function, what tasks share, their count
-
-
-def _begin_worker(function: Callable[..., Any], shared: Any, count: Any) -> None:
-    """Keeps what a worker process needs for all of its tasks, and ends with its parent."""
-    global _work  # noqa: PLW0603 (a pool's worker has nowhere else to keep it)
-    end_with_parent()
-    _work = function, shared, count
-
-
-def _do(task: Any) -> Any:
-    """Returns a task's result, in a worker process."""
-    assert _work is not None, "_begin_worker has run"
-    function, shared, count = _work
-    if count is None:
-        return function(shared, task)
-
-    def advanced(number: int) -> None:
-        with count.get_lock():
-            count.value += number
-
-    return function(shared, task, advanced)
 
 
 def _read_all(source: EpisodeSource, episodes: range, advanced: Callable[[int], object]) -> list[Problem]:
@@ -281,11 +202,3 @@ def _recorded(source: EpisodeSource, record: Path | None) -> list[Problem] | Non
     except (ValueError, TypeError, KeyError):
         logger.warning("%s is damaged; all episodes are read again", record)
         return None
-
-
-def _keep(source: EpisodeSource, record: Path | None, problems: list[Problem]) -> None:
-    """Writes what was found, whole or not at all."""
-    if record is None:
-        return
-    found = {"fingerprint": source.fingerprint, "problems": [asdict(problem) for problem in problems]}
-    write_bytes(record, (json.dumps(found, indent=1) + "\n").encode())

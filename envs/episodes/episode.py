@@ -143,6 +143,22 @@ class EpisodeSource(Protocol):
         ...
 
 
+def cut_into_runs(lengths: Sequence[int], frames: int) -> list[range]:
+    """Returns all episodes in runs of at most so many frames, of at least one episode each.
+
+    Args:
+        lengths: Frames of every episode.
+        frames: Of a run, at most.
+    """
+    starts, filled = [0], 0
+    for episode, length in enumerate(lengths):
+        if filled and filled + length > frames:
+            starts.append(episode)
+            filled = 0
+        filled += length
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(lengths)], strict=True)]
+
+
 def check_rows(name: str, values: np.ndarray, rows: int) -> Float32[np.ndarray, "T D"]:
     """Returns the values as float32 after checking that they are ``rows`` rows of finite numbers.
 

@@ -1,4 +1,4 @@
-"""Clocks, and which of the recorded frames make up an episode at the rate that a model learns at."""
+"""Which of the recorded frames make up an episode at the rate that a model learns at, and their images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from envs.episodes.episode import DatasetError
 from envs.episodes.reading import Reading
@@ -19,6 +19,8 @@ _LOST = 2.5  # periods between two frames: from here it is a gap, two frames or 
 _JITTER = 0.5  # frames: what a camera's own clock may be off the beat where no rate is asked for
 OFF_RATE = 0.05  # share: what a clock's rate may be off the stated one before it is remarked, or refused without a rate
 _EVENLY = "if the frames came evenly, `recorded_rate: HZ` in the Reading says so, and the clock is not read"
+_SQUASH = 1.35  # width over height of what the official recipe squeezes to a square; taller than 4:3 stays whole
+_STRETCH = 0.75
 _GIVE_RATE = "give `rate` in the Reading, and frames are chosen by their times"
 
 
@@ -124,7 +126,12 @@ def _choose_part(
     if exact and not len(_off_beat(times, beat, rate, _OFF_GRID)):
         times = beat  # rounding of stored times decides nothing
     elif reading.rate is None and exact:
-        check_even(times, rate, "timestamp")
+        check_forward(times)
+        bad = _off_beat(times, beat, rate, _OFF_GRID)
+        raise DatasetError(
+            f"the timestamp of frame {bad[0]} is {times[bad[0]]:.4f} s, at {rate:g} Hz it should be {beat[bad[0]]:.4f} "
+            f"s ({len(bad)} of {len(times)} frames are off by over {_OFF_GRID:g} frames); {_GIVE_RATE}"
+        )
     elif reading.rate is None and len(times) > 2:
         own = (len(times) - 1) / times[-1]
         if abs(own / rate - 1) > OFF_RATE or len(_off_beat(times, np.arange(len(times)) / own, own, _JITTER)):
@@ -185,23 +192,41 @@ def check_forward(times: Float[np.ndarray, "T"]) -> None:
         )
 
 
-def check_even(times: Float[np.ndarray, "T"], rate: float, what: str) -> None:
-    """Returns if frame k was taken at k / rate, to a tenth of a frame.
+def prepare_images(images: UInt8[np.ndarray, "n h w 3"], reading: Reading) -> UInt8[np.ndarray, "n H W 3"]:
+    """Returns images as a Reading wants them.
 
-    Args:
-        times: Of the frames [s].
-        rate: That they should come at [Hz].
-        what: Whose times they are, for the error.
-
-    Raises:
-        DatasetError: Naming the first frame that is elsewhere.
+    Resized as `world_model.encoders.vjepa2.Encoder.preprocess` does it, bilinearly without antialias, and rounded.
     """
-    check_forward(times)
-    expected = np.arange(len(times)) / rate
-    bad = _off_beat(times, expected, rate, _OFF_GRID)
-    if len(bad):
-        raise DatasetError(
-            f"the {what} of frame {bad[0]} is {times[bad[0]]:.4f} s, at {rate:g} Hz it should be "
-            f"{expected[bad[0]]:.4f} s ({len(bad)} of {len(times)} frames are off by over "
-            f"{_OFF_GRID:g} frames); {_GIVE_RATE}"
-        )
+    if reading.flip == "vertical":
+        images = images[:, ::-1]
+    top, left, height, width = _crop_box(images.shape[1], images.shape[2], reading)
+    images = images[:, top : top + height, left : left + width]
+    side = prepared_shape(images.shape[1:3], reading)[:2]
+    if images.shape[1:3] == side:
+        return np.ascontiguousarray(images)
+    import torch
+    from torch.nn import functional
+
+    pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float()  # (n, 3, h, w)
+    resized = functional.interpolate(pixels, side, mode="bilinear", align_corners=False, antialias=False)
+    return np.ascontiguousarray(resized.round().clamp(0, 255).byte().numpy().transpose(0, 2, 3, 1))
+
+
+def prepared_shape(size: tuple[int, int], reading: Reading) -> tuple[int, int, int]:
+    """Returns the shape (H, W, 3) that recorded images of a size (h, w) get."""
+    _, _, height, width = _crop_box(*size, reading)
+    if reading.crop == "none":
+        return height, width, 3
+    side = reading.image_size or min(height, width)
+    return side, side, 3
+
+
+def _crop_box(height: int, width: int, reading: Reading) -> tuple[int, int, int, int]:
+    """Returns top, left, height and width of what is kept."""
+    if reading.crop == "none":
+        return 0, 0, height, width
+    if reading.crop == "square":
+        rows = columns = min(height, width)
+    else:
+        rows, columns = min(height, round(width / _STRETCH)), min(width, round(height * _SQUASH))
+    return (height - rows) // 2, (width - columns) // 2, rows, columns

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from envs.episodes.files import read_once
 from envs.pose import euler_from_matrix
 
 
@@ -39,7 +39,7 @@ def forward_kinematics(
     """
     import mujoco
 
-    model = _load_model(path, path.stat().st_mtime_ns if path.is_file() else 0)
+    model = _load_model(path)
     data = mujoco.MjData(model)
     address = [_joint_address(path, model, name) for name in names]
     kind, name = ("site", site) if site is not None else ("body", body)
@@ -89,23 +89,16 @@ def read_chain(path: Path, site: str | None = None, body: str | None = None) -> 
     Raises:
         ValueError: If the model is missing, is none, or not exactly one of site and body is named that it has.
     """
-    model = _load_model(path, path.stat().st_mtime_ns if path.is_file() else 0)
-    if (site is None) == (body is None):
-        known = {
-            kind: [getattr(model, kind)(i).name for i in range(n)]
-            for kind, n in (("site", model.nsite), ("body", model.nbody))
-        }
+    model = _load_model(path)
+    name = site if body is None else body
+    if name is None or (site is not None and body is not None):
         raise ValueError(
-            f"name the hand of {path}, a site between the fingertips or a body: it has the sites {known['site']} and "
-            f"the bodies {known['body']}"
+            f"name the hand of {path}, a site between the fingertips or a body: it has the sites "
+            f"{_names(model, 'site')} and the bodies {_names(model, 'body')}"
         )
-    name = site if site is not None else body
-    assert name is not None
-    place = (
-        int(model.site(_find(path, model, "site", site)).bodyid[0])
-        if site is not None
-        else _find(path, model, "body", body)
-    )
+    kind = "body" if site is None else "site"
+    hand = _find(path, model, kind, name)
+    place = hand if site is None else int(model.site_bodyid[hand])
     numbers: list[int] = []
     while place:
         first, count = int(model.body_jntadr[place]), int(model.body_jntnum[place])
@@ -116,9 +109,9 @@ def read_chain(path: Path, site: str | None = None, body: str | None = None) -> 
     return Chain(path, name, tuple(joint.name for joint in joints), tuple(ranges))
 
 
-@functools.lru_cache(maxsize=4)
-def _load_model(path: Path, stamp: int) -> Any:
-    """Returns a compiled model; ``stamp`` tells versions of the file apart."""
+@read_once(4)
+def _load_model(path: Path) -> Any:
+    """Returns a compiled model."""
     import mujoco
 
     if not path.is_file():
@@ -141,8 +134,13 @@ def _joint_address(path: Path, model: Any, name: str) -> int:
 
 def _find(path: Path, model: Any, kind: str, name: str | None) -> int:
     """Returns the number of a named joint, site or body."""
-    counts: Mapping[str, int] = {"joint": model.njnt, "site": model.nsite, "body": model.nbody}
-    known = [getattr(model, kind)(index).name for index in range(counts[kind])]
+    known = _names(model, kind)
     if name not in known:
         raise ValueError(f"{path} has no {kind} {name!r}; it has {[other for other in known if other]}")
     return known.index(name)
+
+
+def _names(model: Any, kind: str) -> list[str]:
+    """Returns the names of all joints, sites or bodies, in the order of their numbers."""
+    counts = {"joint": model.njnt, "site": model.nsite, "body": model.nbody}
+    return [getattr(model, kind)(number).name for number in range(counts[kind])]

@@ -11,7 +11,6 @@ drive_mode is 1 has its normalised numbers negated, but not its degrees; a Dynam
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from envs.episodes.episode import DatasetError
+from envs.episodes.files import read_once
 
 LARGEST_STEP = 4095
 """Of the encoders; a step is 360 / 4095 degrees to LeRobot."""
@@ -59,18 +59,13 @@ class MotorRange:
         return float(self.span / (2 * FURTHEST) * 2 * np.pi / LARGEST_STEP)
 
 
+@read_once(4)
 def read_calibration(path: Path) -> dict[str, MotorRange]:
     """Returns the motors of a LeRobot calibration file by name.
 
     Raises:
         DatasetError: If there is no such file or it is none.
     """
-    return dict(_read(path, path.stat().st_mtime_ns if path.is_file() else 0))
-
-
-@functools.lru_cache(maxsize=4)
-def _read(path: Path, stamp: int) -> dict[str, MotorRange]:
-    """Returns the motors of a file; ``stamp`` tells its versions apart."""
     if not path.is_file():
         raise DatasetError(f"there is no calibration file {path}; LeRobot keeps them in {_WHERE}")
     try:
@@ -81,7 +76,13 @@ def _read(path: Path, stamp: int) -> dict[str, MotorRange]:
         raise DatasetError(
             f"{path} is a calibration of LeRobot before June 2025, when joints were recorded in degrees: leave it out"
         )
-    if not isinstance(content, dict) or not content or not all(_is_motor(value) for value in content.values()):
+
+    def is_motor(value: Any) -> bool:
+        if not isinstance(value, dict) or not all(isinstance(value.get(field), int) for field in _FIELDS):
+            return False
+        return 0 <= value["range_min"] < value["range_max"] <= LARGEST_STEP
+
+    if not isinstance(content, dict) or not content or not all(map(is_motor, content.values())):
         raise DatasetError(
             f"{path} is no calibration file of LeRobot's: it gives each motor by name, with range_min < range_max "
             f"in 0..{LARGEST_STEP}, as in {_WHERE}"
@@ -90,14 +91,6 @@ def _read(path: Path, stamp: int) -> dict[str, MotorRange]:
         name: MotorRange(int(value["range_min"]), int(value["range_max"]), int(bool(value.get("drive_mode", 0))))
         for name, value in content.items()
     }
-
-
-def _is_motor(value: Any) -> bool:
-    """Returns whether a calibration file's entry has a range."""
-    if not isinstance(value, dict) or not all(isinstance(value.get(field), int) for field in _FIELDS):
-        return False
-    low, high = (value[field] for field in _FIELDS)
-    return 0 <= low < high <= LARGEST_STEP
 
 
 def from_normalised(

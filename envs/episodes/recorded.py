@@ -16,11 +16,9 @@ from jaxtyping import Float, Float32, Int
 from envs.config import dump_config
 from envs.episodes.angles import check_half_turns
 from envs.episodes.episode import DatasetError, Episode, check_rows
-from envs.episodes.frames import OFF_RATE, choose_parts, read_clock
-from envs.episodes.images import prepare_images, prepared_shape
+from envs.episodes.frames import OFF_RATE, choose_parts, prepare_images, prepared_shape, read_clock
 from envs.episodes.reading import ForwardKinematics, Joints, PoseRule, Reading
-from envs.episodes.recordings import Recordings, Rows
-from envs.episodes.remarks import Remarks
+from envs.episodes.recordings import Recordings, Remarks, Rows
 from envs.pose import motion_of
 from envs.spec import ActionSpec
 
@@ -154,7 +152,8 @@ def index_recordings(
         reasons = "; ".join(f"{names[episode]}: {problems[episode]}" for episode in list(problems)[:_SHOWN])
         raise DatasetError(f"none of {len(problems)} episodes can be read. {reasons}")
     _remark_wraps(names, indexed)
-    shape, others = _split_shapes(indexed)
+    shape = Counter(found.shape for found in indexed.values()).most_common(1)[0][0]
+    others = [episode for episode, found in indexed.items() if found.shape != shape]
     problems |= {episode: f"its images are {indexed.pop(episode).shape}, most others' {shape}" for episode in others}
     low, high = _bounds(reading, kind, spec, np.max([found.largest for found in indexed.values()], axis=0))
     spec, broken = replace(kind, low=low, high=high), np.zeros(0, np.int32)
@@ -200,24 +199,16 @@ def _index_recording(
             few = f"it has {len(part.frames)} frames at {kind.rate:g} Hz, too few for an action, and is left out"
             remarks.add(recordings.names[source] + part.name, few)
     shape = prepared_shape((footage.height, footage.width), reading)
-    start = hashlib.sha256(json.dumps([rows.extra, dict(recordings.file_sizes(source))]).encode())
+    content = hashlib.sha256(json.dumps([rows.extra, dict(recordings.file_sizes(source))]).encode())
     for key in rule.keys:
-        start.update(np.ascontiguousarray(rows.columns[key]).tobytes())
-    return {name: _index_part(rule, kind, rows, frames, shape, start.digest()) for name, frames in whole.items()}
-
-
-def _index_part(
-    rule: PoseRule,
-    kind: ActionSpec,
-    rows: Rows,
-    frames: Int[np.ndarray, "T"],
-    shape: tuple[int, int, int],
-    digest: bytes,
-) -> _Indexed:
-    """Returns what is kept of chosen frames; raises DatasetError if their numbers are broken."""
-    poses, wraps = _poses(rule, rows, frames)
-    largest = np.abs(_actions(kind, poses)).max(axis=0).astype(np.float64)
-    return _Indexed(frames, shape, largest, hashlib.sha256(digest + frames.tobytes()).digest(), wraps)
+        content.update(np.ascontiguousarray(rows.columns[key]).tobytes())
+    indexed = {}
+    for name, frames in whole.items():
+        poses, wraps = _poses(rule, rows, frames)
+        largest = np.abs(_actions(kind, poses)).max(axis=0).astype(np.float64)
+        digest = hashlib.sha256(content.digest() + frames.tobytes()).digest()
+        indexed[name] = _Indexed(frames, shape, largest, digest, wraps)
+    return indexed
 
 
 def _remark_wraps(names: Sequence[str], indexed: Mapping[int, _Indexed]) -> None:
@@ -228,12 +219,6 @@ def _remark_wraps(names: Sequence[str], indexed: Mapping[int, _Indexed]) -> None
             "joints wrap by whole turns in %d of %d episodes and are followed over them; the first: %s: %s",
             *(len(wrapped), len(indexed), names[wrapped[0]], indexed[wrapped[0]].wraps),
         )
-
-
-def _split_shapes(indexed: Mapping[int, _Indexed]) -> tuple[tuple[int, int, int], list[int]]:
-    """Returns the shape that most episodes' images have and the episodes whose images have another."""
-    shape = Counter(found.shape for found in indexed.values()).most_common(1)[0][0]
-    return shape, [episode for episode, found in indexed.items() if found.shape != shape]
 
 
 def _fingerprint(names: Sequence[str], reading: Reading, spec: ActionSpec, indexed: Mapping[int, _Indexed]) -> str:

@@ -1,8 +1,8 @@
 """Recordings of runs: written step by step, readable whatever ends the program, made an episode to train on.
 
-A recording is one file that is only appended to: `_MAGIC`, then records. A record is its length and CRC-32 (two
-little-endian uint32) and that many bytes: the length of a JSON text (uint32), the text, and the image as PNG. The first
-record's text describes the run and has no image. A record that was cut short, or anything after it, is not read.
+A recording is one file that is only appended to: `_MAGIC`, then records. A record is a msgpack list of a CRC-32 and the
+bytes that it is of: a msgpack map, of the first record the description of the run, of the others a step with its image
+as PNG. A record that was cut short or damaged, or anything after it, is not read.
 
 Each record reaches the operating system in one write, so that a killed program loses at most the step under way; only
 a power cut may lose the last seconds.
@@ -15,7 +15,6 @@ import io
 import json
 import math
 import os
-import struct
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
@@ -35,10 +35,7 @@ from envs.spec import ActionSpec, Observation
 FOLDER = "recordings"
 RECORD = "record"  # what a folder of recordings is begun as
 SUFFIX = ".recording"
-_MAGIC = b"vjepa-planner recording 1\n"
-_LENGTHS = struct.Struct("<II")
-_TEXT = struct.Struct("<I")
-_LONGEST = 1 << 28  # bytes of a record; more is damage
+_MAGIC = b"vjepa-planner recording 2\n"
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ class Recorder:
             DatasetError: If the recorder was closed.
             OSError: If the step can't be written; the file ends with the one before.
         """
-        self._append(_record(_describe(step), step.observation.image))
+        self._append(_record(_describe(step)))
         self.steps += 1
 
     def _append(self, content: bytes) -> None:
@@ -152,7 +149,9 @@ class Recorder:
         if self._file is None:
             raise DatasetError(f"{self.path} is finished: make another Recorder for another run")
         try:
-            _write(self._file, content)
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
         except OSError as error:
             os.ftruncate(self._file, self._size)
             raise OSError(error.errno, error.strerror, str(self.path)) from error
@@ -194,11 +193,9 @@ def read_recording(path: Path | str) -> Recording:
     records = list(_records(content)) if content.startswith(_MAGIC) else []
     if not records:
         raise DatasetError(f"{path} is no recording, or was cut short before its first step")
-    header = json.loads(records[0][0])
-    spec = ActionSpec.from_dict(header["action_spec"])
-    length = len(_MAGIC) + sum(_LENGTHS.size + _TEXT.size + len(text) + len(image) for text, image in records)
-    steps = tuple(_step(json.loads(text), image) for text, image in records[1:])
-    return Recording(spec, header["task"], steps, length == len(content))
+    header, (*_, (_, end)) = records[0][0], records
+    steps = tuple(_step(values) for values, _ in records[1:])
+    return Recording(ActionSpec.from_dict(header["action_spec"]), header["task"], steps, end == len(content))
 
 
 def _check_spec(root: Path, spec: ActionSpec) -> None:
@@ -211,9 +208,11 @@ def _check_spec(root: Path, spec: ActionSpec) -> None:
 
 
 def _describe(step: RecordedStep) -> dict[str, Any]:
-    """Returns everything but the image, for JSON."""
-    vectors = {name: getattr(step, name) for name in ("action", "commanded", "sent")}
+    """Returns a step as a record has it."""
+    image, vectors = io.BytesIO(), {name: getattr(step, name) for name in ("action", "commanded", "sent")}
+    Image.fromarray(step.observation.image).save(image, "PNG", compress_level=1)
     return {
+        "image": image.getvalue(),
         "time": step.observation.time,
         "pose": step.observation.pose.tolist(),
         **{name: None if vector is None else vector.tolist() for name, vector in vectors.items()},
@@ -224,40 +223,30 @@ def _describe(step: RecordedStep) -> dict[str, Any]:
     }
 
 
-def _step(values: dict[str, Any], image: bytes) -> RecordedStep:
+def _step(values: dict[str, Any]) -> RecordedStep:
     """Returns the step that `_describe` described."""
-    pixels = np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
+    pixels = np.asarray(Image.open(io.BytesIO(values.pop("image"))).convert("RGB"))
     observation = Observation(pixels, np.array(values.pop("pose")), values.pop("time"))
     vectors = {name: values.pop(name) for name in ("action", "commanded", "sent")}
     arrays = {name: None if vector is None else np.array(vector) for name, vector in vectors.items()}
     return RecordedStep(observation, reasons=tuple(values.pop("reasons")), **arrays, **values)
 
 
-def _record(values: dict[str, Any], image: np.ndarray | None = None) -> bytes:
+def _record(values: dict[str, Any]) -> bytes:
     """Returns a record."""
-    text, pixels = json.dumps(values).encode(), io.BytesIO()
-    if image is not None:
-        Image.fromarray(image).save(pixels, "PNG", compress_level=1)
-    body = _TEXT.pack(len(text)) + text + pixels.getvalue()
-    return _LENGTHS.pack(len(body), zlib.crc32(body)) + body
+    packer = msgpack.Packer()
+    body = packer.pack(values)
+    return packer.pack([zlib.crc32(body), body])
 
 
-def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yields the text and the image of each record up to the first that is not whole."""
-    place = len(_MAGIC)
-    while place + _LENGTHS.size <= len(content):
-        size, checksum = _LENGTHS.unpack_from(content, place)
-        place += _LENGTHS.size
-        body = content[place : place + size]
-        if not _TEXT.size <= size <= _LONGEST or len(body) != size or zlib.crc32(body) != checksum:
-            return
-        end = _TEXT.size + _TEXT.unpack_from(body)[0]
-        yield body[_TEXT.size : end], body[end:]
-        place += size
-
-
-def _write(file: int, content: bytes) -> None:
-    """Writes all of it."""
-    view = memoryview(content)
-    while view:
-        view = view[os.write(file, view) :]
+def _records(content: bytes) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yields each record up to the first that is not whole, and where it ends."""
+    reader = msgpack.Unpacker(max_buffer_size=len(content))
+    reader.feed(memoryview(content)[len(_MAGIC) :])
+    try:
+        for checksum, body in reader:
+            if zlib.crc32(body) != checksum:
+                return
+            yield msgpack.unpackb(body), len(_MAGIC) + reader.tell()
+    except (ValueError, TypeError):  # damage that is another message, or none
+        return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,6 +14,10 @@ from jaxtyping import Float, Int, UInt8
 from envs.episodes.columns import Columns
 from envs.episodes.episode import DatasetError
 from envs.episodes.video import Footage
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3  # of remarks of a kind
 
 
 @dataclass(frozen=True)
@@ -98,3 +104,27 @@ def first_extrinsics(key: str, values: Float[np.ndarray, "T 6"]) -> list[float]:
     if values.ndim != 2 or values.shape[1] != 6 or not len(values) or not np.isfinite(values[0]).all():
         raise DatasetError(f"{key!r} should be six finite numbers a frame, the first is {values[:1].tolist()}")
     return values[0].tolist()
+
+
+@dataclass(eq=False)
+class Remarks:
+    """Logs remarks as warnings, each once and of a kind no more than a few: thousands of episodes have the same."""
+
+    _said: set[tuple[str, str]] = field(default_factory=set)
+    _counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, name: str, kind: str) -> None:
+        """Logs what is remarkable.
+
+        Args:
+            name: Of the recording.
+            kind: What is said of it, in the words that others of its kind get too.
+        """
+        if (name, kind) in self._said:
+            return
+        self._said.add((name, kind))
+        self._counts[kind] += 1
+        if self._counts[kind] <= _SHOWN:
+            logger.warning("%s: %s", name, kind)
+        elif self._counts[kind] == _SHOWN + 1:
+            logger.warning("%s: %s; so it is with others, which are not named", name, kind)

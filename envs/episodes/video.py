@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from envs.episodes.episode import DatasetError
-from envs.episodes.suspicion import suspect
+from envs.episodes.files import read_once, suspect
 
 
 @dataclass(frozen=True)
@@ -118,16 +117,13 @@ def decode_batches(
     """
     with _reported(path):
         decoder = _open_decoder(path, "exact")
-        available, start = len(decoder), decoder.metadata.begin_stream_seconds
+        available = len(decoder)
     if frames[-1] >= available:
         raise DatasetError(
             f"the video {path} has {available} frames, but frames {frames[0]} to {frames[-1]} were asked for. Copy it "
             "again, or leave its recording out."
         )
-    for first in range(0, len(frames), batch):
-        with _reported(path):
-            decoded = decoder.get_frames_at([int(frame) for frame in frames[first : first + batch]])
-        yield decoded.data.numpy(), decoded.pts_seconds.numpy() - start
+    yield from _decode(path, decoder, decoder.get_frames_at, [int(frame) for frame in frames], batch)
 
 
 def decode_times(
@@ -148,14 +144,23 @@ def decode_times(
     """
     with _reported(path):
         decoder = _open_decoder(path, "exact")
-        start, end = decoder.metadata.begin_stream_seconds, decoder.metadata.end_stream_seconds
-    last = end - 0.5 / decoder.metadata.average_fps
-    for first in range(0, len(times), batch):
+        video = decoder.metadata
+    last = video.end_stream_seconds - 0.5 / video.average_fps
+    wanted = [min(video.begin_stream_seconds + time, last) for time in times]
+    yield from _decode(path, decoder, decoder.get_frames_played_at, wanted, batch)
+
+
+def _decode(
+    path: Path, decoder: Any, get: Callable[[list[Any]], Any], wanted: list[Any], batch: int
+) -> Iterator[tuple[UInt8[np.ndarray, "n h w 3"], Float[np.ndarray, "n"]]]:
+    """Yields what a decoder gets, some at a time, with the times after the video's first frame [s]."""
+    for first in range(0, len(wanted), batch):
         with _reported(path):
-            decoded = decoder.get_frames_played_at([min(start + time, last) for time in times[first : first + batch]])
-        yield decoded.data.numpy(), decoded.pts_seconds.numpy() - start
+            decoded = get(wanted[first : first + batch])
+        yield decoded.data.numpy(), decoded.pts_seconds.numpy() - decoder.metadata.begin_stream_seconds
 
 
+@read_once(256)
 def read_header(path: Path) -> Footage:
     """Returns what a video's header says of it; what a header lacks is found by reading through the video.
 
@@ -165,13 +170,6 @@ def read_header(path: Path) -> Footage:
         ImportError: If torchcodec or FFmpeg's libraries are missing, with what to install.
         DatasetError: If the file is missing or not a video.
     """
-    stamp = path.stat().st_mtime_ns if path.is_file() else 0
-    return _read_header(path, stamp)
-
-
-@functools.lru_cache(maxsize=256)
-def _read_header(path: Path, stamp: int) -> Footage:
-    """Returns what a video's header says; ``stamp`` tells versions of the file apart."""
     with _reported(path):
         metadata = _open_decoder(path, "approximate").metadata
         said = (metadata.num_frames_from_header, metadata.height, metadata.width, metadata.average_fps_from_header)
@@ -183,6 +181,7 @@ def _read_header(path: Path, stamp: int) -> Footage:
     return Footage(*said)
 
 
+@read_once(256)
 def count_frames(path: Path) -> int:
     """Returns how many frames a video has, whatever its header says, by reading through it without decoding.
 
@@ -190,13 +189,6 @@ def count_frames(path: Path) -> int:
         ImportError: If torchcodec or FFmpeg's libraries are missing, with what to install.
         DatasetError: If the file is missing or not a video.
     """
-    stamp = path.stat().st_mtime_ns if path.is_file() else 0
-    return _count_frames(path, stamp)
-
-
-@functools.lru_cache(maxsize=256)
-def _count_frames(path: Path, stamp: int) -> int:
-    """Returns how many frames there are; ``stamp`` tells versions of the file apart."""
     with _reported(path):
         return len(_open_decoder(path, "exact"))
 

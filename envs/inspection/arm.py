@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from envs.episodes.kinematics import forward_kinematics
 from envs.episodes.open import describe_recordings, find_format, open_dataset
 from envs.episodes.reading import ForwardKinematics, Reading
 from envs.folders import write_text
-from envs.inspection.families import FAMILIES, OLD_OFFSETS, OLD_SIGNS, Family, base_name, find_family, is_old, motors_of
+from envs.inspection.families import FAMILIES, Family, base_name, find_family, is_old, motors_of, old_convention
 from envs.inspection.survey import Survey, spread, survey
 from envs.pose import matrix_from_euler
 
@@ -131,8 +131,8 @@ def _recorded_names(joints: JointAngles, found: Survey) -> list[str]:
         raise DatasetError(f"{found.folder} has no column {joints.key!r}; it has {', '.join(found.columns)}")
     column = found.columns[joints.key]
     unnamed = motors_of(find_family(found.stated.get("robot_type"), ()), column.size)
-    named = column.names or unnamed or tuple(f"joint_{i}" for i in range(column.size))
-    return [named[i] for i in (range(column.size) if joints.indices is None else joints.indices)]
+    column = column if column.names else replace(column, names=unnamed)
+    return list(column.part(joints.indices or range(column.size)).names)
 
 
 def _driver(stated: object, recorded: Sequence[str]) -> tuple[Family, tuple[str, str]]:
@@ -179,9 +179,7 @@ def _joints(rule: ForwardKinematics, recorded: Sequence[str]) -> list[dict[str, 
     """Returns which motor turns which joint, as in the Reading, but by today's convention of LeRobot's."""
     count = len(rule.joints.names)
     signs, offsets = np.array(rule.joints.signs or [1.0] * count), np.array(rule.joints.offsets or [0.0] * count)
-    bases = [base_name(name) for name in recorded]
-    old_signs = np.array([OLD_SIGNS.get(base, 1.0) for base in bases])
-    old_offsets = np.array([OLD_OFFSETS.get(base, 0.0) for base in bases])
+    bases, (old_signs, old_offsets) = [base_name(name) for name in recorded], old_convention(recorded)
     as_old = old_signs.min() < 0 and np.array_equal(signs, old_signs) and np.allclose(offsets, old_offsets, atol=_SAME)
     if is_old(recorded) or as_old:  # the driver speaks today's: old = sign (now - offset)
         offsets, signs = offsets - signs * old_signs * old_offsets, signs * old_signs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,11 +15,13 @@ import yaml
 from envs.bar import progress
 from envs.config import dump_config, load_config
 from envs.episodes import DatasetError, EpisodeSource
-from envs.episodes.check import in_processes, usable
+from envs.episodes.check import usable
+from envs.episodes.episode import cut_into_runs
 from envs.episodes.formats.lerobot import finalize_dataset, read_dataset, shard_exists, write_shard
 from envs.episodes.open import open_dataset
 from envs.episodes.reading import Reading
 from envs.folders import begin_folder, check_folder, explained, write_text
+from envs.workers import in_processes
 
 SETTINGS_FILE = "convert.yaml"
 CHECKED_FILE = "checked.json"
@@ -77,19 +79,14 @@ def convert(config: Convert) -> str:
     """
     with explained(OUTPUT=config.output):
         check_folder(config.output, "convert", "OUTPUT")
-        return _convert(config)
-
-
-def _convert(config: Convert) -> str:
-    """Does what `convert` says."""
-    reading = config.full_reading()
-    source = open_dataset(config.folder, reading)
-    _remember(config.output, {"reading": dump_config(reading), "recordings": source.fingerprint})
-    with progress(total=len(source), unit="episode", desc="check", smoothing=0.05) as bar:
-        record = config.output / CHECKED_FILE
-        chosen = usable(source, config.broken, bar.update, record=record, processes=config.processes)
-    _transcode(chosen, config.output, config.processes)
-    finalize_dataset(config.output, config.robot_type)
+        reading = config.full_reading()
+        source = open_dataset(config.folder, reading)
+        _remember(config.output, {"reading": dump_config(reading), "recordings": source.fingerprint})
+        with progress(total=len(source), unit="episode", desc="check", smoothing=0.05) as bar:
+            record = config.output / CHECKED_FILE
+            chosen = usable(source, config.broken, bar.update, record=record, processes=config.processes)
+        _transcode(chosen, config.output, config.processes)
+        finalize_dataset(config.output, config.robot_type)
     written = read_dataset(config.output)
     left_out = len(source) - len(chosen)
     return (
@@ -100,37 +97,24 @@ def _convert(config: Convert) -> str:
 
 def _remember(output: Path, settings: dict[str, Any]) -> None:
     """Writes the settings beside the data, or checks them against those already there."""
-    path = output / SETTINGS_FILE
+    path, before = output / SETTINGS_FILE, None
     begin_folder(output, "convert", "OUTPUT")
-    if not path.exists():
+    if path.exists():
+        try:
+            before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise DatasetError(f"{path} is not valid YAML ({error}); choose another folder") from error
+        if before != settings and any((output / part).exists() for part in ("videos", "data", "meta")):
+            raise DatasetError(
+                f"{output} was begun with another Reading or from other recordings ({path}); choose another folder"
+            )
+    if before != settings:  # nothing was begun, or it had come to nothing: its recordings were refused, say
         write_text(path, yaml.safe_dump(settings, sort_keys=False))
-        return
-    try:
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise DatasetError(f"{path} is not valid YAML ({error}); choose another folder") from error
-    if before != settings and any((output / part).exists() for part in ("videos", "data", "meta")):
-        raise DatasetError(
-            f"{output} was begun with another Reading or from other recordings ({path}); choose another folder"
-        )
-    if before != settings:  # what was begun had come to nothing: its recordings were refused, say
-        write_text(path, yaml.safe_dump(settings, sort_keys=False))
-
-
-def plan_shards(lengths: Sequence[int], frame_bytes: int, shard_bytes: int) -> list[range]:
-    """Returns the episodes of each shard: as many in a row as fit in so many bytes of images, at least one."""
-    starts, frames = [0], 0
-    for episode, length in enumerate(lengths):
-        if frames and (frames + length) * frame_bytes > shard_bytes:
-            starts.append(episode)
-            frames = 0
-        frames += length
-    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(lengths)], strict=True)]
 
 
 def _transcode(source: EpisodeSource, output: Path, processes: int) -> None:
     """Writes the shards that are missing, in parallel, with a progress bar over episodes."""
-    shards = plan_shards(source.lengths, int(np.prod(source.image_shape)), SHARD_BYTES)
+    shards = cut_into_runs(source.lengths, SHARD_BYTES // int(np.prod(source.image_shape)))
     missing = [(number, shard) for number, shard in enumerate(shards) if not shard_exists(output, number)]
     done = len(source) - sum(len(shard) for _, shard in missing)
     with progress(total=len(source), initial=done, unit="episode", desc="convert", smoothing=0.05) as bar:

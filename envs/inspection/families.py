@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
 _SO_MOTORS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 
@@ -50,12 +51,22 @@ FAMILIES = (
 )
 _UNKNOWN_SO = Family("an arm with SO-100's motors", "", "feetech", None, None)
 
-OLD_SIGNS = {"shoulder_lift": -1.0}
-"""Before June 2025 LeRobot counted these SO-100 joints the other way round; the others turn as they do now."""
+_OLD_SIGNS = {"shoulder_lift": -1.0}
+_OLD_OFFSETS = {"shoulder_lift": np.pi / 2, "elbow_flex": -np.pi / 2}
 
-OLD_OFFSETS = {"shoulder_lift": np.pi / 2, "elbow_flex": -np.pi / 2}
-"""Angles [rad] that its zeros of then have now: degrees = 90 - old shoulder_lift, degrees = old elbow_flex - 90
-(LeRobot's docs/source/backwardcomp.mdx)."""
+
+def old_convention(names: Sequence[str]) -> tuple[Float[np.ndarray, "joints"], Float[np.ndarray, "joints"]]:
+    """Returns signs and offsets [rad] that make today's angles of what LeRobot recorded of an SO-100 before June 2025.
+
+    It counted some joints the other way round, and its zeros had the arm stretched out: degrees = 90 - old
+    shoulder_lift, degrees = old elbow_flex - 90 (LeRobot's docs/source/backwardcomp.mdx).
+
+    Args:
+        names: Of the joints; those of other arms are not changed.
+    """
+    bases = [base_name(name) for name in names]
+    signs = np.array([_OLD_SIGNS.get(base, 1.0) for base in bases])
+    return signs, np.array([_OLD_OFFSETS.get(base, 0.0) for base in bases])
 
 
 def find_family(robot_type: object, names: Sequence[str]) -> Family | None:

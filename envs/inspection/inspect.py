@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +16,9 @@ from envs.episodes.open import describe_recordings, open_dataset
 from envs.episodes.reading import Reading
 from envs.episodes.recordings import Contents
 from envs.folders import begin_folder, explained, write_text
-from envs.inspection.given import implausible, ranges
 from envs.inspection.joints import Hints
 from envs.inspection.propose import propose
-from envs.inspection.remarks import camera_remarks, clock_remarks, suspicions
+from envs.inspection.remarks import camera_remarks, clock_remarks, implausible, suspicions
 from envs.inspection.sheet import draw_contact_sheet
 from envs.inspection.survey import Column, Survey, spread, survey
 from envs.inspection.units import Unit
@@ -82,31 +80,26 @@ def inspect(config: Inspect) -> None:
     """
     with explained(output=config.output, propose=config.propose):
         begin_folder(config.output, "inspect", "--output")
-        _inspect(config)
-
-
-def _inspect(config: Inspect) -> None:
-    """Does what `inspect` says."""
-    found = survey(config.folder, config.recordings)
-    print("\n".join(describe(found)))
-    try:
-        contents = describe_recordings(config.folder)
-    except DatasetError as error:
-        print(f"\nno layout that can be opened: {error}")
-        return
-    rate = "a rate that no file says" if contents.rate is None else f"{contents.rate:g} Hz"
-    print(f"\nformat {contents.format}: {contents.episodes} episodes at {rate}")
-    proposal = try_to_propose(config, found, contents)
-    if config.propose is not None and proposal is not None:
-        write_text(config.propose, proposal)
-        print(f"wrote {config.propose}")
-    if config.reading is not None:
-        show(config, load_config(Reading, config.reading), str(config.reading))
-    elif proposal is not None:
+        found = survey(config.folder, config.recordings)
+        print("\n".join(describe(found)))
         try:
-            show(config, load_config(Reading, yaml.safe_load(proposal)), "the proposed Reading")
+            contents = describe_recordings(config.folder)
         except DatasetError as error:
-            print(f"the proposed Reading can't be followed yet: {error}")
+            print(f"\nno layout that can be opened: {error}")
+            return
+        rate = "a rate that no file says" if contents.rate is None else f"{contents.rate:g} Hz"
+        print(f"\nformat {contents.format}: {contents.episodes} episodes at {rate}")
+        proposal = try_to_propose(config, found, contents)
+        if config.propose is not None and proposal is not None:
+            write_text(config.propose, proposal)
+            print(f"wrote {config.propose}")
+        if config.reading is not None:
+            show(config, load_config(Reading, config.reading), str(config.reading))
+        elif proposal is not None:
+            try:
+                show(config, load_config(Reading, yaml.safe_load(proposal)), "the proposed Reading")
+            except DatasetError as error:
+                print(f"the proposed Reading can't be followed yet: {error}")
 
 
 def try_to_propose(config: Inspect, found: Survey, contents: Contents) -> str | None:
@@ -176,7 +169,13 @@ def show(config: Inspect, reading: Reading, name: str) -> None:
     if not whole:
         return
     print("\n".join(ranges(source, spread(whole, RANGED))))
-    episodes = decode(source, spread(whole, config.episodes))
+    episodes: list[tuple[str, Episode]] = []
+    for number in spread(whole, config.episodes):
+        name = source.names[number]
+        try:
+            episodes.append((name, source[number]))
+        except DatasetError as error:
+            print(f"  ! {name}: {error}")
     for title, episode in episodes:
         for text in implausible(episode):
             print(f"  ! {title}: {text}")
@@ -186,12 +185,17 @@ def show(config: Inspect, reading: Reading, name: str) -> None:
         print(f"wrote {sheet}: do camera and poses agree, and is the gripper what it says?")
 
 
-def decode(source: EpisodeSource, episodes: Sequence[int]) -> list[tuple[str, Episode]]:
-    """Returns the episodes that can be decoded, with their names; says what is wrong with the others."""
-    whole = []
-    for episode in episodes:
-        try:
-            whole.append((source.names[episode], source[episode]))
-        except DatasetError as error:
-            print(f"  ! {source.names[episode]}: {error}")
-    return whole
+def ranges(source: EpisodeSource, episodes: list[int]) -> list[str]:
+    """Returns a line for each number of a pose and of an action: from where to where it goes.
+
+    Raises:
+        DatasetError: If an episode's numbers can't be read.
+    """
+    recorded = [source.poses_actions(episode) for episode in episodes]
+    poses, actions = (np.concatenate(parts) for parts in zip(*recorded, strict=True))
+    spec = source.spec
+    return [
+        f"  {name:12s} pose {pose.min():+9.4f} .. {pose.max():+9.4f}   action {action.min():+8.4f} .. "
+        f"{action.max():+8.4f}, std {action.std():.4f} {unit}"
+        for name, unit, pose, action in zip(spec.names, spec.units, poses.T, actions.T, strict=True)
+    ]

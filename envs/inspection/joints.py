@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,8 @@ from jaxtyping import Float
 from envs.episodes import DatasetError
 from envs.episodes.kinematics import Chain, read_chain
 from envs.episodes.motors import find_motors, from_normalised, read_calibration
-from envs.inspection.families import OLD_OFFSETS, OLD_SIGNS, Family, arms_of, base_name, is_old
+from envs.inspection.families import Family, arms_of, base_name, is_old, old_convention
+from envs.inspection.survey import Column
 from envs.inspection.units import Fit, Judged, Unit, find_grid, fits_span, judge_unit, outside
 
 _KEPT = "~/.cache/huggingface/lerobot/calibration/robots/"
@@ -45,23 +47,6 @@ class Hints:
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """Joints as they were recorded.
-
-    Attributes:
-        key: Their column.
-        indices: Of them in it.
-        names: What they are called.
-        values: All of them.
-    """
-
-    key: str
-    indices: list[int]
-    names: list[str]
-    values: Float[np.ndarray, "n joints"]
-
-
-@dataclass(frozen=True)
 class Proposed:
     """How joints are to be read.
 
@@ -77,7 +62,7 @@ class Proposed:
         remarks: What else should be known.
     """
 
-    names: list[str]
+    names: Sequence[str]
     unit: Unit
     why: str
     certain: bool
@@ -88,7 +73,7 @@ class Proposed:
     remarks: tuple[str, ...] = ()
 
 
-def propose_joints(recorded: Recorded, family: Family | None, hints: Hints) -> Proposed:
+def propose_joints(recorded: Column, family: Family | None, hints: Hints) -> Proposed:
     """Returns how joints are to be read.
 
     Raises:
@@ -99,7 +84,10 @@ def propose_joints(recorded: Recorded, family: Family | None, hints: Hints) -> P
     names, remarks = _model_names(recorded.names, chain)
     motors = None if hints.calibration is None else _motor_names(recorded.names, hints.calibration)
     make = (family.make if family is not None else None) or "feetech"
-    ways = _conventions(recorded.names, family)
+    ways = {"now": (np.ones(len(names)), np.zeros(len(names)))}  # signs and offsets [rad] by LeRobot's conventions
+    old = old_convention(recorded.names)
+    if family is not None and family.make == "feetech" and np.count_nonzero(old[1]) == 2:
+        ways["old"] = old
     fits = _fits(names, chain, ways, motors, hints, make == "feetech")
     judged = _judge(values, recorded, family, hints, fits)
     assert judged.unit is not None
@@ -118,7 +106,7 @@ def propose_joints(recorded: Recorded, family: Family | None, hints: Hints) -> P
 
 def _judge(
     values: Float[np.ndarray, "n joints"],
-    recorded: Recorded,
+    recorded: Column,
     family: Family | None,
     hints: Hints,
     fits: dict[Unit, Fit],
@@ -151,7 +139,7 @@ def _judge(
 
 
 def _fits(
-    names: list[str],
+    names: Sequence[str],
     chain: Chain | None,
     ways: _Ways,
     motors: list[str] | None,
@@ -183,23 +171,10 @@ def _fits(
     return fits
 
 
-def _conventions(names: list[str], family: Family | None) -> _Ways:
-    """Returns the signs and offsets [rad] of joints by LeRobot's conventions: now and, for an SO-100's, of old."""
-    bases = [base_name(name) for name in names]
-    ways = {"now": (np.ones(len(names)), np.zeros(len(names)))}
-    if family is not None and family.make == "feetech" and set(OLD_OFFSETS) <= set(bases):
-        signs, offsets = (
-            np.array([table.get(base, usual) for base in bases])
-            for table, usual in ((OLD_SIGNS, 1.0), (OLD_OFFSETS, 0.0))
-        )
-        ways["old"] = signs, offsets
-    return ways
-
-
 def _choose_convention(
     values: Float[np.ndarray, "n joints"],
     judged: Judged,
-    names: list[str],
+    names: Sequence[str],
     chain: Chain | None,
     ways: _Ways,
     named_old: bool,
@@ -219,7 +194,7 @@ def _choose_convention(
     return signs.tolist(), [round(float(offset), 6) for offset in offsets], told
 
 
-def _model_names(names: list[str], chain: Chain | None) -> tuple[list[str], tuple[str, ...]]:
+def _model_names(names: Sequence[str], chain: Chain | None) -> tuple[list[str], tuple[str, ...]]:
     """Returns the joints' names in the model, or without their suffix where there is none, and a remark.
 
     Raises:
@@ -245,7 +220,7 @@ def _model_names(names: list[str], chain: Chain | None) -> tuple[list[str], tupl
     return list(chain.joints), (f"the model's {', '.join(chain.joints)} were taken in order for {', '.join(names)}",)
 
 
-def _motor_names(names: list[str], calibration: Path) -> list[str]:
+def _motor_names(names: Sequence[str], calibration: Path) -> list[str]:
     """Returns the names of recorded joints' motors in a calibration file."""
     known = read_calibration(calibration)
     motors = [
@@ -256,7 +231,7 @@ def _motor_names(names: list[str], calibration: Path) -> list[str]:
 
 
 def _check_calibration(
-    values: Float[np.ndarray, "n joints"], names: list[str], motors: list[str], calibration: Path
+    values: Float[np.ndarray, "n joints"], names: Sequence[str], motors: list[str], calibration: Path
 ) -> None:
     """Returns if normalised numbers are whole steps of a calibration's ranges, where they are steps at all.
 

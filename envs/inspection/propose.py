@@ -14,7 +14,7 @@ from envs.episodes.formats.robomimic import POSE
 from envs.episodes.recordings import Contents
 from envs.inspection.families import Family, find_family, motors_of
 from envs.inspection.gripper import find_direction
-from envs.inspection.joints import Hints, Proposed, Recorded, propose_joints
+from envs.inspection.joints import Hints, Proposed, propose_joints
 from envs.inspection.remarks import Kind, gripper_range, kinds
 from envs.inspection.survey import Column, Survey
 
@@ -40,7 +40,9 @@ def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> s
         ValueError: If the model or the calibration of the hints can't be read, or is not for these recordings.
     """
     hints, lines = hints or Hints(), [_HEAD]
-    survey = _observed(survey) if contents.format == "robomimic" else survey
+    if contents.format == "robomimic":  # a Reading's keys are those of its obs
+        observed = {key.removeprefix("obs/"): column for key, column in survey.columns.items() if "obs/" in key[:4]}
+        survey = replace(survey, columns={key: replace(column, key=key) for key, column in observed.items()})
     family = find_family(survey.stated.get("robot_type"), [name for column in _states(survey) for name in column.names])
     survey = _with_names(survey, family)
     if len(contents.cameras) > 1:
@@ -60,15 +62,9 @@ def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> s
     if contents.format in POSE_KNOWN and (contents.format != "robomimic" or robosuite):
         if hints != Hints():
             raise DatasetError(f"{contents.format} says its poses itself: leave what is said of joints out")
-        return _text(lines)
+        return "\n".join(lines) + "\n"
     pose = (None if hints.model else _end_effector(survey, family)) or _joints(survey, family, hints)
-    return _text(lines + pose) if pose else None
-
-
-def _observed(survey: Survey) -> Survey:
-    """Returns a survey of demonstrations' obs alone, where a Reading's keys are."""
-    columns = {key.removeprefix("obs/"): column for key, column in survey.columns.items() if key.startswith("obs/")}
-    return replace(survey, columns={key: replace(column, key=key) for key, column in columns.items()})
+    return "\n".join(lines + pose) + "\n" if pose else None
 
 
 def _with_names(survey: Survey, family: Family | None) -> Survey:
@@ -92,7 +88,9 @@ def _end_effector(survey: Survey, family: Family | None) -> list[str] | None:
         others = [column, *(other for other in _states(survey) if other is not column)]
         rotation = next((lines for other in others if (lines := _rotation(other)) is not None), None)
         if rotation is not None:
-            place = f"{{key: {_word(column.key)}, indices: {position}, unit: {_unit(column, position)}}}"
+            largest = np.nanmax(np.abs(column.values[:, position]))
+            unit = "m" if largest <= 10 else "cm" if largest <= 200 else "mm"
+            place = f"{{key: {_word(column.key)}, indices: {position}, unit: {unit}}}"
             lines = ["pose:", "  kind: end_effector", f"  position: {place}", rotation]
             return [*lines, *_gripper(others, 1, survey, family)]
     return None
@@ -136,8 +134,7 @@ def _joints(survey: Survey, family: Family | None, hints: Hints) -> list[str] | 
     if column is None:
         return None
     indices = angles[column.key] or list(range(column.size))
-    called = [column.names[i] if column.names else f"joint_{i}" for i in indices]
-    found = propose_joints(Recorded(column.key, indices, called, column.values[:, indices]), family, hints)
+    found = propose_joints(column.part(indices), family, hints)
     gripper = _gripper(
         [column, *(other for other in states if other is not column)],
         1 if hints.model else column.size,
@@ -206,13 +203,10 @@ def _commanded(column: Column, index: int, survey: Survey) -> list[tuple[np.ndar
     """
     for other in survey.columns.values():
         alike = other.size == column.size and (not other.names or other.names == column.names)
-        if "action" in other.key.lower() and alike and _lengths(other) == _lengths(column):
+        together = [*map(len, other.recordings)] == [*map(len, column.recordings)]
+        if "action" in other.key.lower() and alike and together:
             return [(part, sent[:, index]) for part, sent in zip(column.recordings, other.recordings, strict=True)]
     return [(part, None) for part in column.recordings]
-
-
-def _lengths(column: Column) -> list[int]:
-    return [len(part) for part in column.recordings]
 
 
 def _states(survey: Survey) -> list[Column]:
@@ -229,16 +223,6 @@ def _run(found: Sequence[Kind], kind: Kind, size: int) -> list[int] | None:
     return None
 
 
-def _unit(column: Column, indices: list[int]) -> str:
-    """Returns the unit of a position by its size."""
-    largest = np.nanmax(np.abs(column.values[:, indices]))
-    return "m" if largest <= 10 else "cm" if largest <= 200 else "mm"
-
-
 def _word(text: str) -> str:
     """Returns a string as YAML takes it inside a flow mapping."""
     return text if re.fullmatch(r"[A-Za-z_/][\w./-]*", text) else json.dumps(text)
-
-
-def _text(lines: list[str]) -> str:
-    return "\n".join(lines) + "\n"

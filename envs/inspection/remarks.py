@@ -1,15 +1,18 @@
-"""What is suspicious about recorded numbers, in words: units, quaternions, grippers, clocks, what never moves."""
+"""What is suspicious about recordings, in words: their numbers, their clocks, what a Reading makes of an episode."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64, UInt8
 
+from envs.episodes import Episode
 from envs.inspection.survey import NEVER_POSES, Column, Survey
+from envs.pose import END_EFFECTOR, matrix_from_euler, motion_of
 
 Kind = Literal["position", "angle", "quaternion", "gripper", ""]
 
@@ -26,6 +29,13 @@ _CONTROL = re.compile(r"controller|is_|valid|success|done|reward|rewards|mode|in
 _POSE_KINDS: tuple[Kind, ...] = ("position", "position", "position", "angle", "angle", "angle", "gripper")
 _QUATERNION: tuple[Kind, ...] = ("quaternion", "quaternion", "quaternion", "quaternion")
 _RATE_TOLERANCE = 0.02
+JUMP = 0.5  # m a step: no arm that is recorded several times a second moves so fast
+TURN = 1.5  # rad a step
+JOINT_TURN = 2.0  # rad a step
+MOVED = 0.01  # m or rad a step, that a camera should show
+STILL = 12  # grey levels: what compression does to a pixel of a picture that does not change
+DARK = 8.0  # grey levels
+FEW = 0.05  # share of the frames that is worth a word
 
 
 def is_clock(key: str) -> bool:
@@ -86,43 +96,24 @@ def suspicions(column: Column) -> list[str]:
     finite = values[~broken]
     if len(finite) < 2:
         return found
-    if column.key.lower() not in NEVER_POSES and not is_clock(column.key):
-        found += _constants(column, finite)
-    is_kind = {kind: np.array([each == kind for each in kinds(column)]) for kind in kinds(column)}
-    for kind, say in (("angle", _angles), ("position", _positions), ("gripper", _grippers)):
-        if kind in is_kind:
-            found += say(finite[:, is_kind[kind]])
-    if "quaternion" in is_kind:
+    still = np.flatnonzero(np.ptp(finite, axis=0) == 0)
+    if len(still) and column.key.lower() not in NEVER_POSES and not is_clock(column.key):
+        names = ", ".join(column.names[i] if column.names else str(i) for i in still)
+        found.append("never changes" if len(still) == column.size else f"never change: {names}")
+    told = np.array(kinds(column))
+    largest = {kind: np.abs(finite[:, told == kind]).max(initial=0.0) for kind in ("angle", "position")}
+    if largest["angle"] > 2 * np.pi + 1e-3:
+        found.append(f"angles up to {largest['angle']:.4g}, over 2 pi: degrees, or units of a motor?")
+    if largest["position"] > 10:
+        found.append(f"positions up to {largest['position']:.4g}, over 10: mm or cm?")
+    if "gripper" in told:
+        low, high = gripper_range(finite[:, told == "gripper"])
+        which = "which end is open is to be confirmed (look at the contact sheet)"
+        found.append(f"a gripper of {low:g} .. {high:g}; {which}")
+    if "quaternion" in told:
         starts = [f"{start}..{start + 3}" for start in quaternions(values)]
         found.append(f"numbers {', '.join(starts)} have unit norm: a quaternion; xyzw or wxyz is to be confirmed")
     return found
-
-
-def _constants(column: Column, values: np.ndarray) -> list[str]:
-    """Returns which numbers never change."""
-    still = np.flatnonzero(np.ptp(values, axis=0) == 0)
-    if not len(still):
-        return []
-    if len(still) == column.size:
-        return ["never changes"]
-    return [f"never change: {', '.join(column.names[i] if column.names else str(i) for i in still)}"]
-
-
-def _angles(values: np.ndarray) -> list[str]:
-    largest = np.abs(values).max()
-    if largest <= 2 * np.pi + 1e-3:
-        return []
-    return [f"angles up to {largest:.4g}, over 2 pi: degrees, or units of a motor?"]
-
-
-def _positions(values: np.ndarray) -> list[str]:
-    largest = np.abs(values).max()
-    return [f"positions up to {largest:.4g}, over 10: mm or cm?"] if largest > 10 else []
-
-
-def _grippers(values: np.ndarray) -> list[str]:
-    low, high = gripper_range(values)
-    return [f"a gripper of {low:g} .. {high:g}; which end is open is to be confirmed (look at the contact sheet)"]
 
 
 def gripper_range(values: Float64[np.ndarray, "n d"]) -> tuple[float, float]:
@@ -138,56 +129,31 @@ def clock_remarks(survey: Survey) -> list[str]:
     """Returns what the timestamps say against the rate that the header states, and about gaps and jumps."""
     stated, found = stated_rate(survey.stated), []
     for key, times in _clocks(survey).items():
-        found += [f"{key}: {text}" for text in _clock(times, stated)]
+        steps = np.concatenate([np.diff(each) for each in times])
+        rate = _rate_of(steps)
+        if rate is None:
+            found.append(f"{key}: no clock that moves on")
+            continue
+        if stated is None:
+            found.append(f"{key}: {rate:.4g} frames a second")
+        elif abs(rate / stated - 1) > _RATE_TOLERANCE:
+            found.append(f"{key}: says {rate:.4g} frames a second, the header {stated:g}")
+        period = float(np.median(steps))
+        for count, text in (
+            ((steps < 0).sum(), "runs backwards"),
+            ((steps == 0).sum(), "stands still"),
+            ((steps > 1.5 * period).sum(), f"has gaps, the longest {steps.max() / (rate * period):.3g} s"),
+        ):
+            if count:
+                found.append(f"{key}: {text} ({count} of {len(steps)} steps)")
     return found
-
-
-def _clocks(survey: Survey) -> dict[str, list[np.ndarray]]:
-    """Returns the timestamps of each recording, by key."""
-    columns = [column for column in survey.columns.values() if is_clock(column.key) and column.size == 1]
-    times = {column.key: [part[:, 0] for part in column.recordings if len(part) > 2] for column in columns}
-    return {key: parts for key, parts in times.items() if parts}
-
-
-def stated_rate(stated: Mapping[str, Any]) -> float | None:
-    """Returns the fps that meta/info.json states [Hz], if it does."""
-    rate = stated.get("fps")
-    return float(rate) if isinstance(rate, int | float) and rate > 0 else None
-
-
-def _clock(times: list[np.ndarray], stated: float | None) -> list[str]:
-    """Returns what is odd about the timestamps of some recordings."""
-    steps = np.concatenate([np.diff(each) for each in times])
-    period, seconds = float(np.median(steps)), _seconds(times)
-    if seconds is None:
-        return ["no clock that moves on"]
-    rate, found = 1 / (period * seconds), []
-    if stated is None:
-        found.append(f"{rate:.4g} frames a second")
-    elif abs(rate / stated - 1) > _RATE_TOLERANCE:
-        found.append(f"says {rate:.4g} frames a second, the header {stated:g}")
-    for count, text in (
-        ((steps < 0).sum(), "runs backwards"),
-        ((steps == 0).sum(), "stands still"),
-        ((steps > 1.5 * period).sum(), f"has gaps, the longest {steps.max() * seconds:.3g} s"),
-    ):
-        if count:
-            found.append(f"{text} ({count} of {len(steps)} steps)")
-    return found
-
-
-def _seconds(times: list[np.ndarray]) -> float | None:
-    """Returns what the unit of timestamps seems to be [s], by the time between frames; None if they don't move on."""
-    period = float(np.median(np.concatenate([np.diff(each) for each in times])))
-    if not period > 0:
-        return None
-    return next(unit for longest, unit in ((2, 1.0), (2e3, 1e-3), (2e6, 1e-6), (np.inf, 1e-9)) if period < longest)
 
 
 def camera_remarks(survey: Survey) -> list[str]:
     """Returns where a video's header does not say what meta/info.json or the camera's own clock does."""
     stated, found = stated_rate(survey.stated), []
-    rates = {f"the clock {key}": _rate_of(times) for key, times in _clocks(survey).items() if not survey.stated}
+    clocks = {} if survey.stated else _clocks(survey)
+    rates = {f"the clock {key}": _rate_of(np.concatenate(list(map(np.diff, times)))) for key, times in clocks.items()}
     for camera in survey.cameras.values():
         said = {"meta/info.json": stated} | {source: rate for source, rate in rates.items() if camera.key in source}
         for source, rate in said.items():
@@ -197,7 +163,85 @@ def camera_remarks(survey: Survey) -> list[str]:
     return found
 
 
-def _rate_of(times: list[np.ndarray]) -> float | None:
-    """Returns the frames a second that timestamps show [Hz]."""
-    seconds = _seconds(times)
-    return 1 / (seconds * float(np.median(np.concatenate([np.diff(each) for each in times])))) if seconds else None
+def stated_rate(stated: Mapping[str, Any]) -> float | None:
+    """Returns the fps that meta/info.json states [Hz], if it does."""
+    rate = stated.get("fps")
+    return float(rate) if isinstance(rate, int | float) and rate > 0 else None
+
+
+def _clocks(survey: Survey) -> dict[str, list[np.ndarray]]:
+    """Returns the timestamps of each recording, by key."""
+    columns = [column for column in survey.columns.values() if is_clock(column.key) and column.size == 1]
+    times = {column.key: [part[:, 0] for part in column.recordings if len(part) > 2] for column in columns}
+    return {key: parts for key, parts in times.items() if parts}
+
+
+def _rate_of(steps: Float64[np.ndarray, "n"]) -> float | None:
+    """Returns the frames a second [Hz] of a clock by its steps, whose size tells its unit; None if it stands still."""
+    period = float(np.median(steps))
+    if not period > 0:
+        return None
+    unit = next(unit for longest, unit in ((2, 1.0), (2e3, 1e-3), (2e6, 1e-6), (np.inf, 1e-9)) if period < longest)
+    return 1 / (period * unit)
+
+
+def implausible(episode: Episode) -> list[str]:
+    """Returns what no real arm and camera would have recorded, in words."""
+    spec, poses, found = episode.spec, episode.poses.astype(np.float64), []
+    for name, low, high in zip(spec.names, poses.min(axis=0), poses.max(axis=0), strict=True):
+        if name.startswith("gripper") and (low < -1e-3 or high > 1 + 1e-3):
+            found = [f"{name} is {low:.3g} .. {high:.3g}, closedness is 0 .. 1: give its open and closed values"]
+            break
+    steps = _pose_steps(poses) if motion_of(spec) is END_EFFECTOR else _joint_steps(poses, spec.units)
+    return [*found, *steps, *_pictures(episode.images, poses)]
+
+
+def _pose_steps(poses: Float[np.ndarray, "T 7"]) -> list[str]:
+    """Returns where an end effector jumps or turns too fast."""
+    found = []
+    jumps = np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1)
+    if jumps.max() > JUMP:
+        found.append(f"the position jumps {jumps.max():.2f} m at frame {jumps.argmax()}: a wrong unit, or a cut?")
+    matrices = matrix_from_euler(poses[:, 3:6])
+    traces = np.einsum("tij,tij->t", matrices[1:], matrices[:-1])
+    turns = np.arccos(np.clip((traces - 1) / 2, -1, 1))
+    if turns.max() > TURN:
+        count = int((turns > TURN).sum())
+        found.append(
+            f"the rotation jumps {turns.max():.2f} rad at frame {turns.argmax()} ({count} such steps): degrees for "
+            "radians, other axes, or quaternions in another order?"
+        )
+    return found
+
+
+def _joint_steps(poses: Float[np.ndarray, "T P"], units: tuple[str, ...]) -> list[str]:
+    """Returns where joints turn too fast or too far."""
+    joints = poses[:, [unit == "rad" for unit in units]]
+    if not joints.size:
+        return []
+    found, steps = [], np.abs(np.diff(joints, axis=0)).max(axis=1)
+    if steps.max() > JOINT_TURN:
+        found.append(f"a joint jumps {steps.max():.2f} rad at frame {steps.argmax()}: degrees for radians, or a cut?")
+    if np.abs(joints).max() > 4 * np.pi:
+        found.append(f"joints reach {np.abs(joints).max():.3g} rad: degrees for radians?")
+    return found
+
+
+def _pictures(images: UInt8[np.ndarray, "T h w 3"], poses: Float[np.ndarray, "T P"]) -> list[str]:
+    """Returns whether pictures are dark, or stand still while the arm moves."""
+    found = []
+    dark = np.array([image.mean() < DARK for image in images])
+    if dark.mean() > FEW:
+        found.append(f"{dark.sum()} of {len(dark)} images are black")
+    pairs = itertools.pairwise(images)  # one at a time: all of them at once are twice the episode
+    changes = np.array([np.abs(after.astype(np.int16) - before).max() for before, after in pairs])
+    moves = np.abs(np.diff(poses, axis=0)).max(axis=1) > MOVED
+    frozen = moves & (changes <= STILL) & ~dark[1:]
+    if frozen.sum() > max(1, FEW * moves.sum()):
+        found.append(
+            f"{frozen.sum()} of {moves.sum()} steps move the arm but not the image: a wrong time base, or a camera "
+            "that hung"
+        )
+    if not moves.any() and (changes > STILL).mean() > 0.5:
+        found.append("the images change while the pose never does: is it the pose of this arm?")
+    return found

@@ -14,12 +14,12 @@ import pyarrow as pa
 from jaxtyping import Float64
 
 from envs.episodes import DatasetError
+from envs.episodes.files import walk_folders
 from envs.episodes.formats.hdf5 import image_size, open_hdf5
 from envs.episodes.formats.lerobot_film import TableFilm
 from envs.episodes.formats.lerobot_layout import INFO_FILE, read_table
 from envs.episodes.formats.lerobot_rows import read_numbers
 from envs.episodes.video import read_header
-from envs.episodes.walk import walk_folders
 
 WIDEST = 64  # numbers a frame; anything wider is no pose
 NEVER_POSES = ("index", "frame_index", "episode_index", "task_index")
@@ -48,6 +48,11 @@ class Column:
     def size(self) -> int:
         """Numbers a frame."""
         return self.recordings[0].shape[1]
+
+    def part(self, indices: Sequence[int]) -> Column:
+        """Returns some of its numbers as a column, each with a name."""
+        names = tuple(self.names[i] if self.names else f"joint_{i}" for i in indices)
+        return Column(self.key, names, tuple(values[:, list(indices)] for values in self.recordings))
 
 
 @dataclass(frozen=True)

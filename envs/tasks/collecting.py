@@ -13,10 +13,10 @@ import numpy as np
 from envs.bar import progress
 from envs.config import dump_config, load_config
 from envs.episodes import DatasetError
-from envs.episodes.check import in_processes
 from envs.episodes.formats.lerobot import finalize_dataset, read_dataset, shard_exists
 from envs.folders import begin_folder, explained
 from envs.tasks.reach import HELD_OUT
+from envs.workers import in_processes
 
 CONFIG_FILE = "collect.yaml"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from planner.control.executor import ExecutorConfig
 from planner.search.sampling_config import OfficialCEMConfig
@@ -152,4 +154,10 @@ class JitterBenchmark(Benchmark):
             raise ValueError(f"the benchmark's seconds must be positive, got {self.seconds}")
 
 
-Part = PlanBenchmark | EnergyBenchmark | ParetoBenchmark | TrainBenchmark | JitterBenchmark
+Part = (
+    Annotated[PlanBenchmark, tyro.conf.subcommand("plan")]
+    | Annotated[EnergyBenchmark, tyro.conf.subcommand("energy")]
+    | Annotated[ParetoBenchmark, tyro.conf.subcommand("pareto")]
+    | Annotated[TrainBenchmark, tyro.conf.subcommand("train")]
+    | Annotated[JitterBenchmark, tyro.conf.subcommand("jitter")]
+)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,20 +18,20 @@ from envs.bar import progress
 from envs.spec import ActionSpec
 from planner.base import Score
 from planner.benchmarks.config import EnergyBenchmark
-from planner.benchmarks.official_repository import OfficialRepository, WorldStep
-from planner.diagnostics.landscape_config import LandscapeConfig
+from planner.benchmarks.official_repository import OfficialRepository
+from planner.diagnostics.landscape_program import LandscapeConfig
 from planner.diagnostics.landscape_steps import find_pairs
 from planner.objectives.objective import GoalDistance, GoalDistanceConfig, rollout_score
+from planner.reporting import figure, table
 from planner.search.cem import CEMConfig
 from planner.search.chunks import Chunks
 from planner.search.gradient import GradientConfig
 from planner.search.hybrid import HybridConfig
 from planner.search.icem import ICEMConfig
 from planner.search.mppi import MPPIConfig
-from planner.search.official_cem import OfficialCEM, OfficialCEMConfig
+from planner.search.official_cem import OfficialCEM
 from planner.search.planner_config import PlannerConfig, make_planner
 from planner.search.predictive_sampling import PredictiveSamplingConfig
-from world_model.base import LatentState
 from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 
 FINE: dict[str, PlannerConfig] = {  # searches that end near the optimum; settings chosen on episodes 5000..
@@ -100,7 +101,7 @@ class Watch:
         return costs
 
 
-def time_to_energy(config: EnergyBenchmark) -> dict[str, Any]:
+def time_to_energy(config: EnergyBenchmark, output: Path) -> dict[str, Any]:
     """Returns, for each planner, the time and evaluations to the official energy, and the energies at equal time."""
     model = load_vjepa2_ac(config.checkpoint, config.device)
     problems = list(progress(make_problems(config, model), total=config.steps, desc="official"))
@@ -150,32 +151,15 @@ def make_problems(config: EnergyBenchmark, model: VJEPA2AC) -> Iterator[Problem]
         score(guess)  # what is measured once is no planner's time
         begin = time.perf_counter()
         if repository is not None and step is not None:
-            actions = official_plan(repository, step, state, goal, search, float(high[0]), number)
+            torch.manual_seed(number)
+            actions = repository.plan(step, state.tokens, state.poses, goal.tokens, search, float(high[0]))
         else:
             noise = torch.Generator().manual_seed(number)
             actions = OfficialCEM(search).plan(score, spec, guess, noise).actions
         seconds = time.perf_counter() - begin
-        energies = [float(score(a[None])[0]) for a in (actions, true_actions(guess, pair.action))]
-        yield Problem(score, guess, spec, seconds, energies[0], energies[1])
-
-
-def official_plan(
-    repository: OfficialRepository,
-    step: WorldStep,
-    state: LatentState,
-    goal: LatentState,
-    search: OfficialCEMConfig,
-    bound: float,
-    seed: int,
-) -> Float[Tensor, "H A"]:
-    """Returns the official planner's actions."""
-    torch.manual_seed(seed)
-    return repository.plan(step, state.tokens, state.poses, goal.tokens, search, bound)
-
-
-def true_actions(guess: Float[Tensor, "1 H A"], action: np.ndarray) -> Float[Tensor, "H A"]:
-    """Returns the measured motion in equal parts."""
-    return guess[0] + guess.new_tensor(action) / guess.shape[1]
+        true = guess[0] + guess.new_tensor(pair.action) / config.ahead  # the measured motion in equal parts
+        energies = [float(score(sequence[None])[0]) for sequence in (actions, true)]
+        yield Problem(score, guess, spec, seconds, *energies)
 
 
 def reach(search: PlannerConfig, problem: Problem, tolerance: float, seed: int) -> Watch:
@@ -212,3 +196,56 @@ def equal_time(config: EnergyBenchmark, problems: list[Problem]) -> list[dict[st
         }
         for (name, budget), found in energies.items()
     ]
+
+
+def energy_text(config: EnergyBenchmark, results: dict[str, Any]) -> str:
+    """Returns the tables of time to the official energy and of energies at equal time."""
+    reached = table(
+        results["rows"],
+        {
+            "planner": lambda row: row["planner"],
+            "steps reached": lambda row: f"{row['reached']:.0%}",
+            "time": lambda row: f"{1000 * row['median_seconds']:.0f} ms",
+            "evaluations": lambda row: f"{row['median_evaluations']:.0f}",
+            "times faster": lambda row: f"{row['median_times_faster']:.0f}",
+            "worst tenth": lambda row: f"{row['worst_decile_times_faster']:.0f}",
+        },
+    )
+    cases = {(row["planner"], row["budget_seconds"]): row for row in results["equal_time"]}
+
+    def against_cem(budget: float) -> Callable[[str], str]:
+        return lambda name: "{median_energy_over_cem:.4f} ({lower_than_cem:.0%})".format(**cases[name, budget])
+
+    budgets = {f"{1000 * budget:.0f} ms": against_cem(budget) for budget in sorted({case[1] for case in cases})}
+    return "\n\n".join(
+        (
+            f"Time to the official planner's energy, median of {results['steps']} held-out steps. Official: "
+            f"{results['official_median_seconds']:.2f} s, {results['official_evaluations']} evaluations, energy "
+            f"{results['median_official_energy']:.5f} (of the true action {results['median_true_action_energy']:.5f}); "
+            + ("its own code." if results["official_code"] else "our code of it."),
+            reached,
+            "Energy at equal time over CEM's, median (steps on which it is lower):",
+            table([row["planner"] for row in results["rows"]], {"planner": str, **budgets}),
+        )
+    )
+
+
+def draw_energy(results: dict[str, Any], path: Path) -> None:
+    """Draws the energies at equal time."""
+    with figure(path) as (_, (axes,)):
+        for name in [row["planner"] for row in results["rows"]]:
+            rows = [row for row in results["equal_time"] if row["planner"] == name]
+            above = [100 * (row["median_energy_over_official"] - 1) for row in rows]
+            budgets = [1000 * row["budget_seconds"] for row in rows]
+            axes.plot(budgets, above, marker="o", label=name)
+            axes.set_xscale("log")
+            axes.set_xticks(budgets, [f"{budget:g}" for budget in budgets], minor=False)
+        axes.minorticks_off()
+        axes.set_yscale("symlog", linthresh=0.01)
+        axes.set_ylim(bottom=min(-0.01, 1.1 * axes.dataLim.y0))
+        axes.set(
+            xlabel="time for planning [ms]",
+            ylabel="median energy above the official planner's [%]",
+            title=f"official planner: {results['official_evaluations']} evaluations in "
+            f"{results['official_median_seconds']:.1f} s",
+        )

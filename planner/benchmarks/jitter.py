@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,14 @@ from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
 from planner.benchmarks.config import JitterBenchmark
 from planner.control.executor import Executor, ExecutorConfig, Jitter, TimedPlan, make_punctual
 from planner.deployment.server import give_way
+from planner.reporting import figure, table
 
+ROLES = ("executor", "floor")
+QUANTILES = {"median": "median", "99 %": "p99", "99.9 %": "p999", "worst": "worst"}
 _POSE = np.array([0.5, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])
 
 
-def time_set_points(config: JitterBenchmark) -> dict[str, Any]:
+def time_set_points(config: JitterBenchmark, output: Path) -> dict[str, Any]:
     """Returns, for "executor" and "floor": set-points, the share within 5 ms, quantiles and the worst lateness [s].
 
     "planner" holds the plans it made meanwhile; 0 there would mean that there was no load.
@@ -41,7 +45,7 @@ def time_set_points(config: JitterBenchmark) -> dict[str, Any]:
         assert load.stdout is not None
         if load.stdout.readline().strip() != "ready":
             raise ValueError(f"the planner of {config.checkpoint!r} did not start, see its message above")
-        timed = {role: _start(role, config) for role in ("executor", "floor")}
+        timed = {role: _start(role, config) for role in ROLES}
         results = {role: _result(role, process) for role, process in timed.items()}
     finally:
         assert load.stdin is not None
@@ -49,15 +53,31 @@ def time_set_points(config: JitterBenchmark) -> dict[str, Any]:
     return {**results, "planner": _result("load", load)}
 
 
-def jitter_text(results: dict[str, Any]) -> str:
+def jitter_text(config: JitterBenchmark, results: dict[str, Any]) -> str:
     """Returns the results as a Markdown table."""
-    lines = ["| | set-points | within 5 ms | median | 99 % | 99.9 % | worst |", "|---|---|---|---|---|---|---|"]
-    for role in ("executor", "floor"):
-        found = results[role]
-        times = " | ".join(f"{1e3 * found[name]:.1f} ms" for name in ("median", "p99", "p999", "worst"))
-        lines.append(f"| {role} | {found['set_points']} | {100 * found['within_5_ms']:.3f} % | {times} |")
-    lines.append(f"\n{results['planner']['plans_a_second']:.1f} plans a second meanwhile")
-    return "\n".join(lines)
+
+    def milliseconds(name: str) -> Callable[[str], str]:
+        return lambda role: f"{1e3 * results[role][name]:.1f} ms"
+
+    text = table(
+        ROLES,
+        {
+            "": str,
+            "set-points": lambda role: str(results[role]["set_points"]),
+            "within 5 ms": lambda role: f"{100 * results[role]['within_5_ms']:.3f} %",
+            **{title: milliseconds(name) for title, name in QUANTILES.items()},
+        },
+    )
+    return f"{text}\n\n{results['planner']['plans_a_second']:.1f} plans a second meanwhile"
+
+
+def draw_jitter(results: dict[str, Any], path: Path) -> None:
+    """Draws how late set-points were, at three shares of them and at worst."""
+    with figure(path) as (_, (axes,)):
+        for role in ROLES:
+            axes.plot(list(QUANTILES), [1000 * results[role][name] for name in QUANTILES.values()], "o-", label=role)
+        axes.axhline(5, color="gray", linewidth=0.8)
+        axes.set(xlabel="of the set-points", ylabel="at most so late [ms]", yscale="log")
 
 
 class _RememberingArm:
@@ -89,14 +109,8 @@ class _RememberingArm:
 
 
 def _start(role: str, config: JitterBenchmark, start_new_session: bool = False) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "planner.benchmarks.jitter",
-        role,
-        json.dumps(asdict(replace(config, output=None))),
-    ]
+    settings = json.dumps(asdict(replace(config, output=None)))
+    command = [sys.executable, "-P", "-m", "planner.benchmarks.jitter", role, settings]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=start_new_session
     )

@@ -13,6 +13,7 @@ from planner.benchmarks.config import ParetoBenchmark
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import evaluate, workplace
 from planner.evaluation.report import summarise
+from planner.reporting import figure, table
 from planner.search.cem import CEMConfig
 from planner.search.gradient import GradientConfig
 from planner.search.hybrid import HybridConfig
@@ -41,13 +42,14 @@ PLANNERS: dict[str, PlannerConfig] = {
 }
 
 
-def success_and_seconds(config: ParetoBenchmark, path: Path) -> dict[str, Any]:
+def success_and_seconds(config: ParetoBenchmark, output: Path) -> dict[str, Any]:
     """Returns each planner's rate of success and time an action.
 
     Args:
         config: What to run.
-        path: Where the results are kept after every planner; those found there of the same benchmark stand.
+        output: Folder where the results are kept after every planner; those found there of the same benchmark stand.
     """
+    path = output / "results.json"
     base = load_config(EvaluateConfig, config.config)
     identity = {"task": base.task, "checkpoint": base.checkpoint, "settings": dump_config(_settings(base, config))}
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -77,3 +79,39 @@ def _settings(base: EvaluateConfig, config: ParetoBenchmark) -> EvaluateConfig:
         video_episodes=0,
         processes=1,
     )
+
+
+def pareto_text(config: ParetoBenchmark, results: dict[str, Any]) -> str:
+    """Returns the table of success and time."""
+    text = table(
+        results["rows"],
+        {
+            "planner": lambda row: row["planner"],
+            "success at the end": lambda row: f"{row['at_the_end']}/{row['n']}",
+            "95 % interval": lambda row: f"{row['interval'][0]:.0%} to {row['interval'][1]:.0%}",
+            "median error": lambda row: f"{1000 * row['median_error']:.1f} mm",
+            "median an action": lambda row: f"{row['median_seconds']:.3f} s",
+            "90th percentile": lambda row: f"{row['p90_seconds']:.3f} s",
+        },
+    )
+    return (
+        f"{text}\n\n{results['task']}, {results['checkpoint']}, seeds {config.seed}.."
+        f"{config.seed + config.episodes - 1}, the goal as an image alone, encoding included."
+    )
+
+
+def draw_pareto(results: dict[str, Any], path: Path) -> None:
+    """Draws each planner's success, with its interval, beside its time, the quickest on top."""
+    rows = sorted(results["rows"], key=lambda row: -row["median_seconds"])
+    size = (8, 1 + 0.3 * len(rows))
+    with figure(path, columns=2, size=size, legends=False, sharey=True) as (_, (success, seconds)):
+        for height, row in enumerate(rows):
+            share, (low, high) = row["at_the_end"] / row["n"], row["interval"]
+            spread = [[max(0, share - low)], [max(0, high - share)]]
+            success.errorbar(share, height, xerr=spread, marker="o", capsize=3, color="C0")
+            seconds.barh(height, 1000 * row["median_seconds"], height=0.6, color="C0")
+        success.set_yticks(range(len(rows)), [row["planner"] for row in rows])
+        success.set(xlabel=f"success at the end (n = {rows[0]['n']})", xlim=(None, 1.01))
+        seconds.set(xlabel="median time of an action [ms]")
+        for axes in (success, seconds):
+            axes.grid(alpha=0.3)

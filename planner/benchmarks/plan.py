@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,6 +16,7 @@ from envs.bar import progress
 from planner.benchmarks.config import PlanBenchmark
 from planner.benchmarks.official_repository import OfficialRepository
 from planner.objectives.objective import GoalDistance, GoalDistanceConfig, rollout_score
+from planner.reporting import figure, table
 from planner.search.chunks import Chunks
 from planner.search.official_cem import OfficialCEM, OfficialCEMConfig
 from world_model.base import LatentState
@@ -35,7 +37,7 @@ SIZES = {
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def time_plans(config: PlanBenchmark) -> dict[str, Any]:
+def time_plans(config: PlanBenchmark, output: Path) -> dict[str, Any]:
     """Returns the measurements of all sizes, horizons and precisions, and of the device."""
     device = find_device(config.device)
     repository = OfficialRepository(config.official) if config.official else None
@@ -175,3 +177,59 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
         return (a @ b)[:1, :1].float()
 
     return 2 * size**3 / min(timed(corner)[0] for _ in range(20))
+
+
+def plan_text(config: PlanBenchmark, results: dict[str, Any]) -> str:
+    """Returns the table of one plan's times."""
+    compared = config.official is not None
+    text = table(
+        results["rows"],
+        {
+            "predictor": lambda row: f"{row['size']} ({row['parameters'] / 1e6:.1f} M)",
+            "type": lambda row: row["precision"],
+            "H": lambda row: str(row["horizon"]),
+            "ours": lambda row: f"{row['seconds']:.2f} s",
+            "official": lambda row: f"{row['official_seconds']:.2f} s" if compared else "-",
+            "times faster": lambda row: ratio_text(row, 2) if compared else "-",
+            "action difference": lambda row: f"{row['largest_action_difference']:.1e}" if compared else "-",
+            "first call": lambda row: (
+                f"{row['first_seconds']:.2f} s" + (f" / {row['official_first_seconds']:.2f} s" if compared else "")
+            ),
+            "memory": lambda row: (
+                _gigabytes(row["peak_bytes"]) + (f" / {_gigabytes(row['official_peak_bytes'])}" if compared else "")
+            ),
+            "of matrix rate": lambda row: f"{row['share_of_matrix_rate']:.0%}",
+        },
+    )
+    rates = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in results["matrix_rates"].items())
+    return (
+        f"{text}\n\n{config.samples} samples x {config.iterations} iterations, median of {config.repeats} in turns "
+        f"(range). Pairs are ours / official. Measured matrix rate: {rates}."
+    )
+
+
+def ratio_text(row: dict[str, Any], digits: int) -> str:
+    """Returns how many times faster ours is, with the range over turns."""
+    return "{:.{n}f} ({:.{n}f} to {:.{n}f})".format(row["ratio"], *row["ratio_range"], n=digits)
+
+
+def _gigabytes(count: int | None) -> str:
+    """Returns a number of bytes to read."""
+    return "?" if count is None else f"{count / 1e9:.2f} GB"
+
+
+def draw_plans(results: dict[str, Any], path: Path) -> None:
+    """Draws how many times faster ours is, over the horizon."""
+    with figure(path) as (_, (axes,)):
+        for size, precision in sorted({(row["size"], row["precision"]) for row in results["rows"]}):
+            rows = [row for row in results["rows"] if (row["size"], row["precision"]) == (size, precision)]
+            horizons, label = [row["horizon"] for row in rows], f"{size}, {precision}"
+            if "ratio" in rows[0]:
+                spread = [[abs(row["ratio"] - row["ratio_range"][i]) for row in rows] for i in (0, 1)]
+                axes.errorbar(horizons, [row["ratio"] for row in rows], spread, marker="o", label=label)
+                axes.set(ylabel="times faster than the official planner")
+            else:
+                axes.plot(horizons, [row["seconds"] for row in rows], marker="o", label=label)
+                axes.set(ylabel="seconds a plan")
+        axes.axhline(1, color="gray", linewidth=0.8)
+        axes.set(xlabel="horizon", ylim=(0, None))

@@ -20,21 +20,11 @@ import sys
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import tyro
 
 from envs.program import program
-from planner.benchmarks.config import EnergyBenchmark, JitterBenchmark, ParetoBenchmark, PlanBenchmark, TrainBenchmark
-
-Part = (
-    Annotated[PlanBenchmark, tyro.conf.subcommand("plan")]
-    | Annotated[EnergyBenchmark, tyro.conf.subcommand("energy")]
-    | Annotated[ParetoBenchmark, tyro.conf.subcommand("pareto")]
-    | Annotated[TrainBenchmark, tyro.conf.subcommand("train")]
-    | Annotated[JitterBenchmark, tyro.conf.subcommand("jitter")]
-)
-
+from planner.benchmarks.config import Part
 
 PARTS = ("plan", "energy", "pareto", "train", "jitter")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Float
@@ -18,8 +16,9 @@ from envs.arms.safety import SafeArm, SafetyLimits
 from envs.keys import ask
 from envs.spec import Observation
 from planner.control.executor import make_punctual
+from planner.control.signals import stopping_on_signals
 from planner.diagnostics.doctor import Recording, check_poses
-from planner.diagnostics.doctor_config import DoctorConfig
+from planner.diagnostics.doctor_program import DoctorConfig
 
 FARTHEST = 0.02
 """No place that the doctor sends an arm to is farther from where it stood [m]."""
@@ -66,13 +65,18 @@ def _record(config: DoctorConfig, file: ArmFile) -> Recording:
         if not config.yes and ask("the arm is going to move. Type yes: ") != "yes":
             raise ValueError("not confirmed: nothing moved")
         make_punctual()
-        with _interrupted_by_any_signal():
+        with stopping_on_signals(_interrupt):
             return SmallMoves(arm, file, arm.observe()).record(config.steps, np.random.default_rng(config.seed))
     finally:
         try:
             arm.stop()
         finally:
             arm.close()
+
+
+def _interrupt(signal: str) -> NoReturn:
+    """Ends what the arm does as Ctrl-C does, which stops it."""
+    raise KeyboardInterrupt
 
 
 def check_standing(seen: Observation) -> None:
@@ -190,18 +194,3 @@ def periods(distance: float, period: float, limits: SafetyLimits) -> int:
             f"{count} control periods: raise max_speed and max_acceleration for the doctor"
         )
     return count
-
-
-@contextmanager
-def _interrupted_by_any_signal() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP end what the arm does as Ctrl-C does, which stops it."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from envs.arms.safety import SafeArm
 from envs.folders import results_folder, write_text
 from planner.diagnostics.doctor import Finding, Recording, Training, View, examine, record_moves
-from planner.diagnostics.doctor_config import DoctorConfig
+from planner.diagnostics.doctor_program import DoctorConfig
 from world_model.checkpoints.checkpoint import Manifest, read_manifest
 from world_model.load import load_world_model
 

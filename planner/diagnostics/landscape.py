@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -99,3 +101,39 @@ def energy_plane(
     actions = center.repeat(first.numel(), 1, 1)
     actions[:, 0, plane[0]], actions[:, 0, plane[1]] = first.flatten(), second.flatten()
     return score(actions).view(first.shape)
+
+
+def plane_values(action: Float[Tensor, "A"], high: tuple[float, ...], points: int) -> Float[Tensor, "n"]:
+    """Returns the translations along a side of a landscape around an action [m], up to the largest allowed at least."""
+    reach = max(1.3 * float(action[TRANSLATION].abs().max()), *np.abs(high[TRANSLATION]))
+    return torch.linspace(-reach, reach, points).to(action)
+
+
+def draw_plane(
+    axis: Any,
+    values: Float[Tensor, "n"],
+    costs: Float[np.ndarray, "n n"],
+    action: Float[Tensor, "A"],
+    plane: tuple[int, int],
+    **levels: Any,
+) -> Any:
+    """Draws what `energy_plane` gave for the same values on both sides and returns what its colour scale is made from.
+
+    A red star is the true action, a white cross the lowest energy on the grid.
+
+    Args:
+        axis: Of matplotlib.
+        values: Translations along a side [m].
+        costs: On the grid.
+        action: The true one.
+        plane: The two dimensions.
+        levels: How energies become colours, see contourf.
+    """
+    grid = 1000 * values.cpu().numpy()  # [mm]
+    filled = axis.contourf(grid, grid, costs, cmap="viridis", **levels)
+    best = np.unravel_index(costs.argmin(), costs.shape)
+    axis.plot(grid[best[1]], grid[best[0]], "x", color="white", markersize=9, markeredgewidth=2, clip_on=False)
+    axis.plot(*(1000 * float(action[i]) for i in plane), "*", color="red", markersize=13, markeredgecolor="white")
+    first, second = ("xyz"[i] for i in plane)
+    axis.set(xlabel=f"d{first} [mm]", ylabel=f"d{second} [mm]", aspect="equal")
+    return filled

@@ -19,14 +19,15 @@ from envs.folders import results_folder, write_text
 from envs.pictures import read_picture
 from envs.pose import difference
 from envs.spec import Observation
-from planner.diagnostics.landscape import StepDiagnosis, diagnose_step, energy_plane
-from planner.diagnostics.landscape_config import LandscapeConfig
+from planner.diagnostics.landscape import StepDiagnosis, diagnose_step, draw_plane, energy_plane, plane_values
+from planner.diagnostics.landscape_program import LandscapeConfig
 from planner.objectives.objective import GoalDistance, rollout_score
+from planner.reporting import figure
 from planner.search.chunks import Chunks
 from world_model.base import WorldModel
+from world_model.load import load_world_model
 
 PLANES = ((0, 1), (0, 2), (1, 2))
-NAMES = "xyz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ def look(config: LandscapeConfig) -> None:
         ValueError: If there is no such checkpoint, a file is not what it should be or nothing moves.
     """
     with results_folder(config.output, "landscape"):
-        model = load_model(config)
+        model = load_world_model(config.checkpoint, config.device, config.precision)
         pairs = list(find_pairs(config))
         if not pairs:
             raise ValueError(f"no step moves by {config.min_translation} m or more; lower min_translation")
@@ -64,13 +65,6 @@ def look(config: LandscapeConfig) -> None:
         draw(model, config, found, config.output / "landscape.png")
         print(text)
         print(f"wrote results.json, results.md and landscape.png to {config.output}")
-
-
-def load_model(config: LandscapeConfig) -> WorldModel:
-    """Returns the world model."""
-    from world_model.load import load_world_model  # imports transformers, which takes seconds
-
-    return load_world_model(config.checkpoint, config.device, config.precision)
 
 
 def find_pairs(config: LandscapeConfig) -> Iterator[Pair]:
@@ -182,34 +176,28 @@ FIELDS = ("rank", "cost", "shuffled_cost", "static_cost", "angle")
 
 def draw(model: WorldModel, config: LandscapeConfig, found: Sequence[tuple[Pair, StepDiagnosis]], path: Path) -> None:
     """Writes the energy of single actions in three planes for the first steps, and the ranks of all of them."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    shown = found[: config.drawn]
-    several = len(found) > 1
+    shown, several = found[: config.drawn], len(found) > 1
     rows = len(shown) + several
-    figure, axes = plt.subplots(rows, 3, figsize=(13, 4.1 * rows), squeeze=False, layout="constrained")
-    for row, (pair, diagnosis) in zip(axes, shown, strict=False):
-        draw_step(row, model, config, pair, diagnosis)
-    if several:
-        ranks, angles = [100 * step.rank for _, step in found], [np.degrees(step.angle) for _, step in found]
-        axes[-1][0].hist(ranks, bins=20, range=(0, 100), color="tab:blue")
-        axes[-1][0].set(
-            xlabel="actions of its length that look better [%]", ylabel="steps", title="rank of the true action"
+    with figure(path, rows, 3, (13, 4.1 * rows), legends=False) as (drawn, axes):
+        for row, (pair, diagnosis) in enumerate(shown):
+            draw_step(axes[3 * row : 3 * row + 3], model, config, pair, diagnosis)
+        if several:
+            draw_ranks(axes[-3:], [step for _, step in found])
+        drawn.suptitle(
+            f"{config.checkpoint}: energy of one action with the later observation as the goal\nred star: the true "
+            "action; white cross: lowest energy on the grid; the third dimension as in the true action"
         )
-        axes[-1][1].hist(angles, bins=18, range=(0, 180), color="tab:blue")
-        axes[-1][1].set(xlabel="[deg]", title="steepest descent to true translation")
-        axes[-1][2].axis("off")
-        text = summary_text([step for _, step in found]).replace(": ", ":\n  ")
-        axes[-1][2].text(0, 0.5, text, va="center", fontsize=8).set_in_layout(False)
-    figure.suptitle(
-        f"{config.checkpoint}: energy of one action with the later observation as the goal\n"
-        "red star: the true action; white cross: lowest energy on the grid; the third dimension as in the true action"
-    )
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+
+
+def draw_ranks(axes, steps: Sequence[StepDiagnosis]) -> None:
+    """Draws how all steps' true actions rank, and what the numbers say."""
+    left, middle, right = axes
+    left.hist([100 * step.rank for step in steps], bins=20, range=(0, 100), color="tab:blue")
+    left.set(xlabel="actions of its length that look better [%]", ylabel="steps", title="rank of the true action")
+    middle.hist([np.degrees(step.angle) for step in steps], bins=18, range=(0, 180), color="tab:blue")
+    middle.set(xlabel="[deg]", title="steepest descent to true translation")
+    right.axis("off")
+    right.text(0, 0.5, summary_text(steps).replace(": ", ":\n  "), va="center", fontsize=8).set_in_layout(False)
 
 
 def draw_step(row, model: WorldModel, config: LandscapeConfig, pair: Pair, diagnosis: StepDiagnosis) -> None:
@@ -217,15 +205,9 @@ def draw_step(row, model: WorldModel, config: LandscapeConfig, pair: Pair, diagn
     state, cost = model.encode([pair.now]), GoalDistance(model.encode([pair.after]), config.objective)
     score = partial(Chunks().score, rollout_score(model, cost, state))
     action = state.poses.new_tensor(pair.action)
-    reach = max(1.3 * float(action[:3].abs().max()), *np.abs(model.action_spec.high[:3]))
-    values = torch.linspace(-reach, reach, config.points).to(action)
+    values = plane_values(action, model.action_spec.high, config.points)
     for axis, plane in zip(row, PLANES, strict=True):
         costs = energy_plane(score, action, plane, (values, values)).cpu().numpy()
-        grid = 1000 * values.cpu().numpy()
-        axis.figure.colorbar(axis.contourf(grid, grid, costs, levels=24, cmap="viridis"), ax=axis)
-        best = np.unravel_index(costs.argmin(), costs.shape)
-        axis.plot(grid[best[1]], grid[best[0]], "x", color="white", markersize=9, markeredgewidth=2, clip_on=False)
-        axis.plot(*(1000 * float(action[i]) for i in plane), "*", color="red", markersize=13, markeredgecolor="white")
-        axis.set(xlabel=f"d{NAMES[plane[0]]} [mm]", ylabel=f"d{NAMES[plane[1]]} [mm]", aspect="equal")
+        axis.figure.colorbar(draw_plane(axis, values, costs, action, plane, levels=24), ax=axis)
     row[0].set_title(f"{pair.name}: {100 * diagnosis.rank:.0f} % look better", fontsize=10)
     row[1].set_title(f"descent {np.degrees(diagnosis.angle):.0f} deg off the true way", fontsize=10)

@@ -13,7 +13,7 @@ from envs.simulation.objects import TRAINING_OBJECTS, sample_object
 from envs.simulation.scene_config import MANIPULATION_SCENE
 from envs.tasks.manipulation import OBJECT_HIGH, OBJECT_LOW
 from envs.tasks.reach import HELD_OUT
-from planner.diagnostics.probe_config import ProbeConfig
+from planner.diagnostics.probe_program import ProbeConfig
 from world_model.base import Encoder
 from world_model.checkpoints.checkpoint import find_checkpoint
 from world_model.encoders.folder import load_encoder

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from scipy.stats import binomtest
 
 from envs.spec import Observation
 from planner.control.episode import Step
+from planner.reporting import markdown
 
 
 @dataclass(frozen=True)
@@ -179,20 +180,10 @@ def _count_stages(stages: Sequence[Mapping[str, Sequence[bool]]]) -> dict[str, S
     }
 
 
-def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Returns the Wilson score interval of a share, 95 % by default.
-
-    With p = successes / n::
-
-        (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
-
-    Source: Wilson (1927), Probable inference, the law of succession, and statistical inference.
-    """
-    share = successes / n
-    centre = share + z**2 / (2 * n)
-    spread = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    scale = 1 + z**2 / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """Returns the 95 % Wilson score interval of a share."""
+    interval = binomtest(successes, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def table(summaries: Mapping[str, Summary], names: Mapping[str, str]) -> str:
@@ -225,15 +216,6 @@ def _stage_cell(summary: Summary, name: str) -> str:
 def share(count: int, n: int) -> str:
     """Returns a share for people."""
     return f"{count}/{n} = {count / n:.0%}"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table, aligned for reading as it stands."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
-    )
 
 
 def _cells(summary: Summary) -> list[str]:

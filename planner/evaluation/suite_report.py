@@ -12,8 +12,9 @@ import torch
 from envs.config import dump_config
 from planner.evaluation.episodes import checkpoint_hash, task_name
 from planner.evaluation.paired import Comparison, compare
-from planner.evaluation.report import EpisodeRecord, Summary, markdown, share, stage_table, summarise
+from planner.evaluation.report import EpisodeRecord, Summary, share, stage_table, summarise
 from planner.evaluation.suite_config import BASELINES, Block, Row, SuiteConfig, SuiteOptions
+from planner.reporting import markdown
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from envs.episodes import EpisodeSource
+from planner.diagnostics.landscape import draw_plane
+from planner.reporting import figure
 from planner.training.measures import PLANES, HeldOut, Judged, Strip, pictures
 
 COLOURS = {"after": "tab:blue", "before": "tab:orange", "copy": "tab:gray", "shuffled": "tab:red"}
-AXES = "xyz"
 ROUND = 50  # parts of a run that its loss is averaged over
 
 
@@ -26,29 +26,30 @@ def draw_training(log: Sequence[Mapping[str, float]], start: Mapping[str, float]
         step: Which step of the rollouts to show.
         path: Where to.
     """
-    figure, (left, right) = _start(1, 2, width=11, height=4)
-    steps, losses = [line["step"] + 1 for line in log], np.array([line["total"] for line in log])
-    left.plot(steps, losses, color=COLOURS["after"], alpha=0.25, linewidth=0.8, label="each step")
-    length = max(1, len(losses) // ROUND)
-    means = np.convolve(losses, np.full(length, 1 / length), mode="valid")
-    left.plot(steps[length - 1 :], means, color=COLOURS["after"], label=f"mean of {length} steps")
-    left.set(xlabel="optimiser step", ylabel="loss", title="training loss")
-    judged = [line for line in log if f"held_out/rollout_{step}" in line]
-    curves = (
-        ("after", "", "model"),
-        ("copy", "_copy", "copying the last frame"),
-        ("shuffled", "_shuffled", "shuffled actions"),
-    )
-    for kind, suffix, label in curves:
-        key = f"rollout{suffix}_{step}"
-        points = [(line["step"] + 1, line[f"held_out/{key}"]) for line in judged]
-        points = [(0, start[key]), *points] if key in start else points
-        right.plot(*zip(*points, strict=True), "o-" if kind == "after" else "--", color=COLOURS[kind], label=label)
-    if start:
-        right.plot(0, start[f"rollout_{step}"], "o", color=COLOURS["before"], markersize=9, zorder=3, label="parent")
-    right.set(xlabel="optimiser step", ylabel="mean absolute error", title=f"held-out rollout error, step {step}")
-    right.set_ylim(bottom=0)
-    _finish(figure, (left, right), path)
+    with figure(path, 1, 2, (11, 4)) as (_, (left, right)):
+        steps, losses = [line["step"] + 1 for line in log], np.array([line["total"] for line in log])
+        left.plot(steps, losses, color=COLOURS["after"], alpha=0.25, linewidth=0.8, label="each step")
+        length = max(1, len(losses) // ROUND)
+        means = np.convolve(losses, np.full(length, 1 / length), mode="valid")
+        left.plot(steps[length - 1 :], means, color=COLOURS["after"], label=f"mean of {length} steps")
+        left.set(xlabel="optimiser step", ylabel="loss", title="training loss")
+        judged = [line for line in log if f"held_out/rollout_{step}" in line]
+        curves = (
+            ("after", "", "model"),
+            ("copy", "_copy", "copying the last frame"),
+            ("shuffled", "_shuffled", "shuffled actions"),
+        )
+        for kind, suffix, label in curves:
+            key = f"rollout{suffix}_{step}"
+            points = [(line["step"] + 1, line[f"held_out/{key}"]) for line in judged]
+            points = [(0, start[key]), *points] if key in start else points
+            right.plot(*zip(*points, strict=True), "o-" if kind == "after" else "--", color=COLOURS[kind], label=label)
+        if start:
+            right.plot(
+                0, start[f"rollout_{step}"], "o", color=COLOURS["before"], markersize=9, zorder=3, label="parent"
+            )
+        right.set(xlabel="optimiser step", ylabel="mean absolute error", title=f"held-out rollout error, step {step}")
+        right.set_ylim(bottom=0)
 
 
 def draw_errors(curves: Mapping[str, tuple[str, Sequence[float]]], path: Path) -> None:
@@ -58,40 +59,42 @@ def draw_errors(curves: Mapping[str, tuple[str, Sequence[float]]], path: Path) -
         curves: Of "after", "before", "copy" and "shuffled", what to call it and its error at each step.
         path: Where to.
     """
-    figure, (axes,) = _start(1, 1, width=7.5, height=4.5)
-    for kind, (name, values) in curves.items():
-        style = "o-" if kind in {"after", "before"} else "o--"
-        axes.plot(range(1, len(values) + 1), values, style, color=COLOURS[kind], label=name)
-    axes.set(xlabel="imagined steps", ylabel="mean absolute error of the latents", ylim=(0, None))
-    axes.set_xticks(range(1, len(next(iter(curves.values()))[1]) + 1))
-    _finish(figure, (axes,), path)
+    with figure(path, size=(7.5, 4.5)) as (_, (axes,)):
+        for kind, (name, values) in curves.items():
+            style = "o-" if kind in {"after", "before"} else "o--"
+            axes.plot(range(1, len(values) + 1), values, style, color=COLOURS[kind], label=name)
+        axes.set(xlabel="imagined steps", ylabel="mean absolute error of the latents", ylim=(0, None))
+        axes.set_xticks(range(1, len(next(iter(curves.values()))[1]) + 1))
 
 
 def draw_landscapes(judged: Mapping[str, Judged], names: Mapping[str, str], held_out: HeldOut, path: Path) -> None:
     """Writes the energy of single actions around held-out steps, side by side: the same colour is the same energy."""
+    from matplotlib.colors import BoundaryNorm
+
     kinds, rows = list(names), len(held_out.drawn)
     columns = len(PLANES) * len(kinds)
-    figure, axes = _start(rows, columns, width=3.3 * columns + 1, height=3.3 * rows + 0.7)
-    for row, index in enumerate(held_out.drawn):
-        action = held_out.step(index).actions[0, 0]
-        grid = 1000 * held_out.grid(action).numpy()  # [mm]
-        for number, plane in enumerate(PLANES):
-            costs = {kind: judged[kind].planes[row][number] for kind in kinds}
-            levels = _levels(np.concatenate(list(costs.values())))
-            first = row * columns + number * len(kinds)
-            pair = axes[first : first + len(kinds)]
-            for axis, kind in zip(pair, kinds, strict=True):
-                filled = _draw_plane(axis, grid, costs[kind], levels, 1000 * action.numpy(), plane)
-                rank = 100 * judged[kind].diagnoses[index].rank
-                axis.set_title(f"{names[kind]}: {rank:.0f} % look better", fontsize=9)
-            figure.colorbar(filled, ax=list(pair), shrink=0.9, spacing="uniform", ticks=levels[::6], format="%.4g")
-    figure.suptitle(
-        "energy of one action, with what was seen after it as the goal; each row is one held-out step\n"
-        "red star: the true action; white cross: lowest energy on the grid\n"
-        "other dimensions as in the true action",
-        fontsize=10,
-    )
-    _save(figure, path)
+    size = (3.3 * columns + 1, 3.3 * rows + 0.7)
+    with figure(path, rows, columns, size, legends=False) as (drawn, axes):
+        for row, index in enumerate(held_out.drawn):
+            action = held_out.step(index).actions[0, 0]
+            values = held_out.grid(action)
+            for number, plane in enumerate(PLANES):
+                costs = {kind: judged[kind].planes[row][number] for kind in kinds}
+                levels = _levels(np.concatenate(list(costs.values())))
+                norm = BoundaryNorm(levels, 256)
+                first = row * columns + number * len(kinds)
+                pair = axes[first : first + len(kinds)]
+                for axis, kind in zip(pair, kinds, strict=True):
+                    filled = draw_plane(axis, values, costs[kind], action, plane, levels=levels, norm=norm)
+                    rank = 100 * judged[kind].diagnoses[index].rank
+                    axis.set_title(f"{names[kind]}: {rank:.0f} % look better", fontsize=9)
+                drawn.colorbar(filled, ax=list(pair), shrink=0.9, spacing="uniform", ticks=levels[::6], format="%.4g")
+        drawn.suptitle(
+            "energy of one action, with what was seen after it as the goal; each row is one held-out step\n"
+            "red star: the true action; white cross: lowest energy on the grid\n"
+            "other dimensions as in the true action",
+            fontsize=10,
+        )
 
 
 def _levels(costs: Float[np.ndarray, "m n"]) -> Float[np.ndarray, "l"]:
@@ -100,70 +103,22 @@ def _levels(costs: Float[np.ndarray, "m n"]) -> Float[np.ndarray, "l"]:
     return levels if len(levels) > 1 else levels[0] + np.array([-1e-6, 1e-6])
 
 
-def _draw_plane(
-    axis: Any,
-    grid: Float[np.ndarray, "n"],
-    costs: Float[np.ndarray, "n n"],
-    levels: Float[np.ndarray, "l"],
-    action: Float[np.ndarray, "A"],
-    plane: tuple[int, int],
-) -> Any:
-    """Draws one landscape [mm] and returns what its colour scale is made from."""
-    from matplotlib.colors import BoundaryNorm
-
-    first, second = plane
-    norm = BoundaryNorm(levels, 256)
-    filled = axis.contourf(grid, grid, costs, levels=levels, cmap="viridis", norm=norm)
-    best = np.unravel_index(costs.argmin(), costs.shape)
-    axis.plot(grid[best[1]], grid[best[0]], "x", color="white", markersize=9, markeredgewidth=2, clip_on=False)
-    axis.plot(action[first], action[second], "*", color="red", markersize=13, markeredgecolor="white")
-    axis.set(xlabel=f"d{AXES[first]} [mm]", ylabel=f"d{AXES[second]} [mm]", aspect="equal")
-    return filled
-
-
 def draw_strip(strip: Strip, names: Mapping[str, str], dataset: EpisodeSource, path: Path) -> None:
     """Writes the true frames of a window above the stored frames that look most like what was imagined."""
     rows = {"seen": "what was\nreally seen", **{kind: f"what\n{name}\nimagined" for kind, name in names.items()}}
     columns = len(strip.seen)
-    figure, axes = _start(1 + len(rows), columns, width=2.1 * columns, height=2.35 * (1 + len(rows)))
-    for axis in axes:
-        axis.set(xticks=[], yticks=[], frame_on=False)
-    for column, image in enumerate(pictures(dataset, strip.seen)):
-        axes[column].imshow(image)
-        axes[column].set_title("start" if column == 0 else f"really seen, {column}", fontsize=9)
-    for row, (kind, name) in enumerate(rows.items(), start=1):
-        label, *shown = axes[row * columns : (row + 1) * columns]
-        label.text(0.95, 0.5, f"stored frames\nnearest to\n{name}", ha="right", va="center", fontsize=9)
-        for column, image in enumerate(pictures(dataset, strip.found[kind])):
-            shown[column].imshow(image)
-            apart = f"{1000 * strip.apart[kind][column]:.0f} mm off, " if strip.apart[kind] else ""
-            shown[column].set_xlabel(f"{apart}latent {strip.distances[kind][column]:.3f}", fontsize=8)
-    figure.suptitle(strip.name, fontsize=10)
-    _save(figure, path)
-
-
-def _start(rows: int, columns: int, width: float, height: float) -> tuple[Any, tuple[Any, ...]]:
-    """Returns an empty figure [inches] and its axes, row by row."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
-    return figure, tuple(axes.flat)
-
-
-def _finish(figure: Any, axes: Sequence[Any], path: Path) -> None:
-    """Adds legends and grids and writes the file."""
-    for axis in axes:
-        axis.legend(fontsize=8)
-        axis.grid(alpha=0.3)
-    _save(figure, path)
-
-
-def _save(figure: Any, path: Path) -> None:
-    """Writes the file."""
-    from matplotlib import pyplot
-
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    size = (2.1 * columns, 2.35 * (1 + len(rows)))
+    with figure(path, 1 + len(rows), columns, size, legends=False) as (drawn, axes):
+        for axis in axes:
+            axis.set(xticks=[], yticks=[], frame_on=False)
+        for column, image in enumerate(pictures(dataset, strip.seen)):
+            axes[column].imshow(image)
+            axes[column].set_title("start" if column == 0 else f"really seen, {column}", fontsize=9)
+        for row, (kind, name) in enumerate(rows.items(), start=1):
+            label, *shown = axes[row * columns : (row + 1) * columns]
+            label.text(0.95, 0.5, f"stored frames\nnearest to\n{name}", ha="right", va="center", fontsize=9)
+            for column, image in enumerate(pictures(dataset, strip.found[kind])):
+                shown[column].imshow(image)
+                apart = f"{1000 * strip.apart[kind][column]:.0f} mm off, " if strip.apart[kind] else ""
+                shown[column].set_xlabel(f"{apart}latent {strip.distances[kind][column]:.3f}", fontsize=8)
+        drawn.suptitle(strip.name, fontsize=10)

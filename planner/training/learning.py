@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 
 from envs.bar import progress
 from envs.config import dump_config, load_config
@@ -13,12 +12,10 @@ from envs.episodes.reading import Reading
 from envs.folders import writing
 from envs.program import FAILED, INTERRUPTED
 from planner.training.report import write_report
+from planner.training.run import open_windows
 from world_model.checkpoints.checkpoint import Manifest
 from world_model.checkpoints.folder import find_checkpoint
-from world_model.data.batches import WindowBatches
-from world_model.data.latents import LatentCache, build_latents, latent_layout
 from world_model.encoders.folder import load_encoder
-from world_model.encoders.registry import StoredEncoder
 from world_model.finite import DivergedError
 from world_model.training.dataset import check_actions, open_episodes
 from world_model.training.held_out import format_errors
@@ -61,37 +58,10 @@ def learn(config: TrainConfig, processes: Processes) -> Manifest | None:
     with processes.main_first():
         dataset = open_episodes(config, show=processes.main)
     check_actions(config, dataset.spec)
-    encoder = load_encoder(encoder_folder(config)).to(processes.device)
-    latents = encode(config, dataset, encoder, processes)
-    return optimise(config, encoder, WindowBatches(dataset, latents, config.stride), dataset, processes)
-
-
-def encoder_folder(config: TrainConfig) -> Path:
-    """Returns the folder of the encoder that is named, or of the parent's own."""
-    if config.parent is not None:
-        return find_checkpoint(config.parent) / "encoder"
-    assert config.encoder is not None, "TrainConfig has one of the two"
-    return config.encoder
-
-
-def encode(config: TrainConfig, dataset: EpisodeSource, encoder: StoredEncoder, processes: Processes) -> LatentCache:
-    """Returns the latents of all frames, encoded to disk once, by all processes; says before what disk they take."""
-    layout = latent_layout(dataset, encoder)
-    with progress(total=sum(dataset.lengths), desc="encode", unit="frame", disable=not processes.main) as bar:
-        return build_latents(
-            dataset,
-            encoder,
-            config.cache_directory,
-            processes=config.encoding_processes,
-            layout=layout,
-            report=bar.update,
-        )
-
-
-def optimise(
-    config: TrainConfig, encoder: StoredEncoder, batches: WindowBatches, dataset: EpisodeSource, processes: Processes
-) -> Manifest | None:
-    """Returns the manifest of the finished checkpoint, or None if interrupted."""
+    folder = config.encoder if config.parent is None else find_checkpoint(config.parent) / "encoder"
+    assert folder is not None, "TrainConfig has one of the two"
+    encoder = load_encoder(folder).to(processes.device)
+    batches = open_windows(config, dataset, encoder, config.encoding_processes, show=processes.main)
     bar = progress(total=config.steps, desc="train", disable=not processes.main)
     with writing(config.output), RunLog(config.output, config.log) as log, bar:
         return train(config, encoder, batches, make_report(log, bar, format_errors), provenance(config, dataset))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from envs.bar import progress
 from envs.episodes import EpisodeSource
 from envs.pose import END_EFFECTOR, motion_of
-from planner.diagnostics.landscape import StepDiagnosis, diagnose_step, energy_plane
+from planner.diagnostics.landscape import StepDiagnosis, diagnose_step, energy_plane, plane_values
 from planner.objectives.objective import GoalDistance, rollout_score
 from planner.search.chunks import Chunks
 from world_model.base import LatentState
@@ -71,8 +72,7 @@ class HeldOut:
 
     def grid(self, action: Tensor) -> Float[Tensor, "n"]:
         """Returns the translations along a side of the landscape around a step's action [m]."""
-        reach = max(1.3 * float(action[:3].abs().max()), *np.abs(self.batches.action_spec.high[:3]))
-        return torch.linspace(-reach, reach, POINTS).to(action)
+        return plane_values(action, self.batches.action_spec.high, POINTS)
 
 
 def choose_held_out(batches: WindowBatches, split: Split, horizon: int, windows: int, steps: int) -> HeldOut:
@@ -145,9 +145,16 @@ def judge(model: VJEPA2AC, held_out: HeldOut, shell: int, seed: int, name: str) 
             model, held_out.batches, held_out.windows, held_out.numbers, batch=16, report=bar.update
         )
     steps = progress(range(len(held_out.step_numbers)), desc=f"{name}: true actions", unit="step")
-    diagnoses = [_diagnose(model, held_out.step(i), shell, seed + i, chunks) for i in steps]
+    diagnoses = []
+    for i in steps:
+        seen, noise = _states(model, held_out.step(i)), torch.Generator().manual_seed(seed + i)
+        diagnoses.append(diagnose_step(model, GoalDistance, *seen, noise, shell, chunks))
     drawn = progress(held_out.drawn, desc=f"{name}: landscapes", unit="step")
-    planes = [_planes(model, held_out, held_out.step(i), chunks) for i in drawn]
+    planes = []
+    for i in drawn:
+        now, after, action = _states(model, held_out.step(i))
+        score, values = partial(chunks.score, rollout_score(model, GoalDistance(after), now)), held_out.grid(action)
+        planes.append([energy_plane(score, action, plane, (values, values)).cpu().numpy() for plane in PLANES])
     return Judged(errors, diagnoses, planes, _imagine(model, held_out))
 
 
@@ -156,23 +163,6 @@ def _states(model: VJEPA2AC, step: Batch) -> tuple[LatentState, LatentState, Flo
     step = step.to(model.action_mean.device)
     now, after = (LatentState(step.tokens[:, t : t + 1].float(), step.poses[:, t : t + 1]) for t in (0, 1))
     return now, after, step.actions[0, 0]
-
-
-def _diagnose(model: VJEPA2AC, step: Batch, shell: int, seed: int, chunks: Chunks) -> StepDiagnosis:
-    """Returns how well the energy singles out the action of a step."""
-    now, after, action = _states(model, step)
-    return diagnose_step(model, GoalDistance, now, after, action, torch.Generator().manual_seed(seed), shell, chunks)
-
-
-def _planes(model: VJEPA2AC, held_out: HeldOut, step: Batch, chunks: Chunks) -> list[Float[np.ndarray, "m n"]]:
-    """Returns the energies of single actions in each of PLANES through a step's action."""
-    now, after, action = _states(model, step)
-    score, values = rollout_score(model, GoalDistance(after), now), held_out.grid(action)
-
-    def in_parts(actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
-        return chunks.score(score, actions)
-
-    return [energy_plane(in_parts, action, plane, (values, values)).cpu().numpy() for plane in PLANES]
 
 
 @torch.no_grad()

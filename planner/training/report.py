@@ -13,10 +13,11 @@ from jaxtyping import Int
 from envs.config import dump_config
 from envs.folders import begin_folder, check_folder, write_text
 from planner.evaluation.episodes import checkpoint_hash, task_name
-from planner.evaluation.report import markdown, summarise, table
+from planner.evaluation.report import summarise, table
+from planner.reporting import markdown
 from planner.training.figures import draw_errors, draw_landscapes, draw_strip, draw_training
 from planner.training.measures import Judged, Strip
-from planner.training.report_config import ReportConfig
+from planner.training.report_program import ReportConfig
 from planner.training.run import ACTORS, BASELINES, Findings, Run, measure, open_run
 from planner.training.verdict import error_ratio, headline, share_with_interval, verdict
 from world_model.data.clips import Windows

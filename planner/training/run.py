@@ -15,7 +15,7 @@ from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import evaluate, workplace
 from planner.evaluation.report import EpisodeRecord
 from planner.training.measures import HeldOut, Judged, Strip, choose_held_out, find_neighbours, judge
-from planner.training.report_config import ReportConfig
+from planner.training.report_program import ReportConfig
 from planner.training.verdict import Change, error_change, rank_change, success_change
 from world_model.base import Encoder
 from world_model.checkpoints.checkpoint import MANIFEST, Manifest, read_manifest
@@ -102,9 +102,11 @@ def open_run(folder: Path, device: str) -> tuple[Run, VJEPA2AC]:
         raise ValueError(f"the run {folder} is not finished: there is no {checkpoint}; its command goes on with it")
     model, manifest = load_vjepa2_ac(checkpoint, device), read_manifest(checkpoint)
     dataset = open_episodes(config)
-    batches = open_latents(config, dataset, model.encoder)
+    batches = open_windows(config, dataset, model.encoder)
     split = split_episodes(len(dataset), config.held_out, config.seed)
-    parent, remarks = None, [_count_held_out(split)]
+    count = len(split.held_out)
+    few = " That is few: the intervals are wide, and a larger --held-out makes them narrower." if count < 5 else ""
+    parent, remarks = None, [f"Held out of training: {count} of {len(dataset)} episodes.{few}"]
     if config.parent is not None:
         parent = read_manifest(config.parent)
         remarks += _parent_remarks(config, manifest, parent)
@@ -115,19 +117,24 @@ def open_run(folder: Path, device: str) -> tuple[Run, VJEPA2AC]:
     return Run(folder, config, checkpoint, manifest, parent, tuple(remarks), dataset, batches, split), model
 
 
-def open_latents(config: TrainConfig, dataset: EpisodeSource, encoder: Encoder) -> WindowBatches:
-    """Returns the run's windows from its latent cache, encoding what is no longer there, with progress."""
+def open_windows(
+    config: TrainConfig, dataset: EpisodeSource, encoder: Encoder, processes: int = 1, show: bool = True
+) -> WindowBatches:
+    """Returns a run's windows of cached latents, encoding what is not in the cache yet.
+
+    Args:
+        config: The run's.
+        dataset: Its episodes.
+        encoder: On the device to encode with.
+        processes: To encode with.
+        show: Whether to show progress.
+    """
     layout = latent_layout(dataset, encoder)
-    with progress(total=sum(dataset.lengths), desc="latents", unit="frame") as bar:
-        latents = build_latents(dataset, encoder, config.cache_directory, layout=layout, report=bar.update)
+    with progress(total=sum(dataset.lengths), desc="encode", unit="frame", disable=not show) as bar:
+        latents = build_latents(
+            dataset, encoder, config.cache_directory, processes=processes, layout=layout, report=bar.update
+        )
     return WindowBatches(dataset, latents, config.stride)
-
-
-def _count_held_out(split: Split) -> str:
-    """Returns how many episodes stand behind the numbers."""
-    episodes = len(split.held_out)
-    few = " That is few: the intervals are wide, and a larger --held-out makes them narrower." if episodes < 5 else ""
-    return f"Held out of training: {episodes} of {episodes + len(split.training)} episodes.{few}"
 
 
 def _parent_remarks(config: TrainConfig, manifest: Manifest, parent: Manifest) -> list[str]:

@@ -18,8 +18,9 @@ from envs.episodes import EpisodeSource
 from envs.folders import begin_cache
 from world_model.base import Encoder
 from world_model.data.decode import DecodedImages, rebatch
-from world_model.data.store import CHECKED_BYTES, CacheError, FrameStore, Layout, build_store, verify_store
-from world_model.data.store_layout import SHARD_BYTES
+from world_model.data.store import CHECKED_BYTES, FrameStore, build_store, verify_store
+from world_model.data.store_layout import SHARD_BYTES, Layout
+from world_model.data.store_shard import CacheError
 from world_model.finite import not_finite
 
 

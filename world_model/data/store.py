@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +14,17 @@ from jaxtyping import Int
 
 from envs.episodes import EpisodeSource
 from envs.folders import begin_cache
+from envs.workers import WorkerError, in_processes
 from world_model.data.decode import DecodedImages
-from world_model.data.store_build import Source, build
-from world_model.data.store_layout import SHARD_BYTES, Layout, check_index, read_index, shard_path
-from world_model.data.store_shard import CacheError, open_array
+from world_model.data.store_layout import SHARD_BYTES, Layout, check_index, read_index, shard_path, write_index
+from world_model.data.store_shard import CacheError, claim, disk_errors, part_path
 
-__all__ = [
-    "CacheError",
-    "FrameStore",
-    "Layout",
-    "build_frames",
-    "build_store",
-    "frame_layout",
-    "shard_path",
-    "verify_store",
-]
+logger = logging.getLogger(__name__)
 
 CHECKED_BYTES = 1024**3
+SECONDS_BETWEEN_LOOKS = 0.5
+
+Source = Callable[[Sequence[int]], Iterable[np.ndarray]]  # numbered episodes -> their frames' arrays, in any pieces
 
 
 class FrameStore:
@@ -48,12 +45,10 @@ class FrameStore:
         self.directory, self.layout = directory, layout
         check_index(directory, layout)
         share = min(1.0, CHECKED_BYTES / layout.bytes)
-        self._shards = [_open_shard(directory, layout, shard, share) for shard in range(layout.shard_count)]
-        sizes = np.asarray(layout.lengths, dtype=np.int64)
+        self._shards = [layout.shard(directory, number).open(share) for number in range(layout.shard_count)]
         self._shard_of = np.repeat(np.arange(len(self._shards)), np.diff(layout.shards))
-        first = np.concatenate([[0], np.cumsum(sizes)])
-        self._offset = first[:-1] - first[np.asarray(layout.shards)[self._shard_of]]
-        self._first = first
+        self._first = np.cumsum([0, *layout.lengths])
+        self._offset = self._first[:-1] - self._first[np.asarray(layout.shards)[self._shard_of]]
 
     @property
     def frames(self) -> int:
@@ -109,20 +104,117 @@ def build_store(
         CacheError: If another cache is in the directory or a damaged one, the disk lacks the room, an array is not as
             planned or all worker processes were killed. What `source` raises comes as it is.
     """
-    build(directory, layout, source, report, processes)
+    with disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    while not write_index(directory, layout):
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    progress = _Progress(directory, layout, report)
+    if progress.missing:
+        _check_room(directory, layout, progress.missing)
+    count = max(1, min(processes, len(progress.missing)))
+    try:
+        for _ in in_processes(_build, (directory, layout, source), range(count), count, progress.look, spare=True):
+            pass
+    except WorkerError as error:
+        raise CacheError(f"building {directory}: {error}. Build again, finished shards are kept") from error
+    progress.look(at_once=True)
     return FrameStore(directory, layout)
+
+
+def _build(store: tuple[Path, Layout, Source], worker: int, look: Callable[[int], object]) -> None:
+    """Builds the shards that nobody else builds, and returns when all are there; `look` is called again and again."""
+    directory, layout, source = store
+    missing = range(layout.shard_count)
+    while missing := [number for number in missing if not shard_path(directory, number).exists()]:
+        built = 0
+        for number in missing:
+            shard = layout.shard(directory, number)
+            with claim(shard.path) as file:
+                if file is not None:
+                    shard.write(file, _looking(source(layout.episodes(number)), look))
+                    built += 1
+        if not built:  # others are at them
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            look(0)
+    for part in directory.glob("*.part"):  # of processes that were killed as they looked whether there was work
+        with claim(part.with_suffix("")):
+            pass
+
+
+def _looking(parts: Iterable[np.ndarray], look: Callable[[int], object]) -> Iterator[np.ndarray]:
+    """Yields the parts, looking after each was taken."""
+    for part in parts:
+        yield part
+        look(len(part))
+
+
+class _Progress:
+    """Reports the frames that come to be on disk, whoever writes them.
+
+    Attributes:
+        missing: Shards that were not finished at the last look.
+    """
+
+    def __init__(self, directory: Path, layout: Layout, report: Callable[[int], object]) -> None:
+        self._directory, self._layout, self._report = directory, layout, report
+        self._finished, self._reported, self._next = 0, 0, 0.0
+        self.missing = list(range(layout.shard_count))
+        self.look()
+
+    def look(self, came: int = 0, at_once: bool = False) -> None:
+        """Reports what is new on disk since the last look, which was a while ago; else only if `at_once`."""
+        if time.monotonic() < self._next and not at_once:
+            return
+        self._next = time.monotonic() + SECONDS_BETWEEN_LOOKS
+        begun, missing = 0, []
+        for number in self.missing:
+            shard = self._layout.shard(self._directory, number)
+            if shard.path.exists():
+                self._finished += shard.shape[0]
+            else:
+                missing.append(number)
+                begun += min(shard.shape[0], _size(part_path(shard.path)) // self._layout.item_bytes)
+        self.missing = missing
+        if self._finished + begun != self._reported:
+            self._report(self._finished + begun - self._reported)
+            self._reported = self._finished + begun
+
+
+def _check_room(directory: Path, layout: Layout, missing: Iterable[int]) -> None:
+    """Logs what disk the missing shards will take, and raises CacheError if there is too little."""
+    shards = [layout.shard(directory, number) for number in missing]
+    begun = sum(_size(part_path(shard.path)) for shard in shards)
+    needed = sum(shard.shape[0] for shard in shards) * layout.item_bytes - begun
+    free = shutil.disk_usage(directory).free
+    logger.info(
+        "%s takes %.2f GB of disk, %.2f GB still to be written; %.2f GB are free",
+        directory, layout.bytes / 1e9, needed / 1e9, free / 1e9,
+    )  # fmt: skip
+    if needed > free:
+        raise CacheError(
+            f"the cache {directory} needs {needed / 1e9:.2f} GB more disk, but {free / 1e9:.2f} GB are free there; "
+            "make room or name a cache directory on another disk (--cache)"
+        )
+
+
+def _size(path: Path) -> int:
+    """Returns the size of a file [bytes], 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def verify_store(directory: Path) -> list[str]:
     """Returns what is wrong with a store after reading all of it, a sentence a file; nothing if it is good."""
+    problems = []
     try:
         layout = read_index(directory)
     except CacheError as error:
         return [str(error)]
-    problems = []
-    for shard in range(layout.shard_count):
+    for number in range(layout.shard_count):
         try:
-            _open_shard(directory, layout, shard, share=1.0)
+            layout.shard(directory, number).open(share=1.0)
         except CacheError as error:
             problems.append(str(error))
     return problems
@@ -141,8 +233,3 @@ def build_frames(
     begin_cache(directory)
     layout = frame_layout(dataset)
     return build_store(directory / f"frames-{layout.key[:12]}", layout, DecodedImages(dataset), report, processes)
-
-
-def _open_shard(directory: Path, layout: Layout, shard: int, share: float) -> np.ndarray:
-    """Returns a shard's memory map, checked."""
-    return open_array(shard_path(directory, shard), layout.shard_shape(shard), np.dtype(layout.dtype), share)

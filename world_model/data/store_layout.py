@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from world_model.data.store_shard import CacheError, append, claim, publish
+from envs.episodes.episode import cut_into_runs
+from world_model.data.store_shard import CacheError, Shard, append, claim, publish
 
-FORMAT = 2  # of the files in a store's directory; 1 had no checksums
+FORMAT = 3  # of the files in a store's directory; 2 had the checksums in files of their own, 1 had none
 SHARD_BYTES = 32 * 1024 * 1024
 INDEX = "index.json"
 MOST_SHARDS = 256  # each is an open file, and one block of each is read at every opening
@@ -53,12 +54,7 @@ class Layout:
             raise CacheError(f"there is nothing to cache: the dataset's {len(lengths)} episodes have no frames")
         item = int(np.prod(item_shape)) * np.dtype(dtype).itemsize
         shard_bytes = max(shard_bytes, sum(lengths) * item // MOST_SHARDS)
-        starts, filled = [0], 0
-        for episode, length in enumerate(lengths):
-            if filled and (filled + length) * item > shard_bytes:
-                starts.append(episode)
-                filled = 0
-            filled += length
+        starts = [episodes.start for episodes in cut_into_runs(lengths, shard_bytes // item)]
         return cls(key, tuple(map(int, lengths)), tuple(map(int, item_shape)), dtype, (*starts, len(lengths)))
 
     @property
@@ -80,14 +76,16 @@ class Layout:
         """Returns the episodes of a shard."""
         return range(self.shards[shard], self.shards[shard + 1])
 
-    def shard_shape(self, shard: int) -> tuple[int, ...]:
-        """Returns the shape of a shard's array, (frames, *item_shape)."""
-        return (sum(self.lengths[self.shards[shard] : self.shards[shard + 1]]), *self.item_shape)
+    def shard(self, directory: Path, number: int) -> Shard:
+        """Returns the file of a shard, whose array has a row a frame."""
+        frames = sum(self.lengths[self.shards[number] : self.shards[number + 1]])
+        shape = (frames, *self.item_shape)
+        return Shard(shard_path(directory, number), shape, self.dtype, f"{self.key} {number}")
 
 
-def shard_path(directory: Path, shard: int) -> Path:
+def shard_path(directory: Path, number: int) -> Path:
     """Returns where a shard is."""
-    return directory / f"shard-{shard:05d}.npy"
+    return directory / f"shard-{number:05d}.npy"
 
 
 def read_index(directory: Path) -> Layout:
@@ -101,17 +99,16 @@ def read_index(directory: Path) -> Layout:
         raise CacheError(f"there is no cache index {path}; build the cache first")
     try:
         found = dict(json.loads(path.read_bytes()))
-        version = found.get("format", 1)
+        version = found.pop("format", 1)
         if version == FORMAT:
-            tuples = {name: tuple(found[name]) for name in ("lengths", "item_shape", "shards")}
-            return Layout(key=found["key"], dtype=found["dtype"], **tuples)
+            lengths, item_shape, shards = (tuple(found[name]) for name in ("lengths", "item_shape", "shards"))
+            return Layout(found["key"], lengths, item_shape, found["dtype"], shards)
     except (ValueError, KeyError, TypeError) as error:
         raise CacheError(
             f"the cache index {path} is damaged ({error!r}); delete {directory} and build again"
         ) from error
     raise CacheError(
-        f"the cache {directory} was built in format {version}, this version reads {FORMAT} (with checksums); delete it "
-        "and build again"
+        f"the cache {directory} was built in format {version}, this version reads {FORMAT}; delete it and build again"
     )
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO, FileIO
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt32
 
 BLOCK_BYTES = 4 * 1024 * 1024
 
@@ -22,51 +22,101 @@ class CacheError(ValueError):
 
 
 @dataclass(frozen=True)
-class Checksums:
-    """What a file was when it was written.
+class Shard:
+    """A file in NumPy's format, and behind the array a CRC-32 of each block of all that is before.
 
     Attributes:
-        size: Of the file [bytes].
-        block: Size of its blocks [bytes]; the last one may be shorter.
-        crc32: Checksum of each block.
+        path: Of the file, ending in .npy.
+        shape: Of the array.
+        dtype: NumPy name of its numbers.
+        name: What the checksums begin with: a file that is put in another's place is seen to be another.
     """
 
-    size: int
-    block: int
-    crc32: tuple[int, ...]
+    path: Path
+    shape: tuple[int, ...]
+    dtype: str
+    name: str
 
-    @classmethod
-    def of(cls, path: Path) -> Checksums:
-        """Returns the checksums of a file as it is now."""
-        with path.open("rb") as file:
-            return cls(
-                path.stat().st_size, BLOCK_BYTES, tuple(map(zlib.crc32, iter(lambda: file.read(BLOCK_BYTES), b"")))
-            )
-
-    def first_change(self, path: Path, share: float) -> int | None:
-        """Returns where the first changed block begins [bytes], None if there is none.
+    def write(self, file: FileIO, parts: Iterable[np.ndarray]) -> None:
+        """Writes and publishes the array.
 
         Args:
-            path: The file.
-            share: How many of its blocks to read, evenly chosen; 1 for all of them, always at least one.
+            file: What `claim` gave for the path.
+            parts: The array in order, along its first axis, in pieces of any length.
+
+        Raises:
+            CacheError: If the parts are not the array that was announced, or the disk is full.
         """
-        count = max(1, round(share * len(self.crc32)))
+        append(file, self._header)
+        rows = 0
+        for part in parts:
+            if part.shape[1:] != self.shape[1:] or part.dtype != self.dtype:
+                raise CacheError(
+                    f"{self.path} is to hold {self.dtype} {self.shape}, but {part.dtype} {part.shape} came"
+                )
+            append(file, np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+            rows += len(part)
+        if rows != self.shape[0]:
+            raise CacheError(f"{self.path} is to hold {self.shape[0]} frames, but {rows} came")
+        append(file, self._checksums(part_path(self.path), np.arange(self._blocks)).tobytes())
+        publish(file, self.path)
+
+    def open(self, share: float) -> np.ndarray:
+        """Returns the array's memory map after checking it.
+
+        Args:
+            share: Of its blocks that are compared with their checksums, evenly chosen; always at least one.
+
+        Raises:
+            CacheError: If it is missing, has another size, or a checked block has changed.
+        """
+        if not self.path.is_file():
+            raise CacheError(f"the cache shard {self.path} is missing; build the cache again, finished shards are kept")
+        size, expected = self.path.stat().st_size, self._size + 4 * self._blocks
+        remedy = f"delete {self.path} and build again"
+        if size != expected:
+            raise CacheError(f"the cache shard {self.path} has {size} bytes, {expected} were written; {remedy}")
+        count = max(1, round(share * self._blocks))
+        chosen = np.unique(np.linspace(0, self._blocks - 1, count).round().astype(int))
+        written = np.fromfile(self.path, "<u4", offset=self._size)[chosen]
+        changed = chosen[self._checksums(self.path, chosen) != written]
+        if len(changed):
+            raise CacheError(
+                f"the cache shard {self.path} is damaged: changed since it was written, at byte "
+                f"{changed[0] * BLOCK_BYTES} or soon after; {remedy}"
+            )
+        return np.memmap(self.path, self.dtype, "r", len(self._header), self.shape)
+
+    @property
+    def _header(self) -> bytes:
+        """What stands before the numbers in a .npy file."""
+        header, kind = BytesIO(), np.lib.format.dtype_to_descr(np.dtype(self.dtype))
+        np.lib.format.write_array_header_1_0(header, {"descr": kind, "fortran_order": False, "shape": self.shape})
+        return header.getvalue()
+
+    @property
+    def _size(self) -> int:
+        """Of header and array [bytes]."""
+        return len(self._header) + int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def _blocks(self) -> int:
+        """Into which header and array are cut; the last one may be shorter."""
+        return -(-self._size // BLOCK_BYTES)
+
+    def _checksums(self, path: Path, blocks: np.ndarray) -> UInt32[np.ndarray, "blocks"]:
+        """Returns the checksums of chosen blocks as they are in a file now."""
+        start, sums = zlib.crc32(self.name.encode()), []
         with path.open("rb") as file:
-            for block in np.unique(np.linspace(0, len(self.crc32) - 1, count).round().astype(int)).tolist():
-                file.seek(block * self.block)
-                if zlib.crc32(file.read(self.block)) != self.crc32[block]:
-                    return block * self.block
-        return None
+            for place in (blocks * BLOCK_BYTES).tolist():
+                file.seek(place)
+                sums.append(zlib.crc32(file.read(min(BLOCK_BYTES, self._size - place)), start))
+        return np.array(sums, "<u4")
 
 
 def part_path(path: Path) -> Path:
     """Returns where a file grows until it is whole; the next to build it takes over what a killed one left there."""
     return path.with_name(f"{path.name}.part")
-
-
-def checksums_path(path: Path) -> Path:
-    """Returns where the checksums of an array's file are."""
-    return path.with_suffix(".json")
 
 
 @contextmanager
@@ -120,94 +170,6 @@ def publish(file: FileIO, path: Path) -> None:
     with disk_errors(path):
         os.fsync(file.fileno())
         part_path(path).replace(path)
-
-
-def write_array(path: Path, file: FileIO, shape: tuple[int, ...], dtype: np.dtype, parts: Iterable[np.ndarray]) -> None:
-    """Writes and publishes an array in NumPy's format, part by part along its first axis, checksums beside it first.
-
-    Args:
-        path: Its file, ending in .npy.
-        file: What `claim` gave for it.
-        shape: Of the whole array.
-        dtype: Of its numbers.
-        parts: The array in order, in pieces of any length.
-
-    Raises:
-        CacheError: If the parts are not the array that was announced, or the disk is full.
-    """
-    append(file, _header(shape, dtype))
-    rows = 0
-    for part in parts:
-        if part.shape[1:] != shape[1:] or part.dtype != dtype:
-            raise CacheError(f"{path} is to hold {dtype} {shape}, but {part.dtype} {part.shape} came")
-        append(file, np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
-        rows += len(part)
-    if rows != shape[0]:
-        raise CacheError(f"{path} is to hold {shape[0]} frames, but {rows} came")
-    checksums = checksums_path(path)
-    with disk_errors(checksums):
-        part_path(checksums).write_text(json.dumps(asdict(Checksums.of(part_path(path)))), encoding="utf-8")
-        part_path(checksums).replace(checksums)
-    publish(file, path)
-
-
-def open_array(path: Path, shape: tuple[int, ...], dtype: np.dtype, share: float) -> np.ndarray:
-    """Returns the memory map of an array that `write_array` wrote, after checking it.
-
-    Args:
-        path: Its file.
-        shape: Expected.
-        dtype: Expected.
-        share: How many of its blocks to compare with their checksums, see `Checksums.first_change`.
-
-    Raises:
-        CacheError: If it is missing, has another shape or size, or a checked block has changed.
-    """
-    if not path.is_file():
-        raise CacheError(f"the cache shard {path} is missing; build the cache again, finished shards are kept")
-    remedy = f"delete {path} and build again"
-    recorded = _read_checksums(path, remedy)
-    size = path.stat().st_size
-    if size != recorded.size:
-        raise CacheError(f"the cache shard {path} has {size} bytes, {recorded.size} were written; {remedy}")
-    changed = recorded.first_change(path, share)
-    if changed is not None:
-        raise CacheError(
-            f"the cache shard {path} is damaged: changed since it was written, at byte {changed} or soon "
-            f"after; {remedy}"
-        )
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise CacheError(f"the cache shard {path} is damaged ({error}); {remedy}") from error
-    if array.shape != shape or array.dtype != dtype:
-        raise CacheError(
-            f"the cache shard {path} holds {array.dtype} {array.shape}, expected {dtype} {shape}; {remedy}"
-        )
-    return array
-
-
-def _read_checksums(path: Path, remedy: str) -> Checksums:
-    """Returns what `write_array` wrote beside an array."""
-    place = checksums_path(path)
-    if not place.is_file():
-        raise CacheError(f"the cache shard {path} lacks its checksums {place.name}; {remedy}")
-    try:
-        found = json.loads(place.read_bytes())
-        checksums = Checksums(int(found["size"]), int(found["block"]), tuple(map(int, found["crc32"])))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"the cache shard's checksums {place} are damaged ({error!r}); {remedy}") from error
-    if checksums.block < 1 or len(checksums.crc32) != -(-checksums.size // checksums.block):
-        raise CacheError(f"the cache shard's checksums {place} are damaged (not one a block); {remedy}")
-    return checksums
-
-
-def _header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
-    """Returns what stands before the numbers in a .npy file."""
-    header = BytesIO()
-    description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, description)
-    return header.getvalue()
 
 
 def _lock(file: FileIO) -> bool:

@@ -17,9 +17,9 @@ from world_model.checkpoints.folder import CHECKPOINTS, CheckpointError
 from world_model.encoders.folder import load_encoder, save_encoder
 from world_model.encoders.registry import StoredEncoder
 from world_model.importing.catalog import CatalogEntry, read_catalog
-from world_model.importing.config import ImportConfig
 from world_model.importing.download import DownloadError, download
 from world_model.importing.official import load_official, make_encoder, read_official
+from world_model.importing.program import ImportConfig
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

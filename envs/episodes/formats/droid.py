@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 
 from envs.episodes.columns import Gripper, Position, Rotation
 from envs.episodes.episode import DatasetError
+from envs.episodes.files import walk_folders
 from envs.episodes.formats.hdf5 import find_numbers, open_hdf5, read_numbers
 from envs.episodes.reading import EndEffector
 from envs.episodes.recordings import Contents, Rows, first_extrinsics
 from envs.episodes.video import Footage, decode_batches, read_header
-from envs.episodes.walk import walk_folders
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,10 @@ class DroidRecordings:
             length = min(lengths.values())
             if len(set(lengths.values())) > 1:
                 raise DatasetError(f"{path} has columns of different lengths: {lengths}")
-            times = _read_clock(path, file, serial, length)
+            clock = f"observation/timestamp/cameras/{serial}_estimated_capture"  # ms
+            times = read_numbers(path, file, clock)[:, 0] / 1000 if clock in file else np.arange(length) / RATE
+            if len(times) != length:
+                raise DatasetError(f"{path} has {len(times)} camera times and {length} rows of numbers")
             extrinsics = f"observation/camera_extrinsics/{serial}_left"
             extra = {}
             if extrinsics in file:
@@ -188,14 +191,3 @@ def _read_metadata(folder: Path, key: str) -> dict[str, Any]:
     if chosen is None and problem:
         raise DatasetError(problem)
     return chosen or (found[0] if found else {})
-
-
-def _read_clock(path: Path, file: Any, serial: str, length: int) -> Float[np.ndarray, "T"]:
-    """Returns when the camera took each frame [s]; evenly spaced at 15 Hz where it did not say."""
-    key = f"observation/timestamp/cameras/{serial}_estimated_capture"  # ms
-    if key not in file:
-        return np.arange(length) / RATE
-    times = read_numbers(path, file, key)[:, 0] / 1000
-    if len(times) != length:
-        raise DatasetError(f"{path} has {len(times)} camera times and {length} rows of numbers")
-    return times

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Shaped, UInt8
+from jaxtyping import Float64, UInt8
 
 from envs.episodes.episode import DatasetError
-from envs.episodes.suspicion import suspect
+from envs.episodes.files import suspect
 
 
 @contextmanager
@@ -104,11 +104,7 @@ def read_images(item: Any, first: int, end: int, what: str) -> UInt8[np.ndarray,
         )
     images = np.asarray(item[first:end])
     images = images if item.shape[-1] in (3, 4) else images.transpose(0, 2, 3, 1)
-    return _to_bytes(images[..., :3], what)
-
-
-def _to_bytes(images: Shaped[np.ndarray, "n h w 3"], what: str) -> UInt8[np.ndarray, "n h w 3"]:
-    """Returns images as bytes; see `read_images`."""
+    images = images[..., :3]
     if images.dtype == np.uint8:
         return images
     if images.size and not (images.min() >= 0 and images.max() <= 1):

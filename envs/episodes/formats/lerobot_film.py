@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from envs.episodes.episode import DatasetError
+from envs.episodes.files import read_once
 from envs.episodes.formats.lerobot_index import EpisodePlace
-from envs.episodes.formats.lerobot_rows import stamp
-from envs.episodes.suspicion import suspect
+from envs.episodes.formats.lerobot_layout import open_table
 from envs.episodes.video import Footage, count_frames, decode_batches, decode_times, read_header
 
 _BATCH = 32
@@ -177,10 +174,10 @@ class TableFilm:
     def _values(self, rows: Int[np.ndarray, "n"]) -> Iterator[tuple[int, Any]]:
         """Yields what chosen rows, ascending, have in the camera's column, reading only the groups that they are in."""
         start = 0
-        for group, size in enumerate(_read_groups(self.path, stamp(self.path), self.key)):
+        for group, size in enumerate(_read_groups(self.path, self.key)):
             inside = rows[(start <= rows) & (rows < start + size)]
             if len(inside):
-                column = _read_group(self.path, stamp(self.path), self.key, group).take(inside - start)
+                column = _read_group(self.path, self.key, group).take(inside - start)
                 yield from zip(inside.tolist(), column.to_pylist(), strict=True)
             start += size
 
@@ -222,27 +219,17 @@ class TableFilm:
         return f"{self.path}: {self.key!r} of row {row}"
 
 
-@functools.lru_cache(maxsize=64)
-def _read_groups(path: Path, _stamp: int, key: str) -> tuple[int, ...]:
+@read_once(64)
+def _read_groups(path: Path, key: str) -> tuple[int, ...]:
     """Returns how many rows each group of a data file has, after checking that it has the column."""
-    with _table(path) as file:
+    with open_table(path) as file:
         if key not in file.schema_arrow.names:
             raise DatasetError(f"{path} lacks the column {key!r}; it has {file.schema_arrow.names}")
         return tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
 
 
-@functools.lru_cache(maxsize=1)  # the episodes of a group are read one after another, and it may be large
-def _read_group(path: Path, _stamp: int, key: str, group: int) -> pa.ChunkedArray:
+@read_once(1)  # the episodes of a group are read one after another, and it may be large
+def _read_group(path: Path, key: str, group: int) -> pa.ChunkedArray:
     """Returns a column of one group of a data file."""
-    with _table(path) as file:
+    with open_table(path) as file:
         return file.read_row_group(group, columns=[key])[key]
-
-
-@contextmanager
-def _table(path: Path) -> Iterator[pq.ParquetFile]:
-    """Yields a data file; what fails while reading it is a DatasetError that names it."""
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{path} cannot be read as parquet, {suspect(path)}: {error}") from error

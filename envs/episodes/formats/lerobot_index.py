@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -72,10 +72,8 @@ def read_places(root: Path, info: dict[str, Any], camera: str) -> tuple[EpisodeP
     Raises:
         DatasetError: If the index is missing or damaged, or has an episode twice.
     """
-    if is_old(info):
-        places = [_old_place(root, info, row, camera) for row in _read_old_rows(root)]
-    else:
-        places = [_place(root, info, row, camera) for row in _read_rows(root, info, camera)]
+    rows = _read_old_rows(root) if is_old(info) else _read_rows(root, info, camera)
+    places = [_place(root, info, row, camera) for row in rows]
     twice = [number for number, count in Counter(place.number for place in places).items() if count > 1]
     if twice:
         raise DatasetError(f"the meta folder of {root} lists the episodes {sorted(twice)[:10]} more than once")
@@ -152,23 +150,29 @@ def _whole(root: Path, row: dict[str, Any], key: str) -> int:
 
 
 def _place(root: Path, info: dict[str, Any], row: dict[str, Any], camera: str) -> EpisodePlace:
-    """Returns where the episode of one row of v3.0's meta/episodes lies."""
-    video = f"videos/{camera}"
-    data = {name: _whole(root, row, f"data/{name}") for name in ("chunk_index", "file_index")}
-    data_file = image_file = fill_path(root, info, "data_path", **data)
-    if is_video(info, camera):
-        film = {name: _whole(root, row, f"{video}/{name}") for name in ("chunk_index", "file_index")}
-        image_file = fill_path(root, info, "video_path", video_key=camera, **film)
+    """Returns where the episode of one row of the index lies: of v2.0 and v2.1 in files of its own."""
+    number, old, ours, video = _whole(root, row, "episode_index"), is_old(info), is_ours(info), f"videos/{camera}"
+
+    def find(template: Literal["data_path", "video_path"], kind: str, **names: Any) -> Path:
+        if old:
+            names |= {"episode_chunk": number // info.get("chunks_size", layout.FILES_PER_CHUNK)}
+            names |= {"episode_index": number}
+        else:
+            names |= {name: _whole(root, row, f"{kind}/{name}") for name in ("chunk_index", "file_index")}
+        return fill_path(root, info, template, **names)
+
+    data_file = find("data_path", "data")
     return EpisodePlace(
-        number=_whole(root, row, "episode_index"),
+        number=number,
         length=_whole(root, row, "length"),
         task=task_of(row),
         data_file=data_file,
-        image_file=image_file,
+        image_file=find("video_path", video, video_key=camera) if is_video(info, camera) else data_file,
         start=row.get(f"{video}/from_timestamp", 0.0),
         end=row.get(f"{video}/to_timestamp"),
-        seed=row.get("seed") if is_ours(info) else None,
-        extra=json.loads(row.get("extra") or "{}") if is_ours(info) else {},
+        seed=row.get("seed") if ours else None,
+        extra=json.loads(row.get("extra") or "{}") if ours else {},
+        shared=not old,
     )
 
 
@@ -221,24 +225,3 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             raise DatasetError(f"line {number} of {path} should be a mapping, it is {row!r:.100}")
         rows += [] if row is None else [row]
     return rows
-
-
-def _old_place(root: Path, info: dict[str, Any], row: dict[str, Any], camera: str) -> EpisodePlace:
-    """Returns where the episode of one line of meta/episodes.jsonl lies: in files of its own."""
-    episode = _whole(root, row, "episode_index")
-    names = {"episode_chunk": episode // info.get("chunks_size", layout.FILES_PER_CHUNK), "episode_index": episode}
-    data_file = image_file = fill_path(root, info, "data_path", **names)
-    if is_video(info, camera):
-        image_file = fill_path(root, info, "video_path", video_key=camera, **names)
-    return EpisodePlace(
-        number=episode,
-        length=_whole(root, row, "length"),
-        task=task_of(row),
-        data_file=data_file,
-        image_file=image_file,
-        start=0.0,
-        end=None,
-        seed=None,
-        extra={},
-        shared=False,
-    )

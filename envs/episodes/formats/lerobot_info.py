@@ -130,13 +130,13 @@ def _kinds(path: Path, info: Mapping[str, Any]) -> set[str]:
         return set()
     if not isinstance(features, dict):
         raise DatasetError(f"{path}: features should be a mapping, it is a {type(features).__name__}")
-    vague = [key for key, feature in features.items() if not _says_what_it_is(feature)]
+    vague = [
+        key
+        for key, feature in features.items()
+        if not isinstance(feature, dict)
+        or not isinstance(feature.get("dtype"), str)
+        or (feature["dtype"] in _CAMERAS and len(feature.get("shape") or ()) != 3)
+    ]
     if vague:
         raise DatasetError(f"{path}: each feature should say its dtype, a camera's its three numbers too: {vague}")
     return {feature["dtype"] for feature in features.values()}
-
-
-def _says_what_it_is(feature: Any) -> bool:
-    if not isinstance(feature, dict) or not isinstance(feature.get("dtype"), str):
-        return False
-    return feature["dtype"] not in _CAMERAS or len(feature.get("shape") or ()) == 3

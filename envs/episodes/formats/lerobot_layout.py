@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from envs.episodes.episode import DatasetError
-from envs.episodes.suspicion import suspect
+from envs.episodes.files import suspect
 from envs.episodes.video import VideoCodec
 from envs.folders import write_bytes
 from envs.spec import POSE_NAMES, ActionSpec
@@ -149,20 +150,27 @@ def read_table(
     Raises:
         DatasetError: If the file is missing, damaged or lacks a column.
     """
+    with open_table(path) as file:
+        there = file.schema_arrow.names
+        wanted = [field.name for field in file.schema_arrow if not (without and without(field))]
+        table = file.read(wanted if others else [name for name in columns if name in there])
+    missing = [name for name in columns if name not in there]
+    if missing:
+        raise DatasetError(f"{path} lacks the columns {missing}; it has {there}")
+    return table
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[pq.ParquetFile]:
+    """Yields a parquet file; what fails while reading it is a DatasetError that names it."""
     if not path.is_file():
         raise DatasetError(f"{path} is missing; copy the dataset again, or rerun its collection")
     try:
         with pq.ParquetFile(path) as file:
-            there = file.schema_arrow.names
-            wanted = [field.name for field in file.schema_arrow if not (without and without(field))]
-            table = file.read(wanted if others else [name for name in columns if name in there])
+            yield file
     except UnicodeEncodeError as error:
         raise DatasetError(f"{path!r} is no path in UTF-8, which Arrow needs ({error}); rename it") from error
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
             f"{path} ({path.stat().st_size} bytes) cannot be read as parquet, {suspect(path)}: {error}"
         ) from error
-    missing = [name for name in columns if name not in there]
-    if missing:
-        raise DatasetError(f"{path} lacks the columns {missing}; it has {there}")
-    return table

@@ -14,6 +14,7 @@ from jaxtyping import Float32
 
 from envs.episodes.angles import check_half_turns
 from envs.episodes.episode import DatasetError, Episode, check_rows
+from envs.episodes.files import read_once
 from envs.episodes.formats import lerobot_layout as layout
 from envs.episodes.formats.lerobot_index import EpisodePlace, check_complete, read_places
 from envs.episodes.formats.lerobot_info import choose_camera, image_size, read_info
@@ -87,8 +88,7 @@ class EpisodeDataset:
                 an action turns by more than half a turn.
         """
         place = self.places[episode]
-        stamp = place.data_file.stat().st_mtime_ns if place.data_file.is_file() else 0
-        episodes, states, actions = _read_columns(place.data_file, stamp, self.pose_size, self.spec.size)
+        episodes, states, actions = _read_columns(place.data_file, self.pose_size, self.spec.size)
         rows = episodes == (episode if episode >= 0 else len(self) + episode)
         if rows.sum() != place.length:
             raise DatasetError(
@@ -141,20 +141,18 @@ def read_dataset(root: Path | str, camera: str | None = None) -> EpisodeDataset:
     rate = float(info["fps"])
     if not np.isclose(rate, spec.rate):
         raise DatasetError(f"{root} has {rate} frames a second, but its ActionSpec {spec.rate} actions a second")
-    problems = {number: problem for number, place in enumerate(places) if (problem := _find_problem(place))}
+    problems: dict[int, str] = {}
+    for number, place in enumerate(places):
+        missing = [path for path in (place.data_file, place.image_file) if not path.is_file()]
+        if missing:
+            problems[number] = f"{missing[0]} is missing; copy the dataset again, or rerun its collection"
+        elif place.length < 2:
+            problems[number] = "it has fewer than 2 frames, so no action"
     if len(problems) == len(places):
         raise DatasetError(f"no episode of {root} can be read: {next(iter(problems.values()), 'there is none')}")
     image_shape = (*image_size(info["features"][camera]), 3)
     robot_type = info.get("robot_type") or ""
     return EpisodeDataset(root, spec, rate, image_shape, pose_size, camera, robot_type, places, problems)
-
-
-def _find_problem(place: EpisodePlace) -> str | None:
-    """Returns why an episode can't be read, as far as that is seen without reading it."""
-    for path in (place.data_file, place.image_file):
-        if not path.is_file():
-            return f"{path} is missing; copy the dataset again, or rerun its collection"
-    return "it has fewer than 2 frames, so no action" if place.length < 2 else None
 
 
 def read_spec(root: Path, info: dict[str, Any]) -> ActionSpec:
@@ -188,9 +186,9 @@ def _check_features(root: Path, info: dict[str, Any], spec: ActionSpec) -> int:
     return features[layout.STATE]["shape"][0]
 
 
-@functools.lru_cache(maxsize=64)
-def _read_columns(path: Path, stamp: int, pose_size: int, action_size: int) -> tuple[np.ndarray, ...]:
-    """Returns episode_index (n,), states (n, P) and actions (n, A) of a data file; ``stamp`` tells versions apart."""
+@read_once(64)
+def _read_columns(path: Path, pose_size: int, action_size: int) -> tuple[np.ndarray, ...]:
+    """Returns episode_index (n,), states (n, P) and actions (n, A) of a data file."""
     table = layout.read_table(path, ("episode_index", layout.STATE, layout.ACTION))
     columns = [table["episode_index"].to_numpy()]
     for name, size in ((layout.STATE, pose_size), (layout.ACTION, action_size)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,15 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int, Int64, UInt8
 
-from envs.episodes.columns import Columns
 from envs.episodes.episode import DatasetError
+from envs.episodes.files import read_once
 from envs.episodes.formats import lerobot_layout as layout
 from envs.episodes.formats.lerobot_film import Film, TableFilm, VideoFilm
 from envs.episodes.formats.lerobot_index import EpisodePlace, check_complete, read_places, read_tasks
 from envs.episodes.formats.lerobot_info import choose_camera, image_size, is_ours, is_video, list_cameras, read_info
-from envs.episodes.formats.lerobot_rows import read_numbers, settle_places, stamp, to_numbers
-from envs.episodes.recordings import Contents, Rows, first_extrinsics
-from envs.episodes.remarks import Remarks
+from envs.episodes.formats.lerobot_rows import read_numbers, settle_places, to_numbers
+from envs.episodes.recordings import Contents, Remarks, Rows, first_extrinsics
 from envs.episodes.video import Footage, count_frames
 
 _COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
@@ -60,9 +58,14 @@ class LeRobotRecordings:
         place, rows = self.places[episode], self._rows(episode)
         wanted = {*keys, "timestamp", *([self.extrinsics] if self.extrinsics else ())}
         wanted |= {"task_index"} if place.task is None and self.tasks else set()
-        table = _read_columns(place.data_file, stamp(place.data_file), tuple(sorted(wanted)))
+        table = _read_columns(place.data_file, tuple(sorted(wanted)))
         columns = {key: table[key][rows] for key in keys}
-        task, extra = self._task(table, rows, place), self._extra(table, rows, place)
+        task, extra = place.task or "", place.extra
+        if place.task is None and "task_index" in table and len(rows):
+            task = self.tasks.get(int(np.nan_to_num(table["task_index"][rows[0], 0], nan=-1)), "")
+        if self.extrinsics:
+            seen_from = first_extrinsics(self.extrinsics, table[self.extrinsics][rows])
+            extra = {**extra, "camera_extrinsics": seen_from}
         return Rows(table["timestamp"][rows, 0], columns, task, place.seed, extra)
 
     def _rows(self, episode: int) -> Int64[np.ndarray, "T"]:
@@ -88,18 +91,6 @@ class LeRobotRecordings:
             self.names[episode], "it has as many rows as frames, but the index in meta says another length"
         )
         return rows
-
-    def _task(self, table: Columns, rows: Int64[np.ndarray, "T"], place: EpisodePlace) -> str:
-        """Returns what was being done, which the index or the first row says."""
-        if place.task is not None or "task_index" not in table or not len(rows):
-            return place.task or ""
-        return self.tasks.get(int(np.nan_to_num(table["task_index"][rows[0], 0], nan=-1)), "")
-
-    def _extra(self, table: Columns, rows: Int64[np.ndarray, "T"], place: EpisodePlace) -> dict[str, Any]:
-        """Returns what the recorder added, and where the camera stood at the first frame."""
-        if self.extrinsics is None:
-            return place.extra
-        return {**place.extra, "camera_extrinsics": first_extrinsics(self.extrinsics, table[self.extrinsics][rows])}
 
     def footage(self, episode: int) -> Footage:
         """See `Recordings.footage`. A frame more than rows at the end is not shown; a frame fewer is let pass."""
@@ -183,8 +174,8 @@ def _names_of(feature: dict[str, Any]) -> tuple[str, ...]:
     return tuple(map(str, range(size)))
 
 
-@functools.lru_cache(maxsize=8)
-def _read_columns(path: Path, _stamp: int, keys: tuple[str, ...]) -> dict[str, Float64[np.ndarray, "n D"]]:
-    """Returns columns of a data file; the stamp tells versions of it apart."""
+@read_once(8)
+def _read_columns(path: Path, keys: tuple[str, ...]) -> dict[str, Float64[np.ndarray, "n D"]]:
+    """Returns columns of a data file."""
     table = layout.read_table(path, keys, others=False)
     return {key: to_numbers(path, key, table[key]) for key in keys}

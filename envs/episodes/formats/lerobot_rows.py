@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,27 +13,19 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 
 from envs.episodes.episode import DatasetError
+from envs.episodes.files import read_once
 from envs.episodes.formats import lerobot_layout as layout
 from envs.episodes.formats.lerobot_index import EpisodePlace
 from envs.episodes.formats.lerobot_info import is_old
-from envs.episodes.remarks import Remarks
+from envs.episodes.recordings import Remarks
 
 _NAMED = 10  # of many episodes, how many a message lists
 _FIELD = re.compile(r"\{(\w+)[^}]*\}")
 
 
-def stamp(path: Path) -> int:
-    """Returns what tells versions of a file apart."""
-    return path.stat().st_mtime_ns if path.is_file() else 0
-
-
+@read_once(8)
 def read_numbers(path: Path) -> Int64[np.ndarray, "n"]:
     """Returns the episode_index of each row of a data file; raises DatasetError if it can't be read."""
-    return _read_numbers(path, stamp(path))
-
-
-@functools.lru_cache(maxsize=8)
-def _read_numbers(path: Path, _stamp: int) -> Int64[np.ndarray, "n"]:
     column = layout.read_table(path, ("episode_index",), others=False)["episode_index"]
     return to_numbers(path, "episode_index", column)[:, 0].astype(np.int64)
 
