@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
+
+from envs.own import load_file
 
 T = TypeVar("T")
 
@@ -45,6 +44,10 @@ class Registry(Generic[T]):
     def names(self) -> tuple[str, ...]:
         """The short words that there are, of installed packages too."""
         return (*self._builtin, *(name for name in self._declared() if name not in self._builtin))
+
+    def is_builtin(self, name: str) -> bool:
+        """Returns whether a name is the short word of something that is built in."""
+        return name in self._builtin
 
     def find(self, name: str) -> T:
         """Returns what has a name.
@@ -107,16 +110,4 @@ def _load_file(path: Path, kind: str) -> ModuleType:
     """Returns the module that a file is, loaded once a process."""
     if not path.is_file():
         raise RegistryError(f"the {kind} is to be in {path}, but there is no such file here ({Path.cwd()})")
-    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None, "a .py file has a loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their own module up while it is loaded
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return load_file(path)

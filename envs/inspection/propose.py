@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from envs.episodes import DatasetError
+from envs.episodes.formats.registry import FORMATS, find_named
 from envs.episodes.formats.robomimic import POSE
 from envs.episodes.recordings import Contents
 from envs.inspection.families import Family, find_family, motors_of
@@ -27,19 +28,20 @@ _HEAD = (
 )
 
 
-def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> str | None:
+def propose(survey: Survey, contents: Contents, hints: Hints | None = None, named: str | None = None) -> str | None:
     """Returns the YAML of a Reading with comments, or None if no column looks like a pose or joints.
 
     Args:
         survey: What is there.
         contents: What its format says.
         hints: What a person says of the arm.
+        named: The format, where a person names it.
 
     Raises:
         DatasetError: If a proposal could not be right, with the reason and what would help.
         ValueError: If the model or the calibration of the hints can't be read, or is not for these recordings.
     """
-    hints, lines = hints or Hints(), [_HEAD]
+    hints, lines = hints or Hints(), [_HEAD, *([] if named is None else [f"format: {_word(named)}"])]
     survey = _observed(survey) if contents.format == "robomimic" else survey
     family = find_family(survey.stated.get("robot_type"), [name for column in _states(survey) for name in column.names])
     survey = _with_names(survey, family)
@@ -57,7 +59,10 @@ def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> s
         lines.append(f"flip: none  # {_GUESS} vertical, if the contact sheet stands on its head")
     lines.append("crop: square  # or official_squash, which the released V-JEPA 2-AC learnt from")
     robosuite = set(POSE.keys) <= set(contents.columns)
-    if contents.format in POSE_KNOWN and (contents.format != "robomimic" or robosuite):
+    known = contents.format in POSE_KNOWN and (contents.format != "robomimic" or robosuite)
+    if named is not None and not FORMATS.is_builtin(named):
+        known = find_named(named).pose(survey.folder) is not None
+    if known:
         if hints != Hints():
             raise DatasetError(f"{contents.format} says its poses itself: leave what is said of joints out")
         return _text(lines)
