@@ -83,7 +83,7 @@ def find_object(place: str, kind: str = "object") -> Any:
     module_name, _, name = place.rpartition(":")
     if not module_name or not name:
         raise RegistryError(f"a {kind} is named as module.py:Name or package.module:Name, got {place!r}")
-    module = _load_file(Path(module_name), kind) if module_name.endswith(".py") else _import(module_name, place, kind)
+    module = load_module(module_name, kind)
     try:
         return getattr(module, name)
     except AttributeError:
@@ -93,21 +93,26 @@ def find_object(place: str, kind: str = "object") -> Any:
         raise RegistryError(f"{module_name} has no {name}{hint}") from None
 
 
-def _import(module: str, place: str, kind: str) -> ModuleType:
-    """Returns a module that can be imported."""
+def load_module(module: str, kind: str) -> ModuleType:
+    """Returns what ``module.py`` or ``package.module`` names.
+
+    Args:
+        module: Where it is.
+        kind: What to call what is looked for in it.
+
+    Raises:
+        RegistryError: If there is no such file or module.
+    """
+    if module.endswith(".py"):
+        if not Path(module).is_file():
+            raise RegistryError(f"the {kind} is to be in {module}, but there is no such file here ({Path.cwd()})")
+        return load_file(Path(module))
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and not (module == error.name or module.startswith(f"{error.name}.")):
             raise  # it is there, and what it imports itself is not: that error says what is missing
         raise RegistryError(
-            f"the {kind} {place!r} can't be imported: there is no module {error.name}; install its package, set "
+            f"the {kind} in {module!r} can't be imported: there is no module {error.name}; install its package, set "
             "PYTHONPATH, or name a file, module.py:Name"
         ) from error
-
-
-def _load_file(path: Path, kind: str) -> ModuleType:
-    """Returns the module that a file is, loaded once a process."""
-    if not path.is_file():
-        raise RegistryError(f"the {kind} is to be in {path}, but there is no such file here ({Path.cwd()})")
-    return load_file(path)
