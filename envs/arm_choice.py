@@ -23,6 +23,11 @@ ARMS: Registry[type] = Registry(
 )
 """Every arm by its kind."""
 
+CHOICE = Choice("kind", ARMS, functions=True)
+"""Marks a setting that holds an arm's settings."""
+
+_STREAMING = ("action_spec", "image_shape", "connect", "observe", "send", "stop", "close")
+
 
 class ArmSettings(Protocol):
     """Settings of an arm: a frozen dataclass, see `envs.config.Choice`."""
@@ -34,8 +39,19 @@ class ArmSettings(Protocol):
 
 
 def build_arm(settings: ArmSettings) -> StreamingArm:
-    """Returns the arm that settings describe; nothing is opened before its `connect`."""
-    return Choice("kind", ARMS).make(settings)
+    """Returns the arm that settings describe; nothing is opened before its `connect`.
+
+    Raises:
+        ValueError: If what is made of them is no `StreamingArm`.
+    """
+    arm = CHOICE.make(settings)
+    missing = [name for name in _STREAMING if not hasattr(arm, name)]
+    if missing:
+        raise ValueError(
+            f"{settings.kind} must give an envs.arms.base.StreamingArm; a {type(arm).__name__} lacks "
+            f"{', '.join(missing)}"
+        )
+    return arm
 
 
 @dataclass(frozen=True)
@@ -66,3 +82,16 @@ class RemoteArmConfig:
 
     url: str
     kind: Literal["remote"] = "remote"
+
+
+@dataclass(frozen=True)
+class BuiltArm:
+    """An arm of somebody's own, which was made to ask it for its limits.
+
+    Attributes:
+        kind: Names what made it.
+        driver: The arm.
+    """
+
+    kind: str
+    driver: StreamingArm

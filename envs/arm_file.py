@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from envs.arm_choice import ARMS, ArmSettings, RemoteArmConfig, TwinArmConfig, build_arm
-from envs.arms.base import StreamingArm
+from envs.arm_choice import ARMS, CHOICE, ArmSettings, BuiltArm, RemoteArmConfig, TwinArmConfig, build_arm
+from envs.arms.base import ArmError, StreamingArm
 from envs.arms.drivers.real import RealArm
 from envs.arms.limits import JointLimits
 from envs.arms.remote.arm import RemoteArm
 from envs.arms.safety import SafeArm, SafetyLimits, SafetyStop
-from envs.config import Choice, load_config
+from envs.config import dump_config, find_config, load_config, read_values
 from envs.simulation.twin import TwinConfig
 from envs.simulation.twin_process import TwinProcess
 from envs.spec import POSE_NAMES, ActionSpec, Observation
@@ -31,8 +32,8 @@ class ArmFile:
     """What scripts/configs/deploy/*.yaml say: which arm, and what it may do.
 
     Attributes:
-        arm: The arm, chosen by ``kind``: twin, remote, franka, ur, lerobot or ros2.
-        limits: Of the safety filter.
+        arm: The arm, chosen by ``kind``: twin, remote, franka, ur, lerobot, ros2 or ``my_arm.py:make_arm``.
+        limits: Of the safety filter. An arm of one's own may have them itself; what a file says goes before.
         joint_limits: Beside them, of a checkpoint in joint space.
         fixed: Dimensions of an action that stay, such as roll, pitch, yaw and gripper for an arm that only translates.
         robot_type: Name of the arm in recorded datasets; its kind if not given.
@@ -42,7 +43,7 @@ class ArmFile:
         ValueError: If a fixed dimension is none.
     """
 
-    arm: Annotated[ArmSettings, Choice("kind", ARMS)] = field(default_factory=TwinArmConfig)
+    arm: Annotated[ArmSettings, CHOICE] = field(default_factory=TwinArmConfig)
     limits: SafetyLimits = field(default_factory=SafetyLimits)
     joint_limits: JointLimits = field(default_factory=JointLimits)
     fixed: tuple[str, ...] = ()
@@ -64,23 +65,57 @@ class ArmFile:
 
 
 def read_arm(name: str) -> ArmFile:
-    """Returns the arm that --arm names: "twin", an address ws://..., or a YAML file.
+    """Returns the arm that --arm names: "twin", an address ws://..., a YAML file, or ``my_arm.py:make_arm``.
 
     Raises:
-        ValueError: If there is no such file or it is wrong.
+        ValueError: If there is no such file or it is wrong, or an arm of one's own has no limits.
     """
     if name == "twin":
         return ArmFile(fixed=("roll", "pitch", "yaw", "gripper"), robot_type="panda-mujoco", unattended=True)
     if name.startswith(("ws://", "wss://")):
         return ArmFile(RemoteArmConfig(name))
-    return load_config(ArmFile, Path(name))
+    if name.endswith(".py"):
+        raise ValueError(f"--arm names what makes the arm in a file, {name}:make_arm")
+    declared = name in ARMS.names and not ARMS.is_builtin(name)
+    if (":" in name or declared) and not find_config(name).is_file():
+        return _with_limits(load_config(ArmFile, {"arm": {"kind": name}}), {})
+    file = load_config(ArmFile, Path(name))
+    if ARMS.is_builtin(file.arm.kind):
+        return file
+    return _with_limits(file, read_values(Path(name))[0].get("limits") or {})
+
+
+def _with_limits(file: ArmFile, given: Mapping[str, Any]) -> ArmFile:
+    """Returns a file with the arm of somebody's own that it describes, made, and that arm's limits.
+
+    Args:
+        file: The file.
+        given: What it says of limits itself; the rest is the arm's.
+
+    Raises:
+        ValueError: If neither says any, or the arm can't be made.
+    """
+    try:
+        driver = build_arm(file.arm)
+    except ArmError as error:
+        raise ValueError(f"{file.arm.kind}: {error}") from error
+    own = getattr(driver, "limits", None)
+    if not isinstance(own, SafetyLimits) and not given:
+        raise ValueError(
+            f"nothing says how far and how fast {file.arm.kind} may go. Give the arm that it returns an attribute "
+            "limits, an envs.arms.limits.SafetyLimits with workspace_low, workspace_high [m], max_speed [m/s] and what "
+            f"else is not a Franka's; or name a file with --arm, that has `arm: {{kind: {file.arm.kind!r}}}` and "
+            "limits as scripts/configs/deploy/franka.yaml has"
+        )
+    known = dump_config(own) if isinstance(own, SafetyLimits) else {}
+    return replace(file, arm=BuiltArm(file.arm.kind, driver), limits=load_config(SafetyLimits, {**known, **given}))
 
 
 def make_driver(config: ArmSettings) -> StreamingArm:
     """Returns the driver of an arm; the twin's is in its `TwinTask`."""
     if isinstance(config, RemoteArmConfig):
         return RemoteArm(config.url, os.environ.get(ARM_TOKEN))
-    return build_arm(config)
+    return config.driver if isinstance(config, BuiltArm) else build_arm(config)
 
 
 def tell_limits(name: str, limits: SafetyLimits) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union
 
@@ -41,15 +42,18 @@ class Choice:
     In YAML it is a mapping in which a word says which: ``kind: mine.py:Mine``, with that thing's settings beside it.
     What the registry finds is a dataclass, the settings themselves, whose class variable ``makes`` names what is made
     of them (so that settings are read without importing it), or a class that is made of its own dataclass ``Config``.
-    Either has the word in a field, the first.
+    Either has the word in a field, the first. Where functions may be chosen, too, one of no arguments has no settings,
+    and another is called with its first parameter's dataclass.
 
     Attributes:
         key: Name of that field.
         registry: Finds things by the word; its first name is the default.
+        functions: Whether what makes a thing may be a function.
     """
 
     key: str
     registry: Registry[Any]
+    functions: bool = False
 
     def settings(self, word: str) -> type:
         """Returns the dataclass of a thing's settings.
@@ -62,8 +66,11 @@ class Choice:
         except RegistryError as error:
             raise ConfigError(str(error)) from error
         settings = found if dataclasses.is_dataclass(found) else getattr(found, "Config", None)
+        if settings is None and self.functions and inspect.isfunction(found):
+            settings = _settings_of(found)
         if not (isinstance(settings, type) and dataclasses.is_dataclass(settings)):
-            raise ConfigError(f"the {self.registry.kind} {word!r} must have a dataclass Config, its settings")
+            function = "; a function takes its settings, annotated, or nothing" if self.functions else ""
+            raise ConfigError(f"the {self.registry.kind} {word!r} must have a dataclass Config, its settings{function}")
         if self.key not in {field.name for field in dataclasses.fields(settings)}:
             raise ConfigError(f"the settings of {word!r} must have a field {self.key}: str, which holds that word")
         return settings
@@ -72,7 +79,24 @@ class Choice:
         """Returns the thing that settings describe, made of them and further arguments."""
         found = self.registry.find(getattr(settings, self.key))
         maker = find_object(getattr(found, "makes")) if dataclasses.is_dataclass(found) else found  # noqa: B009
-        return maker(settings, *arguments)
+        return maker(*arguments) if isinstance(settings, NoSettings) else maker(settings, *arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class NoSettings:
+    """The settings of what a function of no arguments makes.
+
+    Attributes:
+        kind: Names the function.
+    """
+
+    kind: str
+
+
+def _settings_of(function: Callable[..., Any]) -> type | None:
+    """Returns the dataclass that a function takes first; `NoSettings` of one without parameters."""
+    parameters = list(inspect.signature(function).parameters)
+    return typing.get_type_hints(function).get(parameters[0]) if parameters else NoSettings
 
 
 def load_config(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
+
+from envs.own import load_file
 
 T = TypeVar("T")
 
@@ -45,6 +44,10 @@ class Registry(Generic[T]):
     def names(self) -> tuple[str, ...]:
         """The short words that there are, of installed packages too."""
         return (*self._builtin, *(name for name in self._declared() if name not in self._builtin))
+
+    def is_builtin(self, name: str) -> bool:
+        """Returns whether a name is the short word of something that is built in."""
+        return name in self._builtin
 
     def find(self, name: str) -> T:
         """Returns what has a name.
@@ -80,7 +83,7 @@ def find_object(place: str, kind: str = "object") -> Any:
     module_name, _, name = place.rpartition(":")
     if not module_name or not name:
         raise RegistryError(f"a {kind} is named as module.py:Name or package.module:Name, got {place!r}")
-    module = _load_file(Path(module_name), kind) if module_name.endswith(".py") else _import(module_name, place, kind)
+    module = load_module(module_name, kind)
     try:
         return getattr(module, name)
     except AttributeError:
@@ -90,33 +93,26 @@ def find_object(place: str, kind: str = "object") -> Any:
         raise RegistryError(f"{module_name} has no {name}{hint}") from None
 
 
-def _import(module: str, place: str, kind: str) -> ModuleType:
-    """Returns a module that can be imported."""
+def load_module(module: str, kind: str) -> ModuleType:
+    """Returns what ``module.py`` or ``package.module`` names.
+
+    Args:
+        module: Where it is.
+        kind: What to call what is looked for in it.
+
+    Raises:
+        RegistryError: If there is no such file or module.
+    """
+    if module.endswith(".py"):
+        if not Path(module).is_file():
+            raise RegistryError(f"the {kind} is to be in {module}, but there is no such file here ({Path.cwd()})")
+        return load_file(Path(module))
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and not (module == error.name or module.startswith(f"{error.name}.")):
             raise  # it is there, and what it imports itself is not: that error says what is missing
         raise RegistryError(
-            f"the {kind} {place!r} can't be imported: there is no module {error.name}; install its package, set "
+            f"the {kind} in {module!r} can't be imported: there is no module {error.name}; install its package, set "
             "PYTHONPATH, or name a file, module.py:Name"
         ) from error
-
-
-def _load_file(path: Path, kind: str) -> ModuleType:
-    """Returns the module that a file is, loaded once a process."""
-    if not path.is_file():
-        raise RegistryError(f"the {kind} is to be in {path}, but there is no such file here ({Path.cwd()})")
-    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None, "a .py file has a loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their own module up while it is loaded
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,12 +32,16 @@ play: {play}
 """
 
 
-def collect(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+TWO = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
+
+
+def collect(folder: Path, launcher: tuple[str, ...] = (), **changes: str) -> subprocess.CompletedProcess[str]:
     config = folder / "collect.yaml"
     config.write_text(CONFIG.format(output=folder / "data", play=PLAY))
-    flags = [part for name, value in changes.items() for part in (f"--{name}", value)]
-    command = [sys.executable, "scripts/collect.py", "--config", str(config), *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    flags = [part for name, value in changes.items() for part in (f"--{name.replace('_', '-')}", value)]
+    command = [sys.executable, *launcher, "scripts/collect.py", "--config", str(config), *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_a_collection_goes_on_where_it_stopped_and_says_what_happened_to_the_object(tmp_path: Path) -> None:
@@ -57,6 +62,33 @@ def test_a_collection_goes_on_where_it_stopped_and_says_what_happened_to_the_obj
     assert other.returncode != 0
     assert "was begun with other settings" in other.stderr
     assert "was begun with other settings" in collect(tmp_path, episodes="5").stderr  # its last shard is not full
+
+
+def assert_same_episodes(one: Path, other: Path) -> None:
+    ours, theirs = read_dataset(one), read_dataset(other)
+    assert [place.seed for place in ours.places] == [place.seed for place in theirs.places]
+    for first, second in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(first.poses, second.poses)
+        assert np.abs(first.images - second.images.astype(float)).mean() < 1  # see above
+
+
+def test_launched_processes_share_a_collection_out_and_any_number_goes_on(tmp_path: Path) -> None:
+    alone, two = tmp_path / "data", tmp_path / "two"
+    first = collect(tmp_path, episodes_per_shard="1")
+    found = collect(tmp_path, TWO, episodes_per_shard="1", output=str(two))
+    assert found.returncode == 0, found.stderr[-6000:]
+    assert found.stdout.replace(str(two), str(alone)) == first.stdout  # one of them tells, of all episodes
+    assert_same_episodes(alone, two)
+    for path in two.rglob("*file-00[12]*"):
+        path.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in two.rglob("*file-000.mp4")}
+    assert collect(tmp_path, TWO, episodes_per_shard="1", output=str(two)).stdout == found.stdout
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert_same_episodes(alone, two)
+    assert collect(tmp_path, episodes_per_shard="1", output=str(two)).stdout == found.stdout
+    other = collect(tmp_path, TWO, episodes_per_shard="1", output=str(two), seed="7")
+    assert other.returncode != 0
+    assert "was begun with other settings" in other.stderr
 
 
 def test_practice_is_the_critics_attempt_and_then_the_experts_way(

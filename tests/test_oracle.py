@@ -10,7 +10,7 @@ from envs.tasks.manipulation import FrankaPushEnv
 from planner.diagnostics.oracle import SimulatedDynamics
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import simulated_arm, workplace
-from planner.objectives.objective_config import GoalDistanceConfig
+from planner.objectives.objective_config import ObjectiveConfig
 from planner.search.sampling_config import CEMConfig
 from world_model.toy import ToyWorldModel
 
@@ -33,7 +33,7 @@ def test_it_predicts_what_then_happens_and_leaves_everything_as_it_was() -> None
 
 def test_an_evaluation_plans_with_it_where_asked() -> None:
     settings = EvaluateConfig(
-        checkpoint="toy", task="FrankaPush-v0", dynamics="simulator", objective=GoalDistanceConfig(),
+        checkpoint="toy", task="FrankaPush-v0", dynamics="simulator", objective=ObjectiveConfig(),
         planner=CEMConfig(horizon=2, samples=6, iterations=1, elites=3),
     )  # fmt: skip
     env, controller = workplace(settings)

@@ -1,74 +1,106 @@
-"""Adding things in one file of one's own, through the public commands."""
+"""Adding things in one file of one's own, through the public commands: the examples of docs/plugins.md."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from planner.cli import COMMANDS
+from planner.evaluation.episodes import workplace
+
 ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = {
+    match[1]: (match[0], shlex.split(match[2]))
+    for match in re.finditer(
+        r"(?<=```python\n)# (\S+): python scripts/(.*)\n(?:(?!```).*\n)+", (ROOT / "docs/plugins.md").read_text()
+    )
+}
+"""Text and command of each example, by the name of its file."""
 
-PLANNER = '''
-from dataclasses import dataclass
-
-import torch
-
-from planner.base import Plan
+QUICK = ("--episodes", "2", "--max-steps", "12", "--no-baselines", "--video-episodes", "0", "--output", "out")
+TOY = ("--checkpoint", "toy", "--task", "FrankaReach-v0")
 
 
 @dataclass(frozen=True)
-class MineConfig:
-    algorithm: str = "mine.py:Mine"
-    horizon: int = 1
-    samples: int = 32
+class Ended:
+    """What became of a command: its exit status, and what it printed on standard output and standard error."""
+
+    status: int
+    told: str
+    said: str
 
 
-class Mine:
-    """Tries random sequences and takes the best."""
-
-    Config = MineConfig
-
-    def __init__(self, config):
-        self.config, self.horizon = config, config.horizon
-
-    def plan(self, score, spec, guesses, generator, deadline=None):
-        low, high = (guesses.new_tensor(bound) for bound in (spec.low, spec.high))
-        drawn = torch.rand(self.config.samples, self.horizon, spec.size, generator=generator)
-        actions = torch.cat([low + (high - low) * drawn, guesses])
-        costs = score(actions)
-        best = costs.argmin()
-        return Plan(actions[best], costs[best].item(), costs[best][None], len(actions))
-'''
+def run(folder: Path, command: str, *words: str) -> Ended:
+    """Runs a command of vjepa-planner, or the script of its name, in a folder."""
+    told, said, status = io.StringIO(), io.StringIO(), 0
+    program = importlib.import_module(COMMANDS[command.removesuffix(".py").replace("_", "-")])
+    with contextlib.chdir(folder), contextlib.redirect_stdout(told), contextlib.redirect_stderr(said):
+        try:
+            status = program.main(words) or 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+            said.write("" if isinstance(end.code, int) else str(end.code))
+    workplace.cache_clear()  # the next one means other files by the same names
+    return Ended(status, told.getvalue(), said.getvalue())
 
 
-def run(folder: Path, script: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "scripts" / script), *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+def write_example(folder: Path, name: str) -> None:
+    (folder / name).write_text(EXAMPLES[name][0])
 
 
-def evaluate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    common = ("--checkpoint", "toy", "--task", "FrankaReach-v0", "--episodes", "2", "--max-steps", "12")
-    quiet = ("--no-baselines", "--video-episodes", "0", "--output", "out")
-    return run(folder, "evaluate.py", *common, *quiet, "--objective.image-weight", "1", *words)
+def run_example(folder: Path, name: str, *words: str) -> str:
+    """Runs the command of an example, with further words, and returns what it printed."""
+    write_example(folder, name)
+    ended = run(folder, *EXAMPLES[name][1], *words)
+    assert ended.status == 0, ended.said[-6000:]
+    return ended.told
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "out/results.json").read_text())
+
+
+def evaluate(folder: Path, *words: str) -> Ended:
+    return run(folder, "evaluate", *TOY, *QUICK, "--objective.image-weight", "1", *words)
+
+
+def assert_refused(ended: Ended, message: str) -> None:
+    assert ended.status != 0
+    assert message in " ".join(ended.said.split())
 
 
 @pytest.mark.parametrize("in_yaml", [False, True], ids=["command line", "yaml"])
 def test_a_planner_of_ones_own_is_a_file(tmp_path: Path, in_yaml: bool) -> None:
-    (tmp_path / "mine.py").write_text(PLANNER)
+    write_example(tmp_path, "mine.py")
     (tmp_path / "plan.yaml").write_text('planner: {algorithm: "mine.py:Mine", samples: 64}\n')
     flags = ["--planner.algorithm", "mine.py:Mine", "--planner.samples", "64"]
-    result = evaluate(tmp_path, *(["--config", "plan.yaml"] if in_yaml else flags))
-    assert result.returncode == 0, result.stderr
-    results = json.loads((tmp_path / "out/results.json").read_text())
-    assert results["config"]["planner"] == {"algorithm": "mine.py:Mine", "horizon": 1, "samples": 64}
-    assert results["summaries"]["planner"]["n"] == 2
+    ended = evaluate(tmp_path, *(["--config", "plan.yaml"] if in_yaml else flags))
+    assert ended.status == 0, ended.said
+    found = results(tmp_path)
+    assert found["config"]["planner"] == {"algorithm": "mine.py:Mine", "horizon": 1, "samples": 64}
+    assert found["summaries"]["planner"]["n"] == 2
+
+
+def test_worker_processes_find_what_is_in_a_file(tmp_path: Path) -> None:
+    write_example(tmp_path, "mine.py")
+    ended = evaluate(tmp_path, "--planner.algorithm", "mine.py:Mine", "--processes", "2")
+    assert ended.status == 0, ended.said
+    assert results(tmp_path)["summaries"]["planner"]["n"] == 2
 
 
 def test_what_is_wrong_with_ones_own_planner_is_said(tmp_path: Path) -> None:
@@ -78,122 +110,194 @@ def test_what_is_wrong_with_ones_own_planner_is_said(tmp_path: Path) -> None:
         "mine.py:Nine": "mine.py has no Nine; did you mean Mine?",
         "yours.py:Mine": "the planner is to be in yours.py, but there is no such file here",
     }.items():
-        result = evaluate(tmp_path, "--planner.algorithm", word)
-        assert result.returncode != 0
-        assert message in " ".join(result.stderr.split())
-
-
-OBJECTIVE_AND_PROPOSER = '''
-from dataclasses import dataclass
-
-import torch
-
-
-@dataclass(frozen=True)
-class HeightConfig:
-    kind: str = "mine.py:Height"
-    wanted: float = 0.2
-
-
-class Height:
-    """How far from a height the predicted hand is."""
-
-    Config = HeightConfig
-
-    def __init__(self, config, goal, spec, model):
-        self.config = config
-
-    def __call__(self, predicted, actions):
-        return (predicted.poses[..., 2] - self.config.wanted).abs().mean(dim=1)
-
-
-@dataclass(frozen=True)
-class UpConfig:
-    kind: str = "mine.py:Up"
-
-
-class Up:
-    """Proposes to rise."""
-
-    Config = UpConfig
-
-    def __init__(self, config, model, spec):
-        self.spec = spec
-
-    def propose(self, state, goal, horizon, count, generator):
-        actions = torch.zeros(1, horizon, self.spec.size)
-        actions[..., 2] = self.spec.high[2]
-        return actions
-'''
+        assert_refused(evaluate(tmp_path, "--planner.algorithm", word), message)
 
 
 def test_an_objective_of_ones_own_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(OBJECTIVE_AND_PROPOSER)
-    result = evaluate_plain(tmp_path, "--objective.kind", "mine.py:Height", "--objective.wanted", "0.3")
-    assert result.returncode == 0, result.stderr
-    for episode in json.loads((tmp_path / "out/results.json").read_text())["episodes"]["planner"]:
+    run_example(tmp_path, "my_objective.py", *TOY, *QUICK)
+    for episode in results(tmp_path)["episodes"]["planner"]:
         assert episode["poses"][-1][2] == pytest.approx(0.3, abs=0.02)
 
 
 def test_a_proposer_of_ones_own_is_a_file_and_first_guess_follows_it(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(OBJECTIVE_AND_PROPOSER)
-    flags = ("--planner.algorithm", "first_guess", "--controller.proposers", "mine.py:Up")
-    result = evaluate_plain(tmp_path, *flags)
-    assert result.returncode == 0, result.stderr
-    for episode in json.loads((tmp_path / "out/results.json").read_text())["episodes"]["planner"]:
+    run_example(tmp_path, "my_proposer.py", *TOY, *QUICK)
+    for episode in results(tmp_path)["episodes"]["planner"]:
         assert episode["actions"][0][:3] == pytest.approx([0.0, 0.0, 0.075])
 
 
-def evaluate_plain(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    common = ("--checkpoint", "toy", "--task", "FrankaReach-v0", "--episodes", "2", "--max-steps", "12")
-    return run(folder, "evaluate.py", *common, "--no-baselines", "--video-episodes", "0", "--output", "out", *words)
+ARM_FLAGS = ("--max-steps", "2", "--view", "none", "--output", "out")
 
 
-ARM = """
-import time
+def write_goal(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "goal.png")
+
+
+def test_an_arm_of_ones_own_is_a_file_with_its_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_goal(tmp_path)
+    told = run_example(tmp_path, "my_arm.py", *ARM_FLAGS)
+    assert "step   1  would" in told and "slowed to max_speed" in told
+    (tmp_path / "arm.yaml").write_text('arm: {kind: "my_arm.py:make_arm"}\nlimits: {max_acceleration: 2.0}\n')
+    with open(os.devnull) as nobody:
+        monkeypatch.setattr(sys, "stdin", nobody)
+        examined = run(tmp_path, "doctor", "--arm", "arm.yaml", "--output", "examined")
+    assert "(0.3, -0.2, 0.1) to (0.7, 0.2, 0.4) m" in examined.told  # the arm's own
+    assert "0.1 m/s, 2 m/s^2" in examined.told  # the file's, and the arm's
+    assert_refused(examined, "not confirmed: nothing moved")
+
+
+ARM_WITHOUT_LIMITS = """
 from dataclasses import dataclass
 
-import numpy as np
+from my_arm import MyArm
 
-from envs.simulation.arm import arm_action_spec
-from envs.spec import Observation
+del MyArm.limits
 
 
 @dataclass(frozen=True)
-class MyArmConfig:
-    kind: str = "my_arm.py:MyArm"
-    size: int = 64
+class Config:
+    kind: str = "bare.py:make_arm"
+    size: int = 96
 
 
-class MyArm:
-    Config = MyArmConfig
+class Bare(MyArm):
+    Config = Config
 
     def __init__(self, config):
-        self.action_spec, self.image_shape = arm_action_spec(), (config.size, config.size, 3)
-        self.pose = np.array([0.5, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])
+        super().__init__()
+        self.image_shape = (config.size, config.size, 3)
 
-    def connect(self):
-        pass
 
-    def observe(self):
-        return Observation(np.zeros(self.image_shape, np.uint8), self.pose.copy(), time.monotonic())
+def make_arm(config: Config):
+    return Bare(config)
 
-    def send(self, set_point):
-        self.pose = set_point
 
-    def stop(self):
-        pass
-
-    def close(self):
-        pass
+def no_arm():
+    return 3
 """
 
 
-def test_an_arm_of_ones_own_is_a_file_with_its_limits_beside_it(tmp_path: Path) -> None:
-    (tmp_path / "my_arm.py").write_text(ARM)
-    (tmp_path / "arm.yaml").write_text('arm: {kind: "my_arm.py:MyArm", size: 96}\nlimits: {max_speed: 0.1}\n')
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)).save(tmp_path / "goal.png")
-    flags = ("--arm", "arm.yaml", "--goal", "goal.png", "--max-steps", "2", "--view", "none", "--output", "out")
-    result = run(tmp_path, "deploy.py", *flags)
-    assert result.returncode == 0, result.stderr
-    assert "step   1  would" in result.stdout and "slowed to max_speed" in result.stdout
+def test_an_arm_whose_limits_nobody_says_does_not_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from envs.arm_file import make_driver, read_arm
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write_example(tmp_path, "my_arm.py")
+    Path("bare.py").write_text(ARM_WITHOUT_LIMITS)
+    Path("arm.yaml").write_text('arm: {kind: "bare.py:make_arm", size: 64}\n')
+    for name in ("bare.py:make_arm", "arm.yaml"):
+        with pytest.raises(ValueError, match=r"how far and how fast bare\.py:make_arm may go\. Give the arm that it"):
+            read_arm(name)
+    for name in ("make_arm", "Bare"):
+        Path("arm.yaml").write_text(f'arm: {{kind: "bare.py:{name}", size: 64}}\nlimits: {{max_speed: 0.1}}\n')
+        file = read_arm("arm.yaml")
+        assert file.limits.max_speed == 0.1 and make_driver(file.arm).image_shape == (64, 64, 3)
+    with pytest.raises(ValueError, match=r"must give an envs\.arms\.base\.StreamingArm; a int lacks action_spec"):
+        read_arm("bare.py:no_arm")
+    with pytest.raises(ValueError, match=r"bare\.py:make_arm"):
+        read_arm("bare.py")
+
+
+def write_recordings(folder: Path) -> None:
+    generator = np.random.default_rng(0)
+    (folder / "recordings").mkdir()
+    for episode in range(3):
+        frames = 20 + episode
+        positions = np.cumsum(generator.normal(0, 0.01, (frames, 3)), axis=0) + np.array([0.5, 0.0, 0.3])
+        turned, closed = np.tile((np.pi, 0.0, 0.1), (frames, 1)), generator.integers(0, 2, (frames, 1))
+        images = generator.integers(0, 255, (frames, 48, 48, 3), dtype=np.uint8)
+        path = folder / f"recordings/{episode}.npz"
+        np.savez(path, images=images, pose=np.concatenate([positions, turned, closed], axis=1))
+
+
+def test_a_format_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    from envs.episodes.formats.lerobot import read_dataset
+
+    write_recordings(tmp_path)
+    run_example(tmp_path, "my_format.py")  # in two processes
+    converted = read_dataset(tmp_path / "converted")
+    recorded = np.load(tmp_path / "recordings/1.npz")["pose"]
+    assert converted.lengths == (20, 21, 22) and converted.rate == 5.0
+    np.testing.assert_allclose(converted.poses_actions(1)[0], recorded, atol=1e-6)
+
+
+def test_a_format_of_ones_own_is_inspected_and_proposes_a_reading(tmp_path: Path) -> None:
+    write_recordings(tmp_path)
+    write_example(tmp_path, "my_format.py")
+    flags = ("--reading", "my_format.py:Npz", "--propose", "reading.yaml")
+    inspected = run(tmp_path, "dataset", "inspect", "recordings", *flags)
+    assert inspected.status == 0, inspected.said
+    assert "format npz: 3 episodes at 5 Hz" in inspected.told and "contact-sheet.png" in inspected.told
+    proposed = yaml.safe_load((tmp_path / "reading.yaml").read_text())
+    assert proposed["format"] == "my_format.py:Npz" and proposed["rate"] == 4.0
+    again = run(tmp_path, "dataset", "inspect", "recordings")
+    assert_refused(again, "A format of your own is named: --reading mine.py:MyFormat")
+    other = run(tmp_path, "dataset", "validate", "recordings", "--reading", "droid")
+    assert_refused(other, "recordings is not of the format droid, which does not know it (there: ['0.npz', ")
+
+
+LEARN = ("--reading", "reading.yaml", "--steps", "2", "--batch", "2", "--evaluate-horizon", "2", "--context", "1")
+JOB = (*LEARN, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a predictor on an encoder of one's own was trained, from a format of one's own."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_recordings(folder)
+    write_example(folder, "my_format.py")
+    (folder / "reading.yaml").write_text('format: "my_format.py:Npz"\nrate: 4.0\n')
+    size = ("--predictor.width", "32", "--predictor.depth", "1", "--predictor.heads", "2")
+    told = run_example(folder, "my_encoder.py", "--data", "recordings", "--encoding-processes", "2", *size, *JOB)
+    assert "checkpoint: run/checkpoint" in told
+    return folder
+
+
+def test_an_encoder_of_ones_own_is_a_file_and_travels_in_the_checkpoint(trained: Path) -> None:
+    manifest = yaml.safe_load((trained / "run/checkpoint/manifest.yaml").read_text())
+    assert manifest["parts"]["encoder"] == {"kind": "my_encoder.py:Patches"}
+    quick = ("--planner.samples", "8", "--planner.elites", "2", "--planner.iterations", "1")
+    planned = run(trained, "evaluate", "--checkpoint", "run/checkpoint", *QUICK, *quick)
+    assert planned.status == 0, planned.said
+    assert results(trained)["summaries"]["planner"]["n"] == 2
+
+
+def test_a_checkpoint_with_an_encoder_of_ones_own_is_fine_tuned(trained: Path) -> None:
+    words = ("--parent", "run/checkpoint", "--data", "recordings", "--output", "tuned", *JOB)
+    ended = run(trained, "train", *words)
+    assert ended.status == 0, ended.said
+    assert (trained / "tuned/checkpoint/manifest.yaml").is_file()
+
+
+def test_a_world_model_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    write_example(tmp_path, "my_model.py")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "my_model.py"], cwd=tmp_path, env=environment, check=True)
+    run_example(tmp_path, "my_model.py", *QUICK)
+    for episode in results(tmp_path)["episodes"]["planner"]:
+        assert episode["success_at_the_end"] and not episode["solved_at_the_start"]
+
+
+def test_a_task_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    run_example(tmp_path, "my_env.py", *QUICK, "--processes", "2")
+    for episode in results(tmp_path)["episodes"]["planner"]:
+        assert episode["success_at_the_end"] and not episode["solved_at_the_start"]
+
+
+def test_what_a_task_of_ones_own_lacks_is_said(tmp_path: Path) -> None:
+    whole = EXAMPLES["my_env.py"][0]
+    faults = (
+        ('"distance": distance, ', "", "after reset: info lacks distance, from the goal [m]"),
+        (', "pose": pose.copy()', "", "an observation must be a dict with image and pose, it has {'image'}"),
+        (', "goal": self.look(self.goal)', "", "after reset: info lacks goal, an observation of what to reach"),
+        ("    action_spec = ", "    actions = ", "its environment needs an attribute action_spec"),
+        ("Box(-np.array(STEP), np.array(STEP)", "Box(-np.ones(3), np.ones(3)", "action_space must be a Box (7,)"),
+        ("np.zeros((64, 64, 3), np.uint8)", "np.zeros((64, 64, 3))", "uint8 RGB, got (64, 64, 3) float64"),
+        ('"mine/Dot-v0"', '"mine/Dots-v0"', "there is no task 'mine6/Dot-v0'; there are: mine6/Dots-v0"),
+    )
+    for number, (part, other, message) in enumerate(faults):
+        assert part in whole
+        text = whole.replace(part, other).replace('"mine/', f'"mine{number}/')
+        (tmp_path / f"my_env_{number}.py").write_text(text)
+        task = f"my_env_{number}.py:mine{number}/Dot-v0"
+        assert_refused(run(tmp_path, "evaluate", "--task", task, "--checkpoint", "toy", *QUICK), message)

@@ -244,6 +244,7 @@ class Reading:
     """How to read somebody's recordings.
 
     Attributes:
+        format: Name of the recordings' format, such as mine.py:MyFormat; None: any that knows them.
         camera: LeRobot: key of a video. DROID: left, right, wrist or a serial number; left if None. robomimic: name of
             an image in obs. None elsewhere: the only one there is.
         rate: Frames a second that the model learns at [Hz], chosen nearest in time; None: as recorded.
@@ -265,6 +266,7 @@ class Reading:
         ValueError: If a number is out of its range or the image size has no crop.
     """
 
+    format: str | None = None
     camera: str | None = None
     rate: float | None = None
     recorded_rate: float | None = None

@@ -224,6 +224,8 @@ def _remark_wraps(names: Sequence[str], indexed: Mapping[int, _Indexed]) -> None
 def _fingerprint(names: Sequence[str], reading: Reading, spec: ActionSpec, indexed: Mapping[int, _Indexed]) -> str:
     """Returns a hash of the Reading and of all that is kept of the episodes; model and calibration count by content."""
     described = dump_config(reading)
+    if reading.format is None:
+        del described["format"]  # it was found by looking, and what was read follows
     if isinstance(reading.pose, ForwardKinematics):
         described["pose"]["model"] = hashlib.sha256(reading.pose.model.read_bytes()).hexdigest()
     if isinstance(reading.pose, ForwardKinematics | Joints) and reading.pose.joints.calibration is not None:

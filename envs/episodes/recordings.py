@@ -25,7 +25,7 @@ class Contents:
     """What recordings hold.
 
     Attributes:
-        format: See `envs.episodes.open.find_format`.
+        format: What they are called, see `envs.episodes.formats.registry.Format.name`.
         episodes: How many there are.
         rate: Frames a second, as recorded [Hz]; None if that is not said, see `Reading.recorded_rate`.
         cameras: What `Reading.camera` may be, with (h, w) of the images, None where that is not known.

@@ -17,11 +17,12 @@ from envs.config import load_config
 from envs.episodes import DatasetError, EpisodeSource
 from envs.episodes.columns import JointAngles
 from envs.episodes.kinematics import forward_kinematics
-from envs.episodes.open import describe_recordings, find_format, open_dataset
+from envs.episodes.open import describe_recordings, find_format, load_reading, open_dataset
 from envs.episodes.reading import ForwardKinematics, Reading
 from envs.folders import write_text
 from envs.inspection.families import FAMILIES, Family, base_name, find_family, is_old, motors_of, old_convention
-from envs.inspection.survey import Survey, spread, survey
+from envs.inspection.named import survey_named
+from envs.inspection.survey import Survey, spread
 from envs.pose import matrix_from_euler
 
 _READ = 50  # episodes whose poses the limits are taken from
@@ -81,15 +82,15 @@ def make_arm(config: MakeArm) -> str:
     """
     from envs.arm_file import ArmFile  # MuJoCo and the drivers, which nothing else here needs
 
-    reading = load_config(Reading, config.reading)
+    reading = load_reading(config.reading)
     if not isinstance(reading.pose, ForwardKinematics):
         raise DatasetError(
             f"{config.reading} has no forward kinematics, which an arm driven joint by joint needs: propose it with "
             f"`dataset.py inspect {config.folder} --propose FILE.yaml --model ARM.xml --site NAME`"
         )
-    if find_format(config.folder) == "ours":
+    if find_format(config.folder, reading.format) == "ours":
         raise DatasetError(f"{config.folder} is a dataset of ours, of poses: name the recordings that it was made of")
-    rule, found = reading.pose, survey(config.folder, 1)
+    rule, found = reading.pose, survey_named(config.folder, reading, 1)
     recorded = _recorded_names(rule.joints, found)
     family, (robot, module) = _driver(found.stated.get("robot_type"), recorded)
     source = open_dataset(config.folder, reading)
@@ -205,7 +206,7 @@ def _gripper(rule: ForwardKinematics) -> dict[str, float]:
 
 def _camera(config: MakeArm, reading: Reading) -> dict[str, Any]:
     """Returns the camera, with images of the recorded size where that is known."""
-    cameras = describe_recordings(config.folder).cameras
+    cameras = describe_recordings(config.folder, reading.format).cameras
     size = cameras.get(reading.camera or next(iter(cameras), ""))
     device: int | str = "0" if config.camera is None else config.camera
     device = int(device) if device.isdecimal() else device

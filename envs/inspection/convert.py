@@ -13,12 +13,12 @@ import tyro
 import yaml
 
 from envs.bar import progress
-from envs.config import dump_config, load_config
+from envs.config import dump_config
 from envs.episodes import DatasetError, EpisodeSource
 from envs.episodes.check import usable
 from envs.episodes.episode import cut_into_runs
 from envs.episodes.formats.lerobot import finalize_dataset, read_dataset, shard_exists, write_shard
-from envs.episodes.open import open_dataset
+from envs.episodes.open import load_reading, open_dataset
 from envs.episodes.reading import Reading
 from envs.folders import begin_folder, check_folder, explained, write_text
 from envs.workers import in_processes
@@ -37,7 +37,8 @@ class Convert:
     Attributes:
         folder: Of the recordings.
         output: Folder of the dataset.
-        reading: YAML file that says how to read them, see envs/episodes/reading.py; `inspect --propose` begins one.
+        reading: YAML file that says how to read them, see envs/episodes/reading.py, or the name of a format;
+            `inspect --propose` begins one.
         image_size: Side of the square images [pixels]; the centre square unless the Reading has another crop. None: as
             the Reading says.
         rate: Frames a second [Hz]; None: as the Reading says.
@@ -61,7 +62,7 @@ class Convert:
 
     def full_reading(self) -> Reading:
         """Returns the Reading with what the command line changes in it."""
-        reading = load_config(Reading, self.reading)
+        reading = load_reading(self.reading)
         if self.rate is not None:
             reading = dataclasses.replace(reading, rate=self.rate)
         if self.image_size is not None:

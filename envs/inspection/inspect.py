@@ -12,15 +12,16 @@ import yaml
 
 from envs.config import load_config
 from envs.episodes import DatasetError, Episode, EpisodeSource
-from envs.episodes.open import describe_recordings, open_dataset
+from envs.episodes.open import describe_recordings, load_reading, open_dataset
 from envs.episodes.reading import Reading
 from envs.episodes.recordings import Contents
 from envs.folders import begin_folder, explained, write_text
 from envs.inspection.joints import Hints
+from envs.inspection.named import survey_named
 from envs.inspection.propose import propose
 from envs.inspection.remarks import camera_remarks, clock_remarks, implausible, suspicions
 from envs.inspection.sheet import draw_contact_sheet
-from envs.inspection.survey import Column, Survey, spread, survey
+from envs.inspection.survey import Column, Survey, spread
 from envs.inspection.units import Unit
 
 RANGED = 50  # episodes whose poses are read for the ranges
@@ -33,7 +34,8 @@ class Inspect:
 
     Attributes:
         folder: Of the recordings.
-        reading: YAML file that says how to read them; the proposed Reading if not given.
+        reading: YAML file that says how to read them, or the name of a format such as mine.py:MyFormat; the proposed
+            Reading if not given, or where only the format is.
         propose: Where to write the proposed Reading.
         model: MJCF or URDF of the arm: end-effector poses are proposed of recorded joints, by forward kinematics.
         site: Of the model, between the fingertips: whose pose it is; or
@@ -80,21 +82,22 @@ def inspect(config: Inspect) -> None:
     """
     with explained(output=config.output, propose=config.propose):
         begin_folder(config.output, "inspect", "--output")
-        found = survey(config.folder, config.recordings)
+        chosen = load_reading(config.reading)
+        found = survey_named(config.folder, chosen, config.recordings)
         print("\n".join(describe(found)))
         try:
-            contents = describe_recordings(config.folder)
+            contents = describe_recordings(config.folder, chosen.format)
         except DatasetError as error:
             print(f"\nno layout that can be opened: {error}")
             return
         rate = "a rate that no file says" if contents.rate is None else f"{contents.rate:g} Hz"
         print(f"\nformat {contents.format}: {contents.episodes} episodes at {rate}")
-        proposal = try_to_propose(config, found, contents)
+        proposal = try_to_propose(config, found, contents, chosen.format)
         if config.propose is not None and proposal is not None:
             write_text(config.propose, proposal)
             print(f"wrote {config.propose}")
-        if config.reading is not None:
-            show(config, load_config(Reading, config.reading), str(config.reading))
+        if chosen != Reading(format=chosen.format):
+            show(config, chosen, str(config.reading))
         elif proposal is not None:
             try:
                 show(config, load_config(Reading, yaml.safe_load(proposal)), "the proposed Reading")
@@ -102,14 +105,14 @@ def inspect(config: Inspect) -> None:
                 print(f"the proposed Reading can't be followed yet: {error}")
 
 
-def try_to_propose(config: Inspect, found: Survey, contents: Contents) -> str | None:
+def try_to_propose(config: Inspect, found: Survey, contents: Contents, named: str | None) -> str | None:
     """Returns the YAML of a Reading after printing it, or None after saying why there is none.
 
     Raises:
         DatasetError: If a file was to be written, or something was said of the arm, and there can be none.
     """
     try:
-        proposal = propose(found, contents, config.hints)
+        proposal = propose(found, contents, config.hints, named)
     except DatasetError as error:
         if config.propose is not None or config.hints != Hints():
             raise

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from envs.episodes import DatasetError
+from envs.episodes.formats.registry import FORMATS, find_named
 from envs.episodes.formats.robomimic import POSE
 from envs.episodes.recordings import Contents
 from envs.inspection.families import Family, find_family, motors_of
@@ -27,19 +28,20 @@ _HEAD = (
 )
 
 
-def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> str | None:
+def propose(survey: Survey, contents: Contents, hints: Hints | None = None, named: str | None = None) -> str | None:
     """Returns the YAML of a Reading with comments, or None if no column looks like a pose or joints.
 
     Args:
         survey: What is there.
         contents: What its format says.
         hints: What a person says of the arm.
+        named: The format, where a person names it.
 
     Raises:
         DatasetError: If a proposal could not be right, with the reason and what would help.
         ValueError: If the model or the calibration of the hints can't be read, or is not for these recordings.
     """
-    hints, lines = hints or Hints(), [_HEAD]
+    hints, lines = hints or Hints(), [_HEAD, *([] if named is None else [f"format: {_word(named)}"])]
     if contents.format == "robomimic":  # a Reading's keys are those of its obs
         observed = {key.removeprefix("obs/"): column for key, column in survey.columns.items() if "obs/" in key[:4]}
         survey = replace(survey, columns={key: replace(column, key=key) for key, column in observed.items()})
@@ -59,7 +61,10 @@ def propose(survey: Survey, contents: Contents, hints: Hints | None = None) -> s
         lines.append(f"flip: none  # {_GUESS} vertical, if the contact sheet stands on its head")
     lines.append("crop: square  # or official_squash, which the released V-JEPA 2-AC learnt from")
     robosuite = set(POSE.keys) <= set(contents.columns)
-    if contents.format in POSE_KNOWN and (contents.format != "robomimic" or robosuite):
+    known = contents.format in POSE_KNOWN and (contents.format != "robomimic" or robosuite)
+    if named is not None and not FORMATS.is_builtin(named):
+        known = find_named(named).pose(survey.folder) is not None
+    if known:
         if hints != Hints():
             raise DatasetError(f"{contents.format} says its poses itself: leave what is said of joints out")
         return "\n".join(lines) + "\n"

@@ -118,14 +118,15 @@ def survey(folder: Path, recordings: int = 8) -> Survey:
         DatasetError: If there is no such folder, or nothing that could be a recording in it.
         ImportError: If what reads its files is missing.
     """
-    paths = _list_files(folder)
+    paths = list_files(folder)
     folder = folder.parent if folder.is_file() else folder
     tables = [path for path in paths if path.suffix == ".parquet" and "meta" not in path.relative_to(folder).parts]
     archives = [path for path in paths if path.suffix in {".h5", ".hdf5"}]
     files = Counter(path.suffix or path.name for path in paths)
     if not tables and not archives:
         raise DatasetError(
-            f"{folder} holds no recordings known here (parquet, .h5, .hdf5); there are {dict(files) or 'no files'}"
+            f"{folder} holds no recordings known here (parquet, .h5, .hdf5); there are {dict(files) or 'no files'}. "
+            "A format of your own is named: --reading mine.py:MyFormat"
         )
     stated, found = _read_info(folder), _Found()
     for path in spread(tables, recordings):
@@ -140,7 +141,7 @@ def survey(folder: Path, recordings: int = 8) -> Survey:
     return Survey(folder, files, stated, names, columns, found.cameras, tuple(found.unreadable))
 
 
-def _list_files(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """Returns all files of a folder but hidden ones, or the file itself, which robomimic's recordings are."""
     if not folder.exists():
         raise DatasetError(f"there is no folder {folder}")

@@ -48,13 +48,13 @@ class CollectConfig(Collection):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Records the missing shards, finalizes the dataset and says what it holds."""
     config = config_from_command_line(CollectConfig, "Records scripted play as a LeRobot v3.0 dataset.", arguments)
-    collect(config, record_shard, robot_type="panda-mujoco", program="collect")
-    if config.scene.objects:
+    made = collect(config, record_shard, robot_type="panda-mujoco", program="collect")
+    if made and config.scene.objects:
         print(_tell_events(config))
 
 
 def record_shard(config: CollectConfig, shard: int, advanced: Callable[[int], object]) -> None:
-    """See `_collecting.RecordShard`."""
+    """See `envs.tasks.collecting.RecordShard`."""
     watch, episodes = Watch(), []
     for seed in config.seeds(shard):
         episodes.append(_record(config, seed, watch))

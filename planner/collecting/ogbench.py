@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def record_shard(config: CollectConfig, shard: int, advanced: Callable[[int], object]) -> None:
-    """See `_collecting.RecordShard`."""
+    """See `envs.tasks.collecting.RecordShard`."""
     if config.practice is not None:
         import torch
 

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def record_shard(config: PracticeConfig, shard: int, advanced: Callable[[int], object]) -> None:
-    """See `_collecting.RecordShard`."""
+    """See `envs.tasks.collecting.RecordShard`."""
     import torch
 
     torch.set_num_threads(1)  # a process a core

@@ -59,7 +59,8 @@ class DeployConfig:
     """What to drive where, and how.
 
     Attributes:
-        arm: "twin" (the simulated arm in real time), a file as in scripts/configs/deploy, or ws://address:port.
+        arm: "twin" (the simulated arm in real time), a file as in scripts/configs/deploy, ws://address:port, or
+            my_arm.py:make_arm, a function or class of one's own that makes an arm with its limits.
         goal: Photographs in PNG or JPEG files, pursued one after another; "camera" takes one with the arm's camera.
             None for the simulated arm's own task.
         live: Whether the arm moves.

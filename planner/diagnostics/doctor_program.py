@@ -18,8 +18,9 @@ class DoctorConfig:
 
     Attributes:
         checkpoint: Name of a folder in checkpoints/, or its path.
-        arm: An arm to move by 2 cm at most, as deploy.py takes it: a file as in scripts/configs/deploy, ws://address:port
-            or "twin"; "simulated" is the simulated arm without real time, moved as far as its checkpoint's data.
+        arm: An arm to move by 2 cm at most, as deploy.py takes it: a file as in scripts/configs/deploy,
+            ws://address:port, my_arm.py:make_arm or "twin"; "simulated" is the simulated arm without real time, moved
+            as far as its checkpoint's data.
         yes: Whether to move without asking; real arms take it only where their file says so (unattended).
         dataset: Folder of recorded episodes, instead of an arm.
         episode: Which of them.
@@ -45,7 +46,10 @@ class DoctorConfig:
 
     def __post_init__(self) -> None:
         if (self.arm is None) == (self.dataset is None):
-            raise ValueError("name either an arm (--arm simulated, --arm FILE.yaml) or a recording (--dataset FOLDER)")
+            raise ValueError(
+                "name either an arm (--arm simulated, --arm FILE.yaml, --arm my_arm.py:make_arm) or a recording "
+                "(--dataset FOLDER)"
+            )
         if self.yes and self.arm is None:
             raise ValueError("--yes answers for a person before an arm moves; there is none without --arm")
         if self.steps < 12:

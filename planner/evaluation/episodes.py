@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from importlib import import_module
 from typing import Any
 
 import gymnasium
@@ -17,8 +16,10 @@ import torch
 
 from envs.bar import progress
 from envs.config import dump_config
+from envs.registry import load_module
 from envs.simulation.arm import MujocoArm
 from envs.simulation.scene import SceneConfig
+from envs.tasks.contract import check_task
 from envs.workers import ctrl_c_is_ours, end_with_parent
 from planner.control.controller import Controller, RandomActions, ZeroActions
 from planner.control.episode import Actor, run_episode
@@ -120,19 +121,22 @@ def make_task(task: str, scene: SceneConfig | None = None) -> gymnasium.Env:
     """Returns the environment of a task, in its own scene or another.
 
     Raises:
-        ValueError: If there is none of that name (it lists those there are) or its module does not import.
+        ValueError: If there is none of that name (it lists those there are), its module does not import, or an
+            environment of somebody's own is no task, see `envs.tasks.contract.check_task`.
     """
     module, _, task = task.rpartition(":")
-    try:
-        import_module(module or "envs.tasks")  # registers its tasks
-    except ModuleNotFoundError as error:
-        raise ValueError(f"the tasks of {module or 'envs.tasks'} cannot be imported: {error}") from error
+    load_module(module or "envs.tasks", "task")  # registers its tasks
     task_id = task if "/" in task else f"envs/{task}"
     if task_id not in gymnasium.registry:
-        ours = sorted(name.removeprefix("envs/") for name in gymnasium.registry if name.startswith("envs/"))
-        raise ValueError(f"there is no task {task!r}; there are: {', '.join(ours)}")
+        prefix = f"{task_id.rpartition('/')[0]}/"
+        alike = sorted(name.removeprefix("envs/") for name in gymnasium.registry if name.startswith(prefix))
+        there = f"there are: {', '.join(alike)}" if alike else f"{module or 'envs.tasks'} registers none in {prefix}"
+        raise ValueError(f"there is no task {task!r}; {there}")
     changes: dict[str, Any] = {} if scene is None else {"scene": scene}
-    return gymnasium.make(task_id, disable_env_checker=True, **changes)  # the tests check it
+    env = gymnasium.make(task_id, disable_env_checker=True, **changes)  # the tests check ours
+    if module:
+        check_task(env, task)
+    return env
 
 
 def simulated_arm(env: gymnasium.Env, task: str) -> MujocoArm:

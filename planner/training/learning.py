@@ -6,9 +6,9 @@ import logging
 import sys
 
 from envs.bar import progress
-from envs.config import dump_config, load_config
+from envs.config import dump_config
 from envs.episodes import EpisodeSource
-from envs.episodes.reading import Reading
+from envs.episodes.open import load_reading
 from envs.folders import writing
 from envs.program import FAILED, INTERRUPTED
 from planner.training.report import write_report
@@ -73,7 +73,7 @@ def provenance(config: TrainConfig, dataset: EpisodeSource) -> dict[str, object]
         **origin(),
         "data": {
             "folder": str(config.data),
-            "reading": None if config.reading is None else dump_config(load_config(Reading, config.reading)),
+            "reading": None if config.reading is None else dump_config(load_reading(config.reading)),
             "fingerprint": dataset.fingerprint,
             "episodes": len(dataset),
             "frames": sum(dataset.lengths),

@@ -27,10 +27,8 @@ from typing import Annotated
 import tyro
 
 from envs.bar import progress
-from envs.config import load_config
 from envs.episodes.check import find_problems
-from envs.episodes.open import open_dataset
-from envs.episodes.reading import Reading
+from envs.episodes.open import load_reading, open_dataset
 from envs.inspection.arm import MakeArm, make_arm
 from envs.inspection.convert import Convert, convert
 from envs.inspection.inspect import Inspect, inspect
@@ -42,7 +40,7 @@ class Validate:
 
     Attributes:
         folder: Of the recordings.
-        reading: YAML file that says how to read them; not needed where the format does.
+        reading: YAML file that says how to read them, or the name of a format; not needed where the format does.
         cache: Folder of latent caches, to be read in full as well.
         processes: Processes that decode.
     """
@@ -82,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def validate(config: Validate) -> int:
     """Prints what is broken and returns 1 if anything is."""
-    source = open_dataset(config.folder, load_config(Reading, config.reading))
+    source = open_dataset(config.folder, load_reading(config.reading))
     with progress(total=len(source), unit="episode", desc="validate", smoothing=0.05) as bar:
         problems = find_problems(source, bar.update, config.processes)
     for problem in problems:

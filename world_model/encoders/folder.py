@@ -6,12 +6,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 from transformers import VJEPA2Config
 
 from envs.folders import replaced_folder
+from world_model.checkpoints.checkpoint import MANIFEST, open_files, read_manifest
 from world_model.checkpoints.weights_file import load_weights
-from world_model.encoders.registry import StoredEncoder
+from world_model.encoders.registry import StoredEncoder, is_own_encoder, load_stored_encoder, make_encoder
 from world_model.encoders.vjepa2 import CONFIG, WEIGHTS, WHITENING, Encoder, EncoderConfig
 
 
@@ -27,16 +29,22 @@ def save_encoder(encoder: StoredEncoder, directory: Path) -> Path:
 
 
 def load_encoder(name: str | Path, image_size: int | None = None) -> StoredEncoder:
-    """Returns the encoder that `save_encoder` wrote, or any image backbone: a folder, or a hub id.
+    """Returns the encoder that `save_encoder` wrote, any image backbone, or one of somebody's own.
 
     Args:
-        name: Folder in transformers' format of a VJEPA2Model or of another backbone, or the hub id of one.
+        name: Folder in transformers' format of a VJEPA2Model or of another backbone, or the hub id of one; encoder/ in
+            a checkpoint; or ``my_encoder.py:Mine``.
         image_size: Side of the images that a backbone looks at [pixels]; None for the size it was trained at.
 
     Raises:
         ValueError: If it is none, or its weights are not exactly such an encoder's.
     """
-    config = Path(name) / CONFIG
+    if is_own_encoder(name):
+        return make_encoder(str(name)).requires_grad_(False).eval()
+    config, parent = Path(name) / CONFIG, Path(name).parent
+    if Path(name).is_dir() and not config.is_file() and (parent / MANIFEST).is_file():
+        manifest = read_manifest(parent)
+        return load_stored_encoder(open_files(parent, manifest), manifest.parts.get("encoder"), torch.float32)
     if Path(name).is_dir() and not config.is_file():
         raise ValueError(f"{name} is no encoder in transformers' format (no {CONFIG}); run scripts/pretrain.py")
     if not config.is_file() or json.loads(config.read_text(encoding="utf-8")).get("model_type") != "vjepa2":

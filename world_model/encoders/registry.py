@@ -95,6 +95,30 @@ ENCODERS: Registry[type[StoredEncoder]] = Registry(
 )
 
 
+def is_own_encoder(name: str | Path) -> bool:
+    """Returns whether a name is that of an encoder in code of somebody's own, not of a folder or on the hub."""
+    declared = str(name) in ENCODERS.names and not ENCODERS.is_builtin(str(name))
+    return (":" in str(name) or declared) and not Path(name).is_dir()
+
+
+def make_encoder(name: str) -> StoredEncoder:
+    """Returns the encoder that a class makes without arguments, such as ``my_encoder.py:Patches``.
+
+    Raises:
+        ValueError: If there is no such class, or a checkpoint could not find it again by what its settings say.
+    """
+    found = ENCODERS.find(name)
+    if not (isinstance(found, type) and issubclass(found, StoredEncoder)):
+        raise ValueError(f"{name} must be a class made from world_model.encoders.registry.StoredEncoder, got {found!r}")
+    missing = sorted(found.__abstractmethods__)
+    if missing:
+        raise ValueError(f"the encoder {name} lacks {', '.join(missing)}: see StoredEncoder")
+    encoder = found()
+    if encoder.settings().get("kind") != name:
+        raise ValueError(f"settings() of the encoder {name} must have it as kind, got {encoder.settings()}")
+    return encoder
+
+
 def load_stored_encoder(files: CheckpointFiles, settings: Any, dtype: torch.dtype) -> StoredEncoder:
     """Returns the encoder of a checkpoint, frozen.
 

@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from envs.bar import progress
-from envs.config import load_config
 from envs.episodes import EpisodeSource
-from envs.episodes.open import open_dataset
-from envs.episodes.reading import Reading
+from envs.episodes.open import load_reading, open_dataset
 from envs.folders import writing
 from envs.program import FAILED, INTERRUPTED
 from world_model.checkpoints.checkpoint import Manifest
@@ -48,7 +46,7 @@ def run(config: CompactConfig) -> int:
 
 def learn(config: CompactConfig) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted; decodes the episodes first."""
-    reading = load_config(Reading, config.reading)
+    reading = load_reading(config.reading)
     views = [open_dataset(folder, reading) for folder in (config.data, *config.views)]
     recorded = RecordedWindows(views[0], config.stride)
     for folder, view in zip(config.views, views[1:], strict=True):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 
 from envs.bar import progress
-from envs.config import load_config
 from envs.episodes import EpisodeSource
 from envs.episodes.check import usable
-from envs.episodes.open import open_dataset
-from envs.episodes.reading import Reading
+from envs.episodes.open import load_reading, open_dataset
 from envs.spec import ActionSpec, SpecError
 from world_model.checkpoints.checkpoint import read_manifest
 from world_model.data.batches import strided_spec
@@ -35,7 +33,7 @@ def open_episodes(config: TrainConfig, show: bool = True) -> EpisodeSource:
     Raises:
         DatasetError: If nothing can be read, or an episode is broken and that is refused.
     """
-    dataset = open_dataset(config.data, load_config(Reading, config.reading))
+    dataset = open_dataset(config.data, load_reading(config.reading))
     if config.broken == "refuse" and not dataset.problems:
         return dataset  # what only decoding shows ends the encoding
     record = config.cache_directory / "checked.json"

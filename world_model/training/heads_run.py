@@ -10,9 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.bar import progress
-from envs.config import load_config
-from envs.episodes.open import open_dataset
-from envs.episodes.reading import Reading
+from envs.episodes.open import load_reading, open_dataset
 from envs.folders import writing
 from envs.program import FAILED, INTERRUPTED
 from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest
@@ -53,7 +51,7 @@ def learn(config: HeadsConfig) -> Manifest | None:
     model = load_world_model(config.parent, find_device(config.device))
     if not isinstance(model, CompactModel):
         raise ValueError(f"{config.parent} is a {model.kind} world model: heads are learnt on compact ones")
-    dataset = open_dataset(config.data, load_config(Reading, config.reading))
+    dataset = open_dataset(config.data, load_reading(config.reading))
     model.action_spec.check_same_meaning(dataset.spec)
     recorded = RecordedWindows(dataset)
     latents = encode(model, decode(config.cache_directory, config.decoding_processes, dataset))

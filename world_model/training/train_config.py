@@ -63,12 +63,13 @@ class TrainConfig:
     Attributes:
         data: Folder of recordings in any format that `envs.episodes.open.open_dataset` knows.
         output: Run directory: resolved config, log, state to resume from.
-        reading: YAML file that says how to read them, see `envs.episodes.reading.Reading`; None where the format does.
+        reading: YAML file that says how to read them, see `envs.episodes.reading.Reading`, or the name of a format;
+            None where the format says it.
         broken: What happens to an episode that can't be read: "refuse" ends the run with an error that names it,
             "skip" leaves it out with a warning that names it.
         encoding_processes: Processes that encode images.
-        encoder: For a new predictor: folder of its frozen encoder in transformers' format, see
-            `encoder_folder.load_encoder`.
+        encoder: For a new predictor: folder of its frozen encoder in transformers' format, or my_encoder.py:Mine, see
+            `world_model.encoders.folder.load_encoder`.
         parent: To fine-tune: the checkpoint to start from, by name or path. Its encoder, its predictor's shape and its
             statistics stay.
         blocks: Of a parent, how many of the predictor's last blocks learn, with the output layers after them; None for

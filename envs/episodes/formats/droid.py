@@ -16,7 +16,8 @@ from envs.episodes.columns import Gripper, Position, Rotation
 from envs.episodes.episode import DatasetError
 from envs.episodes.files import walk_folders
 from envs.episodes.formats.hdf5 import find_numbers, open_hdf5, read_numbers
-from envs.episodes.reading import EndEffector
+from envs.episodes.formats.registry import Format
+from envs.episodes.reading import EndEffector, PoseRule, Reading
 from envs.episodes.recordings import Contents, Rows, first_extrinsics
 from envs.episodes.video import Footage, decode_batches, read_header
 
@@ -116,6 +117,28 @@ class DroidRecordings:
         return folder / _VIDEOS / Path(metadata[self._key]).name
 
 
+class DroidFormat(Format):
+    """Raw DROID, at any depth of a folder; see `Format`."""
+
+    takes = ("time_base",)
+
+    def name(self, folder: Path) -> str | None:
+        """See `Format.name`."""
+        return "droid" if next(find_trajectories(folder), None) is not None else None
+
+    def describe(self, folder: Path) -> Contents:
+        """See `Format.describe`."""
+        return describe_droid(folder)
+
+    def pose(self, folder: Path) -> PoseRule:
+        """See `Format.pose`."""
+        return POSE
+
+    def open(self, folder: Path, reading: Reading) -> DroidRecordings:
+        """See `Format.open`."""
+        return _recordings(folder, find_trajectories(folder, remark=True), reading.camera)
+
+
 def find_trajectories(root: Path, remark: bool = False) -> Iterator[Path]:
     """Yields the folders with a trajectory, at any depth, through links too, each folder once.
 
@@ -133,15 +156,6 @@ def find_trajectories(root: Path, remark: bool = False) -> Iterator[Path]:
             yield folder
         elif remark and _VIDEOS.parts[0] in inside and (folder / _VIDEOS).is_dir():
             logger.warning("%s has %s but no %s; it is passed over", folder, _VIDEOS, TRAJECTORY)
-
-
-def open_droid(root: Path, camera: str | None) -> DroidRecordings:
-    """Returns the DROID trajectories in a folder, at any depth.
-
-    Raises:
-        DatasetError: If there are none.
-    """
-    return _recordings(root, find_trajectories(root, remark=True), camera)
 
 
 def _recordings(root: Path, found: Iterator[Path], camera: str | None) -> DroidRecordings:

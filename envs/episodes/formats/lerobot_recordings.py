@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int, Int64, UInt8
+from jaxtyping import Float, Float64, Int, Int64, UInt8
 
+from envs.episodes.columns import Columns, pick
 from envs.episodes.episode import DatasetError
 from envs.episodes.files import read_once
 from envs.episodes.formats import lerobot_layout as layout
 from envs.episodes.formats.lerobot_film import Film, TableFilm, VideoFilm
 from envs.episodes.formats.lerobot_index import EpisodePlace, check_complete, read_places, read_tasks
 from envs.episodes.formats.lerobot_info import choose_camera, image_size, is_ours, is_video, list_cameras, read_info
+from envs.episodes.formats.lerobot_read import read_spec
 from envs.episodes.formats.lerobot_rows import read_numbers, settle_places, to_numbers
+from envs.episodes.formats.registry import Format
+from envs.episodes.reading import Dimensions, PoseRule, Reading
 from envs.episodes.recordings import Contents, Remarks, Rows, first_extrinsics
 from envs.episodes.video import Footage, count_frames
+from envs.spec import ActionSpec
 
 _COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
@@ -125,6 +130,65 @@ class LeRobotRecordings:
         if self.in_video:
             return VideoFilm(place, self.rate)
         return TableFilm(self.root, place.data_file, self.camera, self.rate)
+
+
+class LeRobotFormat(Format):
+    """LeRobot datasets of others, v2.0, v2.1 or v3.0; see `Format`."""
+
+    takes = ("recorded_rate", "extrinsics")
+
+    def name(self, folder: Path) -> str | None:
+        """See `Format.name`."""
+        info = read_info(folder) if (folder / layout.INFO_FILE).is_file() else None
+        return None if info is None or is_ours(info) else f"lerobot {info['codebase_version']}"
+
+    def describe(self, folder: Path) -> Contents:
+        """See `Format.describe`."""
+        return describe_lerobot(folder, self.name(folder) or "lerobot")
+
+    def open(self, folder: Path, reading: Reading) -> LeRobotRecordings:
+        """See `Format.open`."""
+        return open_lerobot(folder, reading.camera, reading.extrinsics)
+
+
+class OurDataset(LeRobotFormat):
+    """LeRobot v3.0 datasets that were written here and say what their poses are; see `Format`."""
+
+    takes = ("extrinsics",)
+
+    def name(self, folder: Path) -> str | None:
+        """See `Format.name`."""
+        ours = (folder / layout.INFO_FILE).is_file() and is_ours(read_info(folder))
+        return "ours" if ours else None
+
+    def pose(self, folder: Path) -> PoseRule:
+        """See `Format.pose`."""
+        return AsRecorded(read_spec(folder, read_info(folder)))
+
+
+@dataclass(frozen=True)
+class AsRecorded:
+    """Poses were recorded as they are wanted; an `envs.episodes.reading.PoseRule`.
+
+    Attributes:
+        spec: Of the actions that were recorded beside them.
+    """
+
+    spec: ActionSpec
+    keys: tuple[str, ...] = (layout.STATE,)
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """See `PoseRule.dimensions`."""
+        return Dimensions(self.spec.names, self.spec.units, self.spec.frame)
+
+    def continuous(self, columns: Columns) -> tuple[Columns, str]:
+        """See `PoseRule.continuous`. They were recorded without jumps."""
+        return columns, ""
+
+    def poses(self, columns: Columns) -> Float[np.ndarray, "T P"]:
+        """See `PoseRule.poses`."""
+        return pick(columns, layout.STATE, None)
 
 
 def open_lerobot(root: Path, camera: str | None, extrinsics: str | None = None) -> LeRobotRecordings:

@@ -16,7 +16,8 @@ from jaxtyping import Int, UInt8
 from envs.episodes.columns import Gripper, Position, Rotation
 from envs.episodes.episode import DatasetError
 from envs.episodes.formats.hdf5 import find_numbers, image_size, open_hdf5, read_images, read_numbers
-from envs.episodes.reading import EndEffector
+from envs.episodes.formats.registry import Format, reading_needed
+from envs.episodes.reading import EndEffector, PoseRule, Reading
 from envs.episodes.recordings import Contents, Rows
 from envs.episodes.video import Footage
 
@@ -98,6 +99,33 @@ class RobomimicRecordings:
     def _place(self, episode: int) -> tuple[Path, str]:
         file, demonstration = self.demonstrations[episode]
         return self.root / file, demonstration
+
+
+class RobomimicFormat(Format):
+    """robomimic's HDF5 files, those of a folder or one alone; see `Format`."""
+
+    takes = ("recorded_rate",)
+
+    def name(self, folder: Path) -> str | None:
+        """See `Format.name`."""
+        return "robomimic" if find_files(folder) else None
+
+    def describe(self, folder: Path) -> Contents:
+        """See `Format.describe`."""
+        return describe_robomimic(folder)
+
+    def pose(self, folder: Path) -> PoseRule:
+        """See `Format.pose`. It is known of robosuite's Panda alone."""
+        contents = describe_robomimic(folder)
+        missing = [key for key in POSE.keys if key not in contents.columns]
+        if missing:
+            told = f"lacks {missing}, which robosuite's Panda has; a Reading must name the pose"
+            raise reading_needed(folder, contents, told)
+        return POSE
+
+    def open(self, folder: Path, reading: Reading) -> RobomimicRecordings:
+        """See `Format.open`."""
+        return open_robomimic(folder, reading.camera, reading.recorded_rate)
 
 
 def find_files(folder: Path) -> list[Path]:
