@@ -144,6 +144,54 @@ def test_a_proposer_of_ones_own_is_a_file_and_first_guess_follows_it(tmp_path: P
         assert episode["actions"][0][:3] == pytest.approx([0.0, 0.0, 0.075])
 
 
+SUBGOALS = '''
+from dataclasses import dataclass
+
+import torch
+
+from world_model.base import LatentGoal
+
+
+@dataclass(frozen=True)
+class HalfwayConfig:
+    kind: str = "mine.py:Halfway"
+    every: int = 2
+
+
+class Halfway:
+    """Every few observations the latent halfway between what is seen and the goal: nobody has seen it."""
+
+    Config = HalfwayConfig
+
+    def __init__(self, config, model, spec, make_objective):
+        self.config = config
+
+    def reset(self, goals):
+        self.final, self.asked = goals[-1], 0
+
+    def next(self, state, generator):
+        self.asked += 1
+        if (self.asked - 1) % self.config.every:
+            return None
+        return LatentGoal(torch.lerp(state.tokens[0, -1], self.final.tokens, 0.5))
+'''
+
+
+@pytest.mark.parametrize("in_yaml", [False, True], ids=["command line", "yaml"])
+def test_a_source_of_subgoals_of_ones_own_is_a_file(tmp_path: Path, in_yaml: bool) -> None:
+    (tmp_path / "mine.py").write_text(SUBGOALS)
+    (tmp_path / "plan.yaml").write_text('controller: {subgoals: {kind: "mine.py:Halfway", every: 3}}\n')
+    flags = ["--controller.subgoals.kind", "mine.py:Halfway", "--controller.subgoals.every", "3"]
+    result = evaluate_plain(tmp_path, *(["--config", "plan.yaml"] if in_yaml else flags))
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert results["config"]["controller"]["subgoals"] == {"kind": "mine.py:Halfway", "every": 3}
+    for episode in results["episodes"]["planner"]:
+        start, *_, end = episode["distances_m"]
+        assert episode["distances_m"][3] == pytest.approx(start / 2, rel=0.3)  # it waits there
+        assert end == pytest.approx(start / 16, rel=0.5)
+
+
 def evaluate_plain(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     common = ("--checkpoint", "toy", "--task", "FrankaReach-v0", "--episodes", "2", "--max-steps", "12")
     return run(folder, "evaluate.py", *common, "--no-baselines", "--video-episodes", "0", "--output", "out", *words)

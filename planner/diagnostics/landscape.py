@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planner.base import Objective, Score
+from planner.base import MakeObjective, Score
 from planner.objectives.objective import rollout_score
 from planner.search.chunks import Chunks
 from world_model.base import LatentState, WorldModel
@@ -42,7 +41,7 @@ class StepDiagnosis:
 
 def diagnose_step(
     model: WorldModel,
-    objective: Callable[[LatentState], Objective],
+    objective: MakeObjective,
     now: LatentState,
     after: LatentState,
     action: Float[Tensor, "A"],
@@ -68,7 +67,7 @@ def diagnose_step(
     length = action[TRANSLATION].norm()
     if length == 0:
         raise ValueError("a step whose translation is zero can't be compared with others of the same length")
-    cost = objective(after)
+    cost = objective(after.as_goal())
     directions = torch.randn(shell, 3, generator=generator).to(action)
     actions = action.repeat(shell + 1, 1, 1)  # (shell + 1, H=1, A), the true one first
     actions[1:, 0, TRANSLATION] = length * torch.nn.functional.normalize(directions, dim=-1)

@@ -214,7 +214,7 @@ def draw(model: WorldModel, config: LandscapeConfig, found: Sequence[tuple[Pair,
 
 def draw_step(row, model: WorldModel, config: LandscapeConfig, pair: Pair, diagnosis: StepDiagnosis) -> None:
     """Draws the three planes of translations through the true action of one step."""
-    state, cost = model.encode([pair.now]), GoalDistance(model.encode([pair.after]), config.objective)
+    state, cost = model.encode([pair.now]), GoalDistance(model.encode([pair.after]).as_goal(), config.objective)
     score = partial(Chunks().score, rollout_score(model, cost, state))
     action = state.poses.new_tensor(pair.action)
     reach = max(1.3 * float(action[:3].abs().max()), *np.abs(model.action_spec.high[:3]))

@@ -19,7 +19,8 @@ from envs.bar import progress
 from envs.config import dump_config
 from envs.simulation.scene import SceneConfig
 from envs.workers import ctrl_c_is_ours, end_with_parent
-from planner.control.controller import Controller, RandomActions, ZeroActions
+from planner.control.baselines import RandomActions, ZeroActions
+from planner.control.controller import Controller
 from planner.control.episode import Actor, run_episode
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.report import EpisodeRecord, record_episode

@@ -167,7 +167,7 @@ def _diagnose(model: VJEPA2AC, step: Batch, shell: int, seed: int, chunks: Chunk
 def _planes(model: VJEPA2AC, held_out: HeldOut, step: Batch, chunks: Chunks) -> list[Float[np.ndarray, "m n"]]:
     """Returns the energies of single actions in each of PLANES through a step's action."""
     now, after, action = _states(model, step)
-    score, values = rollout_score(model, GoalDistance(after), now), held_out.grid(action)
+    score, values = rollout_score(model, GoalDistance(after.as_goal()), now), held_out.grid(action)
 
     def in_parts(actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         return chunks.score(score, actions)
