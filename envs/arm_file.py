@@ -20,7 +20,7 @@ from envs.arms.safety import SafeArm, SafetyLimits, SafetyStop
 from envs.config import dump_config, find_config, load_config, read_values
 from envs.simulation.twin import TwinConfig
 from envs.simulation.twin_process import TwinProcess
-from envs.spec import POSE_NAMES, ActionSpec, Observation
+from envs.spec import POSE_NAMES, ActionSpec, Goal
 from envs.tasks.reach import SUCCESS_DISTANCE, FrankaReachEnv
 
 ARM_TOKEN = "VJEPA_ARM_TOKEN"
@@ -154,11 +154,12 @@ class TwinTask:
         self.driver = TwinProcess(self._env.mujoco_arm, TwinConfig(config.camera_rate))
         self.goal: Float[np.ndarray, "3"] = np.zeros(3)
 
-    def begin(self, seed: int) -> Observation:
+    def begin(self, seed: int) -> Goal:
         """Places arm and blocks as the task does for a seed, and returns the goal. The twin is not connected."""
         _, info = self._env.reset(seed=seed)
-        self.goal = info["goal"]["pose"][:3].copy()
-        return Observation(**info["goal"], time=0.0)
+        (goal,) = info["goals"]
+        self.goal = goal.pose[:3].copy()
+        return goal
 
     def place(self, pose: Float[np.ndarray, "7"]) -> None:
         """Places the arm at a pose, in the scene of seed 0. The twin is not connected.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+
+if TYPE_CHECKING:  # a robot's side has NumPy alone
+    from jaxtyping import Bool, Float, UInt8
 
 POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 POSE_UNITS = ("m", "m", "m", "rad", "rad", "rad", "1")
@@ -35,23 +37,61 @@ class Observation:
     time: float
 
     def __post_init__(self) -> None:
-        image, pose = self.image, self.pose
-        if not isinstance(image, np.ndarray):
-            raise SpecError(
-                f"an observation's image must be (height, width, 3) uint8 RGB, got a {type(image).__name__}"
-            )
-        if image.ndim != 3 or image.shape[-1] != 3 or not image.size or image.dtype != np.uint8:
-            raise SpecError(
-                f"an observation's image must be (height, width, 3) uint8 RGB, got {image.shape} {image.dtype}"
-            )
-        if not isinstance(pose, np.ndarray) or pose.ndim != 1 or pose.dtype.kind not in "fiu" or not _finite(pose):
-            raise SpecError(f"an observation's pose must be a vector of finite numbers, got {pose!r}")
+        _check_image(self.image, "an observation's")
+        _check_pose(self.pose, "an observation's")
         if not np.isfinite(self.time):
             raise SpecError(f"an observation's time must be a finite number of seconds, got {self.time}")
 
 
-def _finite(values: np.ndarray) -> bool:
-    return bool(np.isfinite(values).all())
+@dataclass(frozen=True)
+class Goal:
+    """What is wanted; what is None is open.
+
+    Attributes:
+        image: RGB image of how things are to look, (h, w, 3) uint8.
+        pose: End effector there, (P,) as `Observation.pose`; None where it is not known or does not matter.
+        mask: What of the image counts, (h, w), truth values or grey levels in uint8 (0 nothing, 255 all); None for
+            all of it.
+
+    Raises:
+        SpecError: If the image is not (h, w, 3) uint8, the pose is not a finite vector, or the mask is of another size
+            or kind or says that nothing counts.
+    """
+
+    image: UInt8[np.ndarray, "h w 3"]
+    pose: Float[np.ndarray, "P"] | None = None
+    mask: UInt8[np.ndarray, "h w"] | Bool[np.ndarray, "h w"] | None = None
+
+    def __post_init__(self) -> None:
+        _check_image(self.image, "a goal's")
+        if self.pose is not None:
+            _check_pose(self.pose, "a goal's")
+        if self.mask is not None:
+            _check_mask(self.mask, self.image.shape[:2])
+
+
+def _check_image(image: Any, whose: str) -> None:
+    """Returns if it is an RGB image."""
+    if not isinstance(image, np.ndarray):
+        raise SpecError(f"{whose} image must be (height, width, 3) uint8 RGB, got a {type(image).__name__}")
+    if image.ndim != 3 or image.shape[-1] != 3 or not image.size or image.dtype != np.uint8:
+        raise SpecError(f"{whose} image must be (height, width, 3) uint8 RGB, got {image.shape} {image.dtype}")
+
+
+def _check_pose(pose: Any, whose: str) -> None:
+    """Returns if it is a finite vector."""
+    number = isinstance(pose, np.ndarray) and pose.ndim == 1 and pose.dtype.kind in "fiu"
+    if not number or not np.isfinite(pose).all():
+        raise SpecError(f"{whose} pose must be a vector of finite numbers, got {pose!r}")
+
+
+def _check_mask(mask: Any, shape: tuple[int, ...]) -> None:
+    """Returns if it says of each pixel how much it counts, and of any that it does."""
+    if not isinstance(mask, np.ndarray) or mask.shape != shape or mask.dtype not in (np.uint8, np.bool_):
+        came = f"{mask.shape} {mask.dtype}" if isinstance(mask, np.ndarray) else f"a {type(mask).__name__}"
+        raise SpecError(f"a goal's mask must be as large as its image, {shape}, of bool or uint8, got {came}")
+    if not mask.any():
+        raise SpecError("a goal's mask is 0 everywhere: nothing of the goal would count; leave it out for all of it")
 
 
 @dataclass(frozen=True)

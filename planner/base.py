@@ -1,8 +1,8 @@
-"""What a planner is: it minimises a function of actions and knows nothing else."""
+"""What plans are made with: planners, which minimise a function of actions and know nothing else, and what helps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,13 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.spec import ActionSpec
-from world_model.base import LatentState
+from world_model.base import LatentGoal, LatentState
 
 Score = Callable[[Float[Tensor, "S H A"]], Float[Tensor, "S"]]
 """Cost of each of S action sequences in physical units; lower is better."""
 
 Objective = Callable[[LatentState, Float[Tensor, "S H A"]], Float[Tensor, "S"]]
 """Cost of S predicted rollouts and the actions that lead to them; lower is better."""
+
+MakeObjective = Callable[[LatentGoal], Objective]
+"""Makes the objective of a goal; raises ValueError if it needs what is open in it, or can't use what it has."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,48 @@ class Proposer(Protocol):
     """Gives a search sequences to begin with. Made of its settings, the world model and the arm's action spec."""
 
     def propose(
-        self, state: LatentState, goal: LatentState, horizon: int, count: int, generator: torch.Generator
+        self, state: LatentState, goal: LatentGoal, horizon: int, count: int, generator: torch.Generator
     ) -> Float[Tensor, "G H A"]:
         """Returns action sequences that may lead to a goal, the best first; physical units.
 
         Args:
             state: Frames up to the present one.
-            goal: One frame, (1, 1, N, D).
+            goal: What is pursued.
             horizon: Actions of a sequence, H.
             count: Sequences wanted; G may be any number up to it, and 0.
+            generator: Source of all randomness.
+
+        Raises:
+            ValueError: If it needs what is open in the goal.
+        """
+        ...
+
+
+class SubgoalSource(Protocol):
+    """Says what is pursued on the way to a goal, at a slower clock than actions.
+
+    Made of its settings, the world model, the arm's action spec and a `MakeObjective`. It may keep state: it is reset
+    with each episode and asked at each observation of it, and its clock is its own.
+    """
+
+    def reset(self, goals: Sequence[LatentGoal]) -> None:
+        """Begins an episode.
+
+        Args:
+            goals: What the user wants, at least one, in order: the last one is where to stay.
+
+        Raises:
+            ValueError: If it can't pursue them; the episode before goes on.
+        """
+        ...
+
+    def next(self, state: LatentState, generator: torch.Generator) -> LatentGoal | None:
+        """Returns what is pursued from the last observation on; None to go on as before, at first with the last goal.
+
+        What it returns may have no pose and no image.
+
+        Args:
+            state: Frames up to the present one, which is new at each call.
             generator: Source of all randomness.
         """
         ...

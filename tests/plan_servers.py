@@ -13,7 +13,7 @@ from background import running
 
 from envs.arms.remote.client import PlanClient
 from envs.arms.remote.listen import ListenConfig
-from envs.spec import ActionSpec, Observation
+from envs.spec import ActionSpec, Goal, Observation
 from planner.base import Plan
 from planner.control.controller import Controller, ControllerConfig
 from planner.search.cem import CEM, CEMConfig
@@ -31,6 +31,10 @@ PLAIN = {"image": np.zeros((8, 8, 3), np.uint8), "pose": START, "time": 0.0}
 
 def look(pose: np.ndarray, time: float = 0.0) -> Observation:
     return Observation(np.zeros((8, 8, 3), np.uint8), pose, time)
+
+
+def want(pose: np.ndarray) -> Goal:
+    return Goal(np.zeros((8, 8, 3), np.uint8), pose)
 
 
 class Held:
@@ -85,5 +89,5 @@ def speak(url: str, **settings) -> websockets.sync.client.ClientConnection:
 
 def plans(url: str, token: str | None = None) -> bool:
     with PlanClient(url, token) as client:
-        client.reset([look(GOAL)], seed=0)
+        client.reset([want(GOAL)], seed=0)
         return client.infer(look(START))["actions"].shape == (HORIZON, 7)

@@ -108,7 +108,7 @@ def test_practice_is_the_critics_attempt_and_then_the_experts_way(
     values, info = first.reset(seed=4)
     goal = program.goals_of(info)[0]
     proposed = GoalPolicy(critic).propose(
-        critic.encode([Observation(values["image"], values["pose"], 0.0)]), critic.encode([goal]), 1
+        critic.encode([Observation(values["image"], values["pose"], 0.0)]), critic.encode_goal(goal), 1
     )
     np.testing.assert_allclose(episode.actions[0, :2], proposed[0, 0, :2], atol=0.01)
     assert episode.task == "practice push"

@@ -12,7 +12,7 @@ from small_models import ACTIONS, STATISTICS, random_actions, randomise
 from transformers import Dinov2Config, Dinov2Model
 
 from envs.pose import compose
-from envs.spec import Observation
+from envs.spec import Goal, Observation
 from planner.control.controller import Controller
 from planner.search.cem import CEM, CEMConfig
 from world_model.base import LatentState
@@ -101,7 +101,7 @@ def test_without_learning_nothing_changes() -> None:
 def test_a_controller_plans_with_it() -> None:
     model, (start, goal) = small_compact(), observations(2)
     controller = Controller(model, CEM(CEMConfig(horizon=3, samples=16, elites=4, iterations=2)), ACTIONS)
-    controller.reset([goal], seed=0)
+    controller.reset([Goal(goal.image, goal.pose)], seed=0)
     action, plan = controller.step(start)
     assert action.shape == (7,) and np.isfinite(plan.cost)
 

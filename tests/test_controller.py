@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -14,13 +14,14 @@ from torch import Tensor
 from toy_reach import ToyArm
 
 from envs.pose import compose
-from envs.spec import ActionSpec, Observation, SpecError
-from planner.base import Objective, Plan, Score
-from planner.control.controller import Controller, ControllerConfig, RandomActions, ZeroActions
+from envs.spec import ActionSpec, Goal, Observation, SpecError
+from planner.base import MakeObjective, Plan, Score
+from planner.control.baselines import RandomActions, ZeroActions
+from planner.control.controller import Controller, ControllerConfig
 from planner.diagnostics.doctor import examine_view, moving_steps, record_moves
 from planner.objectives.objective import GoalDistance, GoalDistanceConfig
 from planner.search.cem import CEM, CEMConfig
-from world_model.base import LatentState
+from world_model.base import LatentGoal, LatentState
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 
 START = np.array([0.4, 0.0, 0.3, np.pi, 0.0, 0.0, 0.0])
@@ -30,6 +31,10 @@ SPEC = TOY_ACTION_SPEC
 
 def look(pose: np.ndarray, time: float = 0.0) -> Observation:
     return Observation(np.zeros((4, 4, 3), np.uint8), pose, time)
+
+
+def want(pose: np.ndarray) -> Goal:
+    return Goal(np.zeros((4, 4, 3), np.uint8), pose)
 
 
 class Recorder:
@@ -62,6 +67,10 @@ class WatchedModel(ToyWorldModel):
         self.encoded.append(len(observations))
         return super().encode(observations)
 
+    def encode_goal(self, goal: Goal) -> LatentGoal:
+        self.encoded.append(1)
+        return super().encode_goal(goal)
+
     def rollout(self, state: LatentState, actions: Tensor) -> LatentState:
         self.rolled.append((state.tokens.shape[1], len(actions)))
         return super().rollout(state, actions)
@@ -69,7 +78,7 @@ class WatchedModel(ToyWorldModel):
 
 def ready(model: ToyWorldModel, planner, config: ControllerConfig | None = None, goal: np.ndarray = GOAL) -> Controller:
     controller = Controller(model, planner, TOY_ACTION_SPEC, config)
-    controller.reset([look(goal)], seed=0)
+    controller.reset([want(goal)], seed=0)
     return controller
 
 
@@ -91,7 +100,7 @@ def test_first_guess_is_the_last_plan_shifted_and_staying_is_always_proposed() -
     assert torch.equal(planner.guesses[0], torch.zeros(1, 3, 7))
     shifted = torch.cat([planner.actions[1:], torch.zeros(1, 7)])
     assert torch.equal(planner.guesses[1], torch.stack([shifted, torch.zeros(3, 7)]))
-    controller.reset([look(GOAL)], seed=0)
+    controller.reset([want(GOAL)], seed=0)
     controller.step(look(START))
     assert torch.equal(planner.guesses[2], torch.zeros(1, 3, 7))
 
@@ -101,7 +110,7 @@ def test_runners_up_are_shifted_too_and_come_between_the_last_plan_and_staying()
     planner = Recorder(runners_up=runners_up)
     low = tuple(0.02 if name == "gripper" else bound for name, bound in zip(SPEC.names, SPEC.low, strict=True))
     controller = Controller(ToyWorldModel(), planner, dataclasses.replace(SPEC, low=low))  # staying is not all zeros
-    controller.reset([look(GOAL)], seed=0)
+    controller.reset([want(GOAL)], seed=0)
     for _ in range(2):
         controller.step(look(START))
     staying = torch.tensor([0.0, 0, 0, 0, 0, 0, 0.02])
@@ -177,7 +186,7 @@ def test_score_has_a_gradient_only_where_the_actions_ask_for_one() -> None:
 def test_same_seed_same_actions_and_fresh_noise_at_each_step() -> None:
     controller = ready(ToyWorldModel(), CEM(CEMConfig(samples=16, elites=4)), ControllerConfig(warm_start=False))
     first = [controller.step(look(START))[0] for _ in range(2)]
-    controller.reset([look(GOAL)], seed=0)
+    controller.reset([want(GOAL)], seed=0)
     again = [controller.step(look(START))[0] for _ in range(2)]
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first[0], first[1])
@@ -248,7 +257,7 @@ def test_a_camera_rotation_turns_what_the_model_reads_into_the_arms_directions()
     plans = []
     for settings in (ControllerConfig(), config):
         controller = Controller(ToyWorldModel(), CEM(CEMConfig(samples=256, iterations=8)), TOY_ACTION_SPEC, settings)
-        controller.reset([look(compose(START, np.array([0.02, 0.0, 0.01, 0.0, 0.0, 0.0, 0.0])))], seed=0)
+        controller.reset([want(compose(START, np.array([0.02, 0.0, 0.01, 0.0, 0.0, 0.0, 0.0])))], seed=0)
         plans.append(controller.step(look(START))[0])
     np.testing.assert_allclose(plans[0][:3], [0.02, 0.0, 0.01], atol=3e-3)
     np.testing.assert_allclose(plans[1][:3], [0.0, 0.02, 0.01], atol=3e-3)
@@ -269,15 +278,13 @@ class TurnedModel(ToyWorldModel):
         return LatentState(super().rollout(state, turned).tokens, super().rollout(state, actions).poses)
 
 
-def final_errors(
-    model: ToyWorldModel, config: ControllerConfig, objective: Callable[[LatentState], Objective] = GoalDistance
-) -> np.ndarray:
+def final_errors(model: ToyWorldModel, config: ControllerConfig, objective: MakeObjective = GoalDistance) -> np.ndarray:
     """Returns how far from three goals on different sides the arm ends after six actions [m]."""
     errors = []
     for way in ([0.12, 0.05, 0.0], [-0.1, 0.1, 0.05], [0.0, -0.15, -0.05]):
         goal, pose = compose(START, np.array([*way, 0.0, 0.0, 0.0, 0.0])), START
         controller = Controller(model, CEM(CEMConfig(samples=48)), SPEC, config, objective)
-        controller.reset([look(goal)], seed=0)
+        controller.reset([want(goal)], seed=0)
         for _ in range(6):
             pose = compose(pose, controller.step(look(pose))[0])
         errors.append(np.linalg.norm(pose[:3] - goal[:3]))

@@ -21,9 +21,9 @@ from tests.small_models import ACTIONS, random_actions, random_state, small_mode
 from tests.small_training import DATA, make_batches, make_config, make_encoder, run
 from world_model.base import LatentState
 from world_model.checkpoints.checkpoint import CheckpointError, read_manifest
-from world_model.choices import GoalPose
 from world_model.data.batches import WindowBatches, join_batches
 from world_model.heads.goal_policy.action_modes import ActionModes
+from world_model.heads.goal_policy.config import ArmEnd
 from world_model.heads.goal_policy.critic import OPEN, Critic, CriticConfig
 from world_model.heads.goal_policy.frame_table import FrameTable
 from world_model.heads.goal_policy.goal_policy import GoalPolicy
@@ -285,7 +285,7 @@ def test_the_mean_of_the_low_end_is_below_the_mean_and_above_the_least() -> None
 
 
 def test_the_objective_judges_each_sample_alone_and_last_looks_at_the_last_frame() -> None:
-    model, goal = critic_model(), random_state(1, seed=3)
+    model, goal = critic_model(), random_state(1, seed=3).as_goal()
     predicted = model.rollout(random_state(2), random_actions(3, 2))
     config = SumConfig(terms=(TermConfig(ActionsLeftConfig(), 2.0),))
     objective = make_objective(goal, config, ACTIONS, model)
@@ -300,23 +300,33 @@ def test_the_objective_judges_each_sample_alone_and_last_looks_at_the_last_frame
 
 
 def test_the_goals_pose_does_not_matter_to_the_critic() -> None:
-    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
-    elsewhere = LatentState(goal.tokens, goal.poses + 1.0)
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3).as_goal()
+    elsewhere = replace(goal, pose=random_state(1, seed=3).poses[0, 0] + 1.0)
     torch.testing.assert_close(
         GoalPolicy(model).count_actions(state, goal), GoalPolicy(model).count_actions(state, elsewhere), rtol=0, atol=0
     )
 
 
 def test_the_goals_pose_matters_to_proposals_that_are_told_it() -> None:
-    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
-    elsewhere = LatentState(goal.tokens, goal.poses + 1.0)
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3).as_goal()
+    elsewhere = replace(goal, pose=random_state(1, seed=3).poses[0, 0] + 1.0)
     read, told = (GoalPolicy(model).propose(state, goal, 1, pose=pose) for pose in ("seen", "told"))
     assert bool((GoalPolicy(model).propose(state, elsewhere, 1) == read).all())
     assert bool((GoalPolicy(model).propose(state, elsewhere, 1, pose="told") != told).any())
+    opened = replace(goal, pose=None)
+    assert bool((GoalPolicy(model).propose(state, opened, 1) == read).all())
+    with pytest.raises(ValueError, match="take the arm to the goal's pose, which is open"):
+        GoalPolicy(model).propose(state, opened, 1, pose="told")
+
+
+def test_a_masked_goal_is_refused_by_a_critic_that_looks_at_all_of_it() -> None:
+    goal = replace(random_state(1).as_goal(), mask=torch.ones(4))
+    with pytest.raises(ValueError, match="looks at the whole goal image: leave the goal's mask out"):
+        make_objective(goal, ActionsLeftConfig(), ACTIONS, critic_model())
 
 
 def test_where_the_goals_pose_is_open_it_does_not_matter_what_is_seen_of_it() -> None:
-    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3).as_goal()
     with pytest.raises(ValueError, match="has not learnt goals whose pose is open: train one with open_goals above 0"):
         Controller(model, CEM(), ACTIONS, ControllerConfig(proposers=(GoalPolicyConfig(pace=0.1, pose="open"),)))
     model.heads["goal_policy"].config = replace(SHAPE, open_goals=True)
@@ -327,8 +337,8 @@ def test_where_the_goals_pose_is_open_it_does_not_matter_what_is_seen_of_it() ->
 
 
 def test_where_the_thing_is_kept_it_does_not_matter_where_the_goal_image_has_it() -> None:
-    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
-    other = LatentState(random_state(1, seed=4).tokens, goal.poses)
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3).as_goal()
+    other = replace(goal, tokens=random_state(1, seed=4).tokens[0, 0])
     kept, seen = (
         [GoalPolicy(model).propose(state, image, 2, pose="told", thing=thing) for image in (goal, other)]
         for thing in ("kept", "seen")
@@ -338,8 +348,8 @@ def test_where_the_thing_is_kept_it_does_not_matter_where_the_goal_image_has_it(
 
 
 @pytest.mark.parametrize("pose", ["seen", "told", "open"])
-def test_in_bfloat16_proposals_are_nearly_the_same(pose: GoalPose) -> None:
-    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
+def test_in_bfloat16_proposals_are_nearly_the_same(pose: ArmEnd) -> None:
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3).as_goal()
     model.heads["goal_policy"] = Critic(replace(SHAPE, open_goals=True)).eval()
     exact = GoalPolicy(model).propose(state, goal, 1, pose=pose)
     model.heads["goal_policy"].to(torch.bfloat16)
@@ -371,19 +381,19 @@ def test_where_the_goals_pose_is_open_nothing_is_left_to_do_once_the_thing_is_th
 
 
 def test_proposals_are_within_the_bounds_and_the_first_guess() -> None:
-    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3).as_goal()
     actions = GoalPolicy(model).propose(state, goal, 3)
     assert actions.shape == (1, 3, 7)
     assert bool((actions.abs() <= 0.1 + 1e-6).all())
     controller = Controller(model, CEM(), ACTIONS, ControllerConfig(proposers=(GoalPolicyConfig(pace=0.1),)))
-    controller._goals, controller._generator = [goal], torch.Generator()
+    controller._goal, controller._generator = goal, torch.Generator()
     guesses = controller._guesses(state)
     torch.testing.assert_close(guesses[0], GoalPolicy(model).propose(state, goal, 1)[0])
     assert bool((guesses[-1] == 0).all())
 
 
 def test_a_model_without_a_critic_is_refused_with_what_to_do() -> None:
-    goal = random_state(1)
+    goal = random_state(1).as_goal()
     with pytest.raises(ValueError, match=r"no critic: train one with scripts/train_critic.py"):
         make_objective(goal, ActionsLeftConfig(), ACTIONS, small_model())
     with pytest.raises(ValueError, match=r"no critic: train one with"):
@@ -413,7 +423,7 @@ def test_it_is_there_already_where_that_is_likelier_than_not() -> None:
 
 
 def test_who_is_there_already_proposes_to_stay() -> None:
-    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3)
+    model, state, goal = critic_model(), random_state(2), random_state(1, seed=3).as_goal()
     with torch.no_grad():
         model.heads["goal_policy"].count_head[1].bias[0] = 50.0
     assert bool((GoalPolicy(model).propose(state, goal, 2) == 0).all())

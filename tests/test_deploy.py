@@ -36,7 +36,7 @@ from envs.episodes.recording_dataset import add_to_dataset
 from envs.episodes.video import read_header
 from envs.pose import difference
 from envs.simulation.arm import arm_action_spec
-from envs.spec import Observation
+from envs.spec import Goal, Observation
 from planner.control.controller import Controller
 from planner.control.executor import ExecutorConfig
 from planner.search.cem import CEM
@@ -70,9 +70,7 @@ class Workshop:
     def __init__(self, folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.arm, self.answers, self.folder = FakeArm(time, image_size=32), ["yes"], folder
         (folder / "arm.yaml").write_text(ARM_FILE)
-        program("planner.deployment.goals").keep_goal(
-            Observation(self.arm.observe().image, START + WAY, 0.0), folder / "goal.png"
-        )
+        program("planner.deployment.goals").keep_goal(Goal(self.arm.observe().image, START + WAY), folder / "goal.png")
         self._flags = ["--arm", str(folder / "arm.yaml"), "--goal", str(folder / "goal.png"), "--server", url]
         monkeypatch.setattr(program(), "make_driver", lambda config: self.arm)
         for module in ("planner.deployment.program", "planner.deployment.goals", "planner.deployment.drive"):
@@ -175,7 +173,7 @@ def test_a_planner_that_fails_ends_the_run_as_an_error_and_leaves_no_empty_recor
 
     driving, arm = program("planner.deployment.drive"), FakeArm(time)
     watched = program("envs.arm_file").WatchedArm(arm)
-    source = driving.PlanNotes(Broken(), [np.zeros((8, 8, 3), np.uint8)])
+    source = driving.PlanNotes(Broken(), np.zeros((8, 8, 3), np.uint8))
     manner = driving.Manner(program().RuntimeConfig(), 3, record=tmp_path)
     outcome = driving.drive(watched, source, manner, program("planner.deployment.view").NoView(), verbose=False)
     assert outcome.status == 1 and "out of order" in outcome.reason and arm.stops
@@ -186,11 +184,11 @@ def test_each_step_is_shown_with_the_goal_that_it_pursued_and_what_its_plan_was_
     class Scheduled:
         def infer(self, observation, committed=None, deadline=None) -> dict:
             if observation.time < 0.1:
-                return {"goal": 0}
+                return {"goal": 0, "goal_image": first}
             return {"goal": 1, "imagined": np.full((2, 2, 3), 7, np.uint8), "imagined_distance": 0.5}
 
     first, second = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
-    notes, steps = program("planner.deployment.drive").PlanNotes(Scheduled(), [first, second]), make_steps(3)
+    notes, steps = program("planner.deployment.drive").PlanNotes(Scheduled(), second), make_steps(3)
     for step in steps[:-1]:
         notes.infer(step.observation)
     before, after, end = (notes.shown(step) for step in steps)
@@ -199,10 +197,30 @@ def test_each_step_is_shown_with_the_goal_that_it_pursued_and_what_its_plan_was_
     assert after.imagined.distance == 0.5 and after.imagined.picture.shape == (2, 2, 3)
 
 
+def test_a_subgoals_picture_is_shown_until_the_next_one_and_without_one_the_goal() -> None:
+    pictures = [np.full((4, 4, 3), level, np.uint8) for level in range(3)]
+    told = [
+        {"goal": 0, "goal_image": pictures[0]}, {"goal": 0}, {"goal": 1, "goal_image": pictures[1]}, {"goal": 1},
+        {"goal": 2}, {"goal": 2},
+    ]  # fmt: skip
+
+    class Planning:
+        def infer(self, observation, committed=None, deadline=None) -> dict:
+            return told.pop(0)
+
+    notes, steps = program("planner.deployment.drive").PlanNotes(Planning(), pictures[2]), make_steps(7)
+    for step in steps[:-1]:
+        notes.infer(step.observation)
+    shown = [notes.shown(step).goal for step in steps[:-1]]
+    assert all(one is pictures[which] for one, which in zip(shown, (0, 0, 1, 1, 2, 2), strict=True))
+
+
 @pytest.mark.parametrize("picture", [np.zeros((2, 2, 3)), np.zeros((2, 2), np.uint8), np.zeros((0, 2, 3), np.uint8), 3])
 def test_what_is_no_picture_is_no_imagined_end(picture: object) -> None:
     with pytest.raises(ValueError, match="no picture"):
         program("planner.deployment.drive").read_imagined({"imagined": picture, "imagined_distance": 0.5})
+    with pytest.raises(ValueError, match="goal_image is no picture"):
+        program("planner.deployment.drive").read_picture({"goal_image": picture}, "goal_image")
 
 
 def test_the_imagined_end_stands_between_camera_and_goal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,11 +405,13 @@ def test_a_dry_run_says_where_a_live_run_ends(workshop: Workshop, capsys) -> Non
 
 def test_goals_keep_their_pose_and_bad_photographs_are_named(tmp_path: Path) -> None:
     goals = program("planner.deployment.goals")
-    seen = Observation(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), START, 0.0)
+    seen = Goal(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), START)
     kept = goals.keep_goal(seen, tmp_path / "goal.png")
-    np.testing.assert_array_equal(kept.image, seen.image)
-    np.testing.assert_array_equal(kept.pose, START)
-    assert not goals.for_planner([kept], pose_needed=False)[0].pose.any()
+    np.testing.assert_array_equal(kept.goal.image, seen.image)
+    np.testing.assert_array_equal(kept.goal.pose, START)
+    assert goals.for_planner([kept], pose_needed=False)[0].pose is None
+    assert goals.for_planner([kept], pose_needed=True) == [kept.goal]
+    assert goals.keep_goal(Goal(seen.image), tmp_path / "open.png").goal.pose is None
     Image.fromarray(np.zeros((8, 16, 3), np.uint8)).save(tmp_path / "photo.jpg")
     photo = goals.read_goal(tmp_path / "photo.jpg")
     with pytest.raises(ValueError, match="does not tell"):
@@ -408,7 +428,7 @@ def test_a_goal_is_taken_with_the_arms_camera_before_it_goes_back(workshop: Work
     workshop.answers = ["", ""]
     assert workshop.deploy("--goal", "camera", "--max-steps", "1") == 0
     kept = program("planner.deployment.goals").read_goal(workshop.folder / "results/goal-0.png")
-    np.testing.assert_array_equal(kept.pose, START)
+    np.testing.assert_array_equal(kept.goal.pose, START)
     workshop.answers = []
     assert workshop.deploy("--goal", "camera") == 1
     assert "nobody pressed Enter" in capsys.readouterr().err and not workshop.arm.sent

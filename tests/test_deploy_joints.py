@@ -16,7 +16,7 @@ from vendor_arms import so101, vendor_libraries
 from envs.arms.drivers.lerobot import JointConfig, LeRobotArm
 from envs.arms.limits import JointLimits, SafetyLimits
 from envs.pose import compose
-from envs.spec import ActionSpec, Observation, SpecError
+from envs.spec import ActionSpec, Goal, SpecError
 from planner.control.executor import ExecutorConfig
 from tests.so101_recordings import JOINTS
 
@@ -97,11 +97,11 @@ def test_a_joint_beyond_its_range_may_come_back_but_not_go_on():
 
 
 def test_the_server_is_told_how_far_joints_may_go_and_whether_the_gripper_stays(arm):
-    server, goal = Server([0.0] * 6), Observation(np.zeros((8, 8, 3), np.uint8), np.zeros(7), 0.0)
+    server, goal = Server([0.0] * 6), Goal(np.zeros((8, 8, 3), np.uint8), np.full(7, 0.1))
     still = {"low": [-1.0] * 6 + [0.0], "high": [1.0] * 6 + [0.0]}
     plans(server, arm, JointLimits(max_step=0.3)).reset([goal], 7, still)
     goals, seed, spec = server.told
-    assert (seed, goals[0].pose.shape) == (7, (6,))
+    assert (seed, goals[0].pose) == (7, None) and goals[0].image is goal.image
     assert (spec["high"], spec["low"][5]) == ([0.3] * 5 + [0.0], 0.0)
     with pytest.raises(ValueError, match="pose_weight: 0"):
         plans(Server([0.0] * 6, goal_pose=True), arm).reset([goal], 7, still)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from toy_reach import ToyReach
 
-from envs.spec import Observation
-from planner.control.controller import Controller, ZeroActions
+from envs.spec import Goal
+from planner.control.baselines import ZeroActions
+from planner.control.controller import Controller
 from planner.control.episode import run_episode
 from planner.search.cem import CEM, CEMConfig
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
@@ -30,9 +31,10 @@ def test_episode_reaches_the_goal_the_environment_gives(seed: int) -> None:
 
 
 def test_episode_pursues_the_callers_goal_instead_where_there_is_one() -> None:
-    goal = Observation(np.zeros((32, 32, 3), np.uint8), np.array([0.5, 0.1, 0.3, np.pi, 0.0, 0.0, 0.0]), 0.0)
+    pose = np.array([0.5, 0.1, 0.3, np.pi, 0.0, 0.0, 0.0])
+    goal = Goal(np.zeros((32, 32, 3), np.uint8), pose)
     *_, last = run_episode(ToyReach(), controller(), [goal], max_steps=12, seed=0)
-    np.testing.assert_allclose(last.observation.pose[:3], goal.pose[:3], atol=0.01)
+    np.testing.assert_allclose(last.observation.pose[:3], pose[:3], atol=0.01)
 
 
 def test_each_moment_pairs_an_observation_with_the_action_that_follows_it() -> None:

@@ -61,7 +61,7 @@ def test_evaluation_writes_results_and_pictures(evaluate: ModuleType, tmp_path: 
 
 def test_a_task_with_subgoals_and_stages_is_drawn_and_its_stages_counted(evaluate, tmp_path: Path, capsys) -> None:
     flags = ["--checkpoint", "toy", "--task", "toy_stages:envs/ToyStages-v0", "--episodes", "1", "--max-steps", "9"]
-    schedule = ["--controller.schedule.steps", "3", "4"]  # of two goals, so that no single one will do
+    schedule = ["--controller.subgoals.steps", "3", "4"]  # of two goals, so that no single one will do
     evaluate.main([*flags, *schedule, "--video-episodes", "1", "--output", str(tmp_path)])
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["summaries"]["planner"]["stages"]["near"] == {"at_the_end": 1, "ever": 1}
@@ -91,12 +91,11 @@ def test_same_seeds_give_the_same_episodes(evaluate: ModuleType, tmp_path: Path)
         assert [e["poses"] for e in found[0][actor]] == [e["poses"] for e in found[1][actor]]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "scripts/configs/plan").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts/configs/plan").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_plan_configs_load_and_use_no_goal_pose(evaluate: ModuleType, path: Path) -> None:
     from envs.config import load_config
-    from planner.objectives.objective_config import takes_goal_pose
 
-    assert not takes_goal_pose(load_config(evaluate.EvaluateConfig, path).objective)
+    assert not load_config(evaluate.EvaluateConfig, path).takes_goal_pose
 
 
 def test_an_unknown_key_names_the_nearest_known_one(evaluate: ModuleType, tmp_path: Path, capsys) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from envs.arms.remote.client import PlanClient, ServerError
 from envs.arms.remote.listen import ListenConfig
-from envs.spec import Observation, SpecError
+from envs.spec import Goal, Observation, SpecError
 from planner.control.controller import Controller, ControllerConfig
 from planner.control.plan_thread import PlanError, first_action
 from planner.no_plan import NoPlanError
@@ -34,7 +34,7 @@ from tests.small_models import small_model
 from tests.small_training import log_of, make_batches, make_config, make_encoder, run
 from tests.test_critic import make_critic_config
 from tests.test_pretrain import make_config as make_pretrain_config
-from world_model.base import LatentState
+from world_model.base import LatentGoal, LatentState
 from world_model.checkpoints.checkpoint import CheckpointError, save_checkpoint
 from world_model.checkpoints.weights_file import write_weights
 from world_model.data.batches import Batch, WindowBatches
@@ -57,6 +57,10 @@ START, GOAL = np.array([0.4, 0, 0.3, np.pi, 0, 0, 0]), np.array([0.55, -0.12, 0.
 
 def look(pose: np.ndarray, time: float = 0.0) -> Observation:
     return Observation(np.zeros((8, 8, 3), np.uint8), pose, time)
+
+
+def want(pose: np.ndarray) -> Goal:
+    return Goal(np.zeros((8, 8, 3), np.uint8), pose)
 
 
 @pytest.fixture(scope="module")
@@ -404,6 +408,12 @@ class Doubtful(ToyWorldModel):
             return state
         return LatentState(torch.full_like(state.tokens, self.value), state.poses)
 
+    def encode_goal(self, goal: Goal) -> LatentGoal:
+        encoded = super().encode_goal(goal)
+        if not (self.seen and self.broken):
+            return encoded
+        return dataclasses.replace(encoded, tokens=torch.full_like(encoded.tokens, self.value))
+
     def rollout(self, state: LatentState, actions: torch.Tensor) -> LatentState:
         predicted = super().rollout(state, actions)
         spoilt = 0 * state.tokens.mean() if self.seen or not self.broken else self.value
@@ -427,7 +437,7 @@ def controlled(model: ToyWorldModel, planner: PlannerConfig | None = None, **cha
 def test_no_planners_plan_is_acted_on_where_no_cost_is_finite(planner: PlannerConfig, value: float) -> None:
     model = Doubtful(value)
     controller = controlled(model, planner)
-    controller.reset([look(GOAL)], seed=0)
+    controller.reset([want(GOAL)], seed=0)
     with pytest.raises(NoPlanError, match=r"no plan: of \d+ action sequences .* not finite are the predicted latents"):
         controller.step(look(START))
     model.broken = False
@@ -439,12 +449,12 @@ def test_latents_that_are_not_finite_are_named_and_forgotten() -> None:
     model = Doubtful(seen=True)
     model.broken = False
     controller = controlled(model)
-    controller.reset([look(GOAL)], seed=0)
+    controller.reset([want(GOAL)], seed=0)
     model.broken = True
     with pytest.raises(NoPlanError, match="not finite are the latents of what was seen, the predicted latents"):
         controller.step(look(START))
     with pytest.raises(NoPlanError, match="latents of goal 0 are not finite"):
-        controller.reset([look(GOAL)], seed=0)
+        controller.reset([want(GOAL)], seed=0)
     model.broken = False
     assert np.isfinite(controller.step(look(START))[1].cost)
 
@@ -457,7 +467,7 @@ def test_where_staying_has_no_finite_cost_the_plan_is_not_given_up_for_it() -> N
             return LatentState(torch.where(still[:, None, None, None], NAN, predicted.tokens), predicted.poses)
 
     controller = controlled(StayingIsNone(), hold_if_no_better=True, min_improvement=0.99)
-    controller.reset([look(GOAL)], seed=0)
+    controller.reset([want(GOAL)], seed=0)
     action, plan = controller.step(look(START))
     assert np.isfinite(plan.cost) and np.abs(action).max() > 0
 
@@ -488,7 +498,7 @@ def test_a_plan_server_answers_with_one_line_and_goes_on() -> None:
     offer = Offer("toy", TOY_ACTION_SPEC, 1, None, goal_pose=True)
     server = PlanServer(lambda spec: controlled(model), offer, ListenConfig(port=0))
     with running(server.run) as url, PlanClient(url) as client:
-        client.reset([look(GOAL)], seed=0)
+        client.reset([want(GOAL)], seed=0)
         with pytest.raises(ServerError, match=r"there is no plan: of .* not finite are the predicted latents"):
             client.infer(look(START))
         model.broken = False

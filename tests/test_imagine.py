@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from background import running
-from plan_servers import GOAL, SMALL, SPEC, START, look, url
+from plan_servers import GOAL, SMALL, SPEC, START, look, url, want
 
 from envs.arms.remote.client import PlanClient
 from envs.episodes import DatasetError
 from envs.episodes.recorder import RecordedStep, Recorder
 from envs.episodes.recording_dataset import add_to_dataset
 from envs.simulation.arm import arm_action_spec
-from envs.spec import Observation
+from envs.spec import Goal, Observation
 from planner.base import Plan
 from planner.control.controller import Controller
 from planner.search.cem import CEM
@@ -39,6 +39,10 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def seen(number: int) -> Observation:
     return Observation(DATA[number].images[0], START, 0.0)
+
+
+def wanted(number: int) -> Goal:
+    return Goal(DATA[number].images[0])
 
 
 def is_stored(picture: np.ndarray) -> bool:
@@ -108,7 +112,7 @@ def test_a_gallery_is_spread_over_readable_episodes_and_is_no_larger_than_the_me
 
 def test_the_imagined_end_follows_the_committed_actions_and_the_plan() -> None:
     controller, committed = Controller(ToyWorldModel(), CEM(SMALL), SPEC), np.full((2, 7), 0.01)
-    controller.reset([look(GOAL)], seed=0)
+    controller.reset([want(GOAL)], seed=0)
     with pytest.raises(ValueError, match="before step"):
         controller.imagine(Plan(torch.zeros(2, 7), 0.0, torch.zeros(1), 0))
     for before in (committed, committed[:0]):
@@ -119,10 +123,10 @@ def test_the_imagined_end_follows_the_committed_actions_and_the_plan() -> None:
 
 def test_an_answer_shows_the_stored_image_that_is_most_like_the_plans_end() -> None:
     controller, gallery = Controller(MODEL, CEM(SMALL), ACTIONS), make_gallery()
-    controller.reset([seen(1)], seed=3)
+    controller.reset([wanted(1)], seed=3)
     with running(make_imagining_server().run) as url, PlanClient(url, imagine=True) as client:
         assert client.metadata["imagine"] is True
-        client.reset([seen(1)], seed=3)
+        client.reset([wanted(1)], seed=3)
         for committed in (None, np.full((1, 7), 0.02)):
             answer = client.infer(seen(0), committed)
             action, plan = controller.step(seen(0), committed)
@@ -136,7 +140,7 @@ def test_only_who_asks_for_a_picture_gets_one_and_the_plan_is_the_same() -> None
     with running(make_imagining_server().run) as url, PlanClient(url) as plain, PlanClient(url, imagine=True) as asking:
         answers = []
         for client in (plain, asking):
-            client.reset([seen(1)], seed=3)
+            client.reset([wanted(1)], seed=3)
             answers.append([client.infer(seen(0)) for _ in range(2)])
     for without, with_picture in zip(*answers, strict=True):
         np.testing.assert_array_equal(without["actions"], with_picture["actions"])
@@ -156,7 +160,7 @@ class Slow:
 
 def test_without_time_left_a_plan_comes_without_a_picture() -> None:
     with running(make_imagining_server(Slow()).run) as url, PlanClient(url, imagine=True) as client:
-        client.reset([seen(1)], seed=3)
+        client.reset([wanted(1)], seed=3)
         answer = client.infer(seen(0), deadline=0.3)
         assert answer["actions"].shape == (2, 7) and "imagined" not in answer
 
@@ -167,7 +171,7 @@ def test_without_time_left_a_plan_comes_without_a_picture() -> None:
 def test_a_client_does_not_ask_a_server_without_stored_frames(url: str) -> None:
     with PlanClient(url, imagine=True) as client:
         assert client.metadata["imagine"] is False
-        client.reset([look(GOAL)], seed=0)
+        client.reset([want(GOAL)], seed=0)
         assert "imagined" not in client.infer(look(START))
 
 

@@ -63,7 +63,7 @@ def test_the_plane_is_lowest_at_the_true_action() -> None:
     now, after = states(model)
     action = (after.poses - now.poses)[0, 0]
     xs, zs = torch.tensor([0.0, 0.03, 0.06]), torch.tensor([0.0, 0.02])
-    costs = energy_plane(rollout_score(model, SQUARED(after), now), action, (0, 2), (xs, zs))
+    costs = energy_plane(rollout_score(model, SQUARED(after.as_goal()), now), action, (0, 2), (xs, zs))
     assert costs.shape == (2, 3) and divmod(int(costs.argmin()), 3) == (1, 1)
 
 

@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_episode(env):
     again, again_info = env.reset(seed=7)
     np.testing.assert_array_equal(first["image"], again["image"])
     np.testing.assert_array_equal(first["pose"], again["pose"])
-    np.testing.assert_array_equal(first_info["goal"]["image"], again_info["goal"]["image"])
+    np.testing.assert_array_equal(first_info["goals"][0].image, again_info["goals"][0].image)
 
 
 def test_starts_and_goals_fill_the_workspace_and_keep_their_distance():
@@ -112,7 +112,7 @@ def test_starts_and_goals_fill_the_workspace_and_keep_their_distance():
 
 def test_success_is_the_end_effector_within_four_centimetres(env):
     _, info = env.reset(seed=3)
-    goal = info["goal"]["pose"][:3]
+    goal = info["goals"][0].pose[:3]
     while info["distance"] > 0.005:
         step = np.clip(goal - env.unwrapped.mujoco_arm.pose()[:3], -0.05, 0.05)
         _, _, _, _, info = env.step(np.append(step, np.zeros(4)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from envs.config import dump_config, load_config
 from envs.pose import difference
 from envs.spec import ActionSpec
 from planner.objectives.action_cost import ActionCost, ActionCostConfig
-from planner.objectives.mask import average_over_patches, read_mask
+from planner.objectives.mask import read_mask
 from planner.objectives.objective import GoalDistance, GoalDistanceConfig, ObjectiveConfig, WeightedSum, make_objective
-from world_model.base import LatentState
+from planner.objectives.objective_config import SumConfig, TermConfig
+from world_model.base import LatentGoal, LatentState
+from world_model.encoders.mask import average_over_patches
 from world_model.toy import ToyWorldModel
 
 
@@ -26,7 +29,12 @@ def state(samples: int, frames: int, seed: int = 0) -> LatentState:
     return LatentState(tokens, poses)
 
 
-GOAL = state(1, 1, seed=1)
+def masked(weights: object, goal: LatentGoal | None = None) -> LatentGoal:
+    return replace(GOAL if goal is None else goal, mask=torch.as_tensor(weights).to(torch.float64))
+
+
+GOAL = state(1, 1, seed=1).as_goal()
+POSE = state(1, 1, seed=1).poses
 PREDICTED = state(3, 2)
 ACTIONS = torch.zeros(3, 2, 7, dtype=torch.float64)
 
@@ -35,7 +43,7 @@ ACTIONS = torch.zeros(3, 2, 7, dtype=torch.float64)
 @pytest.mark.parametrize(("frames", "used"), [("all", slice(None)), ("last", slice(1, None))])
 def test_distance_is_the_mean_over_frames_tokens_and_channels(norm, power, frames, used) -> None:
     expected = [
-        torch.stack([(frame - GOAL.tokens[0, 0]).abs() ** power for frame in sample[used]]).mean()
+        torch.stack([(frame - GOAL.tokens).abs() ** power for frame in sample[used]]).mean()
         for sample in PREDICTED.tokens
     ]
     cost = GoalDistance(GOAL, GoalDistanceConfig(norm, frames))(PREDICTED, ACTIONS)
@@ -48,7 +56,7 @@ def test_distance_is_the_mean_over_frames_tokens_and_channels(norm, power, frame
 @pytest.mark.parametrize("norm", ["l1", "l2", "cosine"])
 def test_distance_has_the_right_gradient_though_it_overwrites_its_residuals(norm, frames, scales, weights) -> None:
     config = GoalDistanceConfig(norm, frames, 0.7, pose_weight=0.5, pose_parts=(1.0, 0.3, 2.0), scales=scales)
-    objective = GoalDistance(GOAL, config, None if weights is None else np.array(weights))
+    objective = GoalDistance(GOAL if weights is None else masked(np.ravel(weights)), config)
 
     def cost(tokens: torch.Tensor, poses: torch.Tensor) -> torch.Tensor:
         return objective(LatentState(tokens, poses), ACTIONS)
@@ -60,9 +68,10 @@ def test_distance_has_the_right_gradient_though_it_overwrites_its_residuals(norm
 def test_a_search_changes_neither_what_was_predicted_nor_the_goal() -> None:
     for norm in ("l1", "l2", "cosine"):
         predicted, goal = state(3, 2), state(1, 1, seed=1)
-        objective = GoalDistance(goal, GoalDistanceConfig(norm, pose_weight=1.0, scales=(1, 2)), np.ones((2, 2)))
+        config = GoalDistanceConfig(norm, pose_weight=1.0, scales=(1, 2))
+        objective = GoalDistance(masked(np.ones(4), goal.as_goal()), config)
         assert torch.equal(objective(predicted, ACTIONS), objective(predicted, ACTIONS))
-        for one, other in ((predicted, PREDICTED), (goal, GOAL)):
+        for one, other in ((predicted, PREDICTED), (goal, state(1, 1, seed=1))):
             assert torch.equal(one.tokens, other.tokens) and torch.equal(one.poses, other.poses)
 
 
@@ -70,16 +79,16 @@ def test_cosine_distance_is_one_minus_the_cosine_of_each_token() -> None:
     cosines = torch.cosine_similarity(PREDICTED.tokens, GOAL.tokens, dim=-1)  # (S, H, N)
     cost = GoalDistance(GOAL, GoalDistanceConfig("cosine"))(PREDICTED, ACTIONS)
     torch.testing.assert_close(cost, 1 - cosines.mean(dim=(1, 2)))
-    averaged = torch.cosine_similarity(PREDICTED.tokens.mean(dim=2), GOAL.tokens.mean(dim=2), dim=-1)
+    averaged = torch.cosine_similarity(PREDICTED.tokens.mean(dim=2), GOAL.tokens.mean(dim=0), dim=-1)
     coarse = GoalDistance(GOAL, GoalDistanceConfig("cosine", scales=(2,)))(PREDICTED, ACTIONS)
     torch.testing.assert_close(coarse, 1 - averaged.mean(dim=1))
-    longer = LatentState(GOAL.tokens * 3, GOAL.poses)
+    longer = LatentState(GOAL.tokens[None, None] * 3, PREDICTED.poses[:1, :1])
     assert float(GoalDistance(GOAL, GoalDistanceConfig("cosine"))(longer, ACTIONS[:1, :1])[0]) == pytest.approx(0)
 
 
 def test_cosine_distance_sees_a_small_change_in_single_precision() -> None:
-    goal = LatentState(GOAL.tokens.float(), GOAL.poses.float())
-    near = LatentState(goal.tokens + 1e-5 * torch.randn(1, 1, 4, 5), goal.poses)
+    goal = LatentGoal(GOAL.tokens.float())
+    near = LatentState(goal.tokens + 1e-5 * torch.randn(1, 1, 4, 5), torch.zeros(1, 1, 7))
     cost = GoalDistance(goal, GoalDistanceConfig("cosine"))(near, ACTIONS)
     exact = 1 - torch.cosine_similarity(near.tokens.double(), goal.tokens.double(), dim=-1).mean()
     assert float(exact) < 1e-9 and float(cost[0]) == pytest.approx(float(exact), rel=0.1)
@@ -90,7 +99,7 @@ def test_discounted_frames_count_less_the_later_they_are() -> None:
         moved = GOAL.tokens.expand(1, 2, 4, 5).clone()
         moved[:, frames] += 1.0
         cost = GoalDistance(GOAL, GoalDistanceConfig(frames="discounted", discount=0.5))(
-            LatentState(moved, GOAL.poses.expand(1, 2, 7)), ACTIONS[:1]
+            LatentState(moved, PREDICTED.poses[:1]), ACTIONS[:1]
         )
         assert float(cost[0]) == pytest.approx([2 / 3, 1 / 3][frames])
     same, plain = (GoalDistance(GOAL, GoalDistanceConfig(frames=f, discount=1.0)) for f in ("discounted", "all"))
@@ -100,7 +109,7 @@ def test_discounted_frames_count_less_the_later_they_are() -> None:
 @pytest.mark.parametrize(("norm", "power"), [("l1", 1), ("l2", 2), ("cosine", 1)])
 def test_pose_parts_weigh_position_rotation_and_gripper(norm, power) -> None:
     parts = torch.tensor([2.0, 2.0, 2.0, 0.5, 0.5, 0.5, 0.0], dtype=torch.float64)
-    way = difference(PREDICTED.poses, GOAL.poses.expand(3, 2, 7)).abs() ** power
+    way = difference(PREDICTED.poses, POSE.expand(3, 2, 7)).abs() ** power
     config = GoalDistanceConfig(norm, pose_weight=3.0, pose_parts=(2.0, 0.5, 0.0))
     extra = GoalDistance(GOAL, config)(PREDICTED, ACTIONS) - GoalDistance(GOAL, GoalDistanceConfig(norm))(
         PREDICTED, ACTIONS
@@ -108,20 +117,19 @@ def test_pose_parts_weigh_position_rotation_and_gripper(norm, power) -> None:
     torch.testing.assert_close(extra, 3.0 * (way * parts).mean(dim=(1, 2)))
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 2)])
-def test_token_weights_make_a_weighted_mean_over_tokens(shape) -> None:
-    weights = torch.tensor([1.0, 0.0, 2.0, 5.0]).reshape(shape)
+def test_a_mask_of_tokens_makes_a_weighted_mean_over_tokens() -> None:
+    weights = torch.tensor([1.0, 0.0, 2.0, 5.0])
     each = (PREDICTED.tokens - GOAL.tokens).abs().mean(dim=(1, 3))  # (S, N)
-    cost = GoalDistance(GOAL, token_weights=weights)(PREDICTED, ACTIONS)
-    torch.testing.assert_close(cost, (each * weights.flatten() / 8).sum(dim=1))
-    as_integers = GoalDistance(GOAL, token_weights=np.array([10, 0, 20, 50]))(PREDICTED, ACTIONS)
+    cost = GoalDistance(masked(weights))(PREDICTED, ACTIONS)
+    torch.testing.assert_close(cost, (each * weights / 8).sum(dim=1))
+    as_integers = GoalDistance(replace(GOAL, mask=torch.tensor([10, 0, 20, 50])))(PREDICTED, ACTIONS)
     torch.testing.assert_close(as_integers, cost)
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2", "cosine"])
-def test_equal_token_weights_are_none(norm) -> None:
+def test_a_mask_that_is_equal_everywhere_is_none(norm) -> None:
     config = GoalDistanceConfig(norm, scales=(1, 2))
-    weighted = GoalDistance(GOAL, config, np.full((2, 2), 7.0))(PREDICTED, ACTIONS)
+    weighted = GoalDistance(masked(np.full(4, 7.0)), config)(PREDICTED, ACTIONS)
     torch.testing.assert_close(weighted, GoalDistance(GOAL, config)(PREDICTED, ACTIONS))
 
 
@@ -133,8 +141,8 @@ def test_a_token_of_weight_zero_counts_on_no_scale(norm) -> None:
     hidden = (weights == 0).flatten()
     elsewhere = tokens.clone()
     elsewhere[:, :, hidden] += 10.0
-    goal = LatentState(tokens[:1], torch.zeros(1, 1, 7))
-    objective = GoalDistance(goal, GoalDistanceConfig(norm, scales=(1, 2, 3)), weights)
+    goal = LatentGoal(tokens[0, 0], mask=weights.flatten())
+    objective = GoalDistance(goal, GoalDistanceConfig(norm, scales=(1, 2, 3)))
     costs = [objective(LatentState(seen, torch.zeros(2, 1, 7)), ACTIONS) for seen in (tokens, elsewhere)]
     torch.testing.assert_close(costs[0], costs[1])
     assert float(costs[0][0]) == pytest.approx(0, abs=1e-6) and float(costs[0][1]) > 0.1
@@ -143,16 +151,17 @@ def test_a_token_of_weight_zero_counts_on_no_scale(norm) -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.ones(3), r"\(4,\) or \(2, 2\), got \(3,\)"),
-        (np.ones((1, 4)), r"\(4,\) or \(2, 2\), got \(1, 4\)"),
+        (np.ones(3), r"\(4,\), got \(3,\)"),
+        (np.ones((1, 4)), r"\(4,\), got \(1, 4\)"),
+        (np.ones((2, 2)), r"\(4,\), got \(2, 2\)"),
         (np.zeros(4), "not all of them 0"),
         (np.array([1, 1, -1, 1]), "from 0 up"),
         (np.array([1, 1, np.nan, 1]), "finite"),
     ],
 )
-def test_token_weights_that_do_not_fit_are_an_error(weights, message) -> None:
+def test_a_mask_that_does_not_fit_the_tokens_is_an_error(weights, message) -> None:
     with pytest.raises(ValueError, match=message):
-        GoalDistance(GOAL, token_weights=weights)
+        masked(weights)
 
 
 def test_a_mask_is_averaged_over_each_patch_of_the_central_square(tmp_path: Path) -> None:
@@ -163,8 +172,11 @@ def test_a_mask_is_averaged_over_each_patch_of_the_central_square(tmp_path: Path
     Image.fromarray(levels).save(tmp_path / "mask.png")
     averages = average_over_patches(read_mask(tmp_path / "mask.png"), tokens=4)
     np.testing.assert_allclose(averages, [[1.0, 0.0], [0.0, 0.2]])
-    masked = GoalDistance(GOAL, GoalDistanceConfig(mask=tmp_path / "mask.png"))(PREDICTED, ACTIONS)
-    torch.testing.assert_close(masked, GoalDistance(GOAL, token_weights=averages)(PREDICTED, ACTIONS))
+    config = GoalDistanceConfig(mask=tmp_path / "mask.png")
+    cost, own = GoalDistance(GOAL, config)(PREDICTED, ACTIONS), masked(averages.ravel())
+    torch.testing.assert_close(cost, GoalDistance(own)(PREDICTED, ACTIONS))
+    other = masked([0.0, 1.0, 1.0, 0.0])  # a goal's own goes before that of the settings
+    assert torch.equal(GoalDistance(other, config)(PREDICTED, ACTIONS), GoalDistance(other)(PREDICTED, ACTIONS))
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 7, 64])
@@ -195,10 +207,10 @@ def test_masks_that_say_nothing_are_an_error(tmp_path: Path) -> None:
 def test_pose_counts_only_where_it_is_asked_for() -> None:
     elsewhere = LatentState(PREDICTED.tokens, PREDICTED.poses + 1.0)
     assert torch.equal(GoalDistance(GOAL)(PREDICTED, ACTIONS), GoalDistance(GOAL)(elsewhere, ACTIONS))
-    at_goal = LatentState(PREDICTED.tokens, GOAL.poses.expand(3, 2, 7))
+    at_goal = LatentState(PREDICTED.tokens, POSE.expand(3, 2, 7))
     with_pose = GoalDistance(GOAL, GoalDistanceConfig(pose_weight=2.0))
     torch.testing.assert_close(with_pose(at_goal, ACTIONS), GoalDistance(GOAL)(at_goal, ACTIONS))
-    moved = GOAL.poses.expand(3, 2, 7) + torch.tensor([0.07, 0, 0, 0, 0, 0, 0], dtype=torch.float64)
+    moved = POSE.expand(3, 2, 7) + torch.tensor([0.07, 0, 0, 0, 0, 0, 0], dtype=torch.float64)
     extra = with_pose(LatentState(PREDICTED.tokens, moved), ACTIONS) - with_pose(at_goal, ACTIONS)
     torch.testing.assert_close(extra, torch.full((3,), 2.0 * 0.01, dtype=torch.float64))
 
@@ -224,8 +236,17 @@ def test_unknown_settings_are_an_error(wrong) -> None:
 
 
 def test_a_goal_of_several_frames_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"one frame.*\(3, 2, 4, 5\)"):
-        GoalDistance(PREDICTED)
+    for make in (PREDICTED.as_goal, lambda: LatentGoal(PREDICTED.tokens)):
+        with pytest.raises(ValueError, match=r"one frame.*\(3, 2, 4, 5\)"):
+            make()
+
+
+def test_a_goal_whose_pose_is_open_is_refused_where_its_pose_counts() -> None:
+    opened = replace(GOAL, pose=None)
+    assert torch.equal(GoalDistance(opened)(PREDICTED, ACTIONS), GoalDistance(GOAL)(PREDICTED, ACTIONS))
+    for config in (ObjectiveConfig(pose_weight=0.5), SumConfig(terms=(TermConfig(ObjectiveConfig(pose_weight=0.5)),))):
+        with pytest.raises(ValueError, match=r"weighs the goal's pose \(pose_weight 0\.5\), which is open"):
+            make_objective(opened, config, SPEC, MODEL)
 
 
 @pytest.mark.parametrize(("norm", "power"), [("l1", 1), ("l2", 2)])
@@ -241,7 +262,7 @@ def test_a_near_miss_costs_less_than_a_far_one_on_a_coarse_scale_alone() -> None
     places = torch.zeros(3, 1, 25, 1)  # 5 x 5
     places[0, 0, 6], places[1, 0, 7], places[2, 0, 18] = 1.0, 1.0, 1.0  # goal, beside it, far from it
     predicted = LatentState(places, torch.zeros(3, 1, 7))
-    goal = LatentState(places[:1], torch.zeros(1, 1, 7))
+    goal = LatentGoal(places[0, 0])
     fine, coarse = (GoalDistance(goal, GoalDistanceConfig(scales=(s,)))(predicted, ACTIONS[:, :1]) for s in (1, 2))
     assert fine[1] == fine[2] > fine[0] == 0
     assert coarse[2] > coarse[1] > coarse[0] == 0
@@ -250,7 +271,7 @@ def test_a_near_miss_costs_less_than_a_far_one_on_a_coarse_scale_alone() -> None
 def test_scales_need_a_grid_that_is_wide_enough() -> None:
     with pytest.raises(ValueError, match="scales up to 3 need a square grid of tokens at least that wide, got 4"):
         GoalDistance(GOAL, GoalDistanceConfig(scales=(1, 3)))
-    three = LatentState(GOAL.tokens[:, :, :3], GOAL.poses)
+    three = LatentGoal(GOAL.tokens[:3])
     with pytest.raises(ValueError, match="square"):
         GoalDistance(three, GoalDistanceConfig(scales=(2,)))
 
@@ -260,7 +281,7 @@ def test_plans_out_of_the_workspace_cost_more():
     poses = torch.zeros(2, 1, 7)
     poses[1, 0, 0] = 0.2
     workspace = GoalDistanceConfig(workspace_low=(-0.1, -0.1, -0.1), workspace_high=(0.1, 0.1, 0.1))
-    objective = GoalDistance(LatentState(tokens[:1], poses[:1]), workspace)
+    objective = GoalDistance(LatentGoal(tokens[0, 0], poses[0, 0]), workspace)
     costs = objective(LatentState(tokens, poses), torch.zeros(2, 1, 7))
     assert costs[0] == 0
     torch.testing.assert_close(costs[1], torch.tensor(1.0))

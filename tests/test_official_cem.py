@@ -51,7 +51,7 @@ def test_the_official_noise_gives_the_official_action(horizon: int) -> None:
     latents = stored["latents"].unflatten(1, (-1, tokens))  # (B, T, N, D)
     start = LatentState(latents[:1, :1], stored["rollout_state0"][:1].reshape(1, 1, 7))
     goal = LatentState(latents[1:2, -1:], torch.zeros(1, 1, 7))
-    objective = GoalDistance(goal, GoalDistanceConfig(frames="last"))
+    objective = GoalDistance(goal.as_goal(), GoalDistanceConfig(frames="last"))
 
     def score(actions: Tensor) -> Tensor:
         return objective(model.rollout(start, actions), actions)

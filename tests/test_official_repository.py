@@ -94,7 +94,7 @@ def test_the_same_noise_gives_the_official_planners_actions(official: Any, horiz
     tokens, goal = (layer_norm(torch.randn(1, 1, 16, 24, generator=generator)) for _ in range(2))
     pose = torch.rand(1, 1, 7, generator=generator)
     config = OfficialCEMConfig(horizon=horizon, samples=24, iterations=4, elites=5, momentum_std=0.75)
-    cost = GoalDistance(LatentState(goal, pose), GoalDistanceConfig(frames="last"))
+    cost = GoalDistance(LatentState(goal, pose).as_goal(), GoalDistanceConfig(frames="last"))
     score = rollout_score(model, cost, LatentState(tokens, pose))
     noise = torch.Generator().manual_seed(7)
     plan = OfficialCEM(config).plan(score, OFFICIAL_ACTIONS, torch.zeros(1, horizon, 7), noise)

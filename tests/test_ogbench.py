@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from envs.arms.base import as_dict
 from envs.episodes.formats.lerobot import read_dataset
 from envs.pose import compose, difference
 from envs.tasks import ogbench, ogbench_tasks
@@ -74,8 +75,9 @@ def test_a_reset_gives_what_a_controller_needs(make):
     env = make("CubeSingle-v0")
     seen, info = env.reset(seed=1)
     assert env.observation_space.contains(seen)
-    assert env.observation_space.contains(info["goal"])
-    assert not same(seen, info["goal"])
+    (goal,) = info["goals"]
+    assert env.observation_space.contains(as_dict(goal))
+    assert not same(seen, as_dict(goal))
     assert info["distance"] >= 0 and isinstance(info["success"], bool)
     _, _, terminated, truncated, later = env.step(np.zeros(7))
     assert later["time"] - info["time"] == pytest.approx(env.action_spec.period)
@@ -88,7 +90,7 @@ def test_the_same_seed_is_the_same_episode(make, name):
     runs = []
     for seed in (3, 4, 3):
         seen, info = env.reset(seed=seed)
-        runs.append((seen, info["goal"], env.step(env.action_spec.high)[0]))
+        runs.append((seen, as_dict(info["goals"][0]), env.step(env.action_spec.high)[0]))
     assert all(same(one, other) for one, other in zip(runs[0], runs[2], strict=True))
     assert not same(runs[0][0], runs[1][0])
 

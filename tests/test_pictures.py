@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
+from envs.spec import Goal
+
 HEIGHT, WIDTH = 48, 64
 RAMP = np.linspace(0, 255, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
 COLOURS = np.stack([RAMP, RAMP[::-1], np.full_like(RAMP, 80.0)], -1).astype(np.uint8)
@@ -50,7 +52,7 @@ def test_a_photograph_looks_as_it_is(
     write: Callable[[Path], None], name: str, tolerance: int, goals: ModuleType, tmp_path: Path
 ) -> None:
     write(tmp_path / name)
-    goal = goals.read_goal(tmp_path / name)
+    goal = goals.read_goal(tmp_path / name).goal
     assert goal.image.shape == COLOURS.shape and goal.image.dtype == np.uint8
     assert np.abs(goal.image.astype(int) - COLOURS).max() <= tolerance
 
@@ -59,7 +61,7 @@ def test_16_bits_of_grey_are_scaled_to_8_with_a_remark(
     goals: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     Image.fromarray((RAMP * 257).astype(np.uint16)).save(tmp_path / "deep.png")
-    image = goals.read_goal(tmp_path / "deep.png").image
+    image = goals.read_goal(tmp_path / "deep.png").goal.image
     assert image.shape == COLOURS.shape and np.abs(image - RAMP[..., None]).max() <= 1
     assert image.min() == 0 and image.max() == 255 and "deep.png is grey" in caplog.text
 
@@ -70,8 +72,8 @@ def test_8_bits_of_grey_and_black_and_white_are_rgb_with_a_remark(
     grey = Image.fromarray(RAMP.astype(np.uint8))
     grey.save(tmp_path / "grey.jpg", quality=100)
     Image.fromarray(RAMP > 100).save(tmp_path / "two.png")
-    assert np.abs(goals.read_goal(tmp_path / "grey.jpg").image - RAMP[..., None]).max() <= 3
-    assert set(np.unique(goals.read_goal(tmp_path / "two.png").image)) == {0, 255}
+    assert np.abs(goals.read_goal(tmp_path / "grey.jpg").goal.image - RAMP[..., None]).max() <= 3
+    assert set(np.unique(goals.read_goal(tmp_path / "two.png").goal.image)) == {0, 255}
     assert caplog.text.count("is grey: a camera of colours") == 2
 
 
@@ -151,12 +153,12 @@ def test_what_is_not_certain_is_said_in_one_line(
 
 def test_goals_are_of_the_cameras_shape_and_never_larger(goals: ModuleType, tmp_path: Path) -> None:
     large = np.repeat(np.repeat(COLOURS, 50, 0), 50, 1)  # 3200 x 2400, a phone's
-    goal = goals.Goal(tmp_path / "g.png", large, None)
+    goal = goals.Photograph(tmp_path / "g.png", Goal(large))
     goals.check_aspect(goal, (HEIGHT, WIDTH, 3))
-    np.testing.assert_array_equal(goals.scaled(goal, (HEIGHT, WIDTH, 3)).image, COLOURS)
-    small = goals.Goal(tmp_path / "g.png", COLOURS, None)
+    np.testing.assert_array_equal(goals.scaled(goal, (HEIGHT, WIDTH, 3)).goal.image, COLOURS)
+    small = goals.Photograph(tmp_path / "g.png", Goal(COLOURS))
     assert goals.scaled(small, (480, 640, 3)) is small
-    tiny = goals.Goal(tmp_path / "tiny.png", COLOURS[:3, :4], None)
+    tiny = goals.Photograph(tmp_path / "tiny.png", Goal(COLOURS[:3, :4]))
     with pytest.raises(ValueError, match=r"tiny\.png is 4 x 3 pixels, too small to show a goal"):
         goals.check_aspect(tiny, (480, 640, 3))
 
@@ -166,10 +168,10 @@ def test_a_colour_profile_that_can_not_be_used_is_said_and_srgb_changes_nothing(
 ) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(COLOURS).save(tmp_path / "plain.png", icc_profile=srgb)
-    np.testing.assert_array_equal(goals.read_goal(tmp_path / "plain.png").image, COLOURS)
+    np.testing.assert_array_equal(goals.read_goal(tmp_path / "plain.png").goal.image, COLOURS)
     assert not caplog.text
     Image.fromarray(COLOURS).save(tmp_path / "odd.png", icc_profile=b"no profile")
-    np.testing.assert_array_equal(goals.read_goal(tmp_path / "odd.png").image, COLOURS)
+    np.testing.assert_array_equal(goals.read_goal(tmp_path / "odd.png").goal.image, COLOURS)
     assert "odd.png: its colour profile can't be used" in caplog.text
 
 
@@ -181,5 +183,5 @@ def test_colours_of_another_profile_become_those_that_a_camera_would_give(
     monkeypatch.setattr(ImageCms, "getProfileDescription", lambda _: "another")
     monkeypatch.setattr(ImageCms, "createProfile", lambda _: target)
     Image.fromarray(COLOURS).save(tmp_path / "wide.png", icc_profile=srgb)
-    image = goals.read_goal(tmp_path / "wide.png").image.astype(int)
+    image = goals.read_goal(tmp_path / "wide.png").goal.image.astype(int)
     assert np.abs(image - COLOURS).max() <= 2  # through the conversion, from a profile that is the same

@@ -125,6 +125,16 @@ def test_a_proposer_of_ones_own_is_a_file_and_first_guess_follows_it(tmp_path: P
         assert episode["actions"][0][:3] == pytest.approx([0.0, 0.0, 0.075])
 
 
+def test_a_source_of_subgoals_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    run_example(tmp_path, "my_subgoals.py", *TOY, *QUICK)
+    found = results(tmp_path)
+    assert found["config"]["controller"]["subgoals"] == {"kind": "my_subgoals.py:Halfway", "every": 3}
+    for episode in found["episodes"]["planner"]:
+        start, *_, end = episode["distances_m"]
+        assert episode["distances_m"][3] == pytest.approx(start / 2, rel=0.3)  # it waits there
+        assert end == pytest.approx(start / 16, rel=0.5)
+
+
 ARM_FLAGS = ("--max-steps", "2", "--view", "none", "--output", "out")
 
 
@@ -289,7 +299,7 @@ def test_what_a_task_of_ones_own_lacks_is_said(tmp_path: Path) -> None:
     faults = (
         ('"distance": distance, ', "", "after reset: info lacks distance, from the goal [m]"),
         (', "pose": pose.copy()', "", "an observation must be a dict with image and pose, it has {'image'}"),
-        (', "goal": self.look(self.goal)', "", "after reset: info lacks goal, an observation of what to reach"),
+        (', "goals": [Goal(self.look(self.goal)["image"], self.goal)]', "", "after reset: info lacks goals, a list of"),
         ("    action_spec = ", "    actions = ", "its environment needs an attribute action_spec"),
         ("Box(-np.array(STEP), np.array(STEP)", "Box(-np.ones(3), np.ones(3)", "action_space must be a Box (7,)"),
         ("np.zeros((64, 64, 3), np.uint8)", "np.zeros((64, 64, 3))", "uint8 RGB, got (64, 64, 3) float64"),

@@ -92,7 +92,7 @@ def test_the_released_size_imports_within_its_memory_and_plans(official_file: Pa
     pose = torch.tensor([0.4, 0.0, 0.3, 3.0, 0.0, 0.0, 0.0]).double().numpy()
     start = time.monotonic()
     now, goal = (model.encode([Observation(image, pose, 0.0)]) for image in images)
-    cost = GoalDistance(goal, GoalDistanceConfig(frames="last"))
+    cost = GoalDistance(goal.as_goal(), GoalDistanceConfig(frames="last"))
     planner = OfficialCEM(OfficialCEMConfig(samples=4, iterations=2, elites=2))
     plan = planner.plan(partial(predicted_cost, model, cost, now), OFFICIAL_ACTIONS, torch.zeros(1, 1, 7), generator)
     print(f"encode twice and plan (4 samples, 2 iterations): {time.monotonic() - start:.1f} s")

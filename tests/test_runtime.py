@@ -19,7 +19,7 @@ from envs.arms.safety import SafeArm
 from envs.pose import compose, difference
 from envs.simulation.arm import MujocoArm, MujocoArmConfig
 from envs.simulation.twin import MujocoTwin
-from envs.spec import ActionSpec, Observation
+from envs.spec import ActionSpec, Goal, Observation
 from planner.control.controller import Controller
 from planner.control.executor import Executor, ExecutorConfig, Jitter, TimedPlan
 from planner.control.plan_thread import PlanError, PlanThread, first_action
@@ -382,7 +382,7 @@ def test_the_arms_side_imports_no_torch() -> None:
 
 def controller_to(goal: np.ndarray) -> Controller:
     controller = Controller(ToyWorldModel(), CEM(), TOY_ACTION_SPEC)
-    controller.reset([Observation(np.zeros((8, 8, 3), np.uint8), goal, 0.0)], seed=0)
+    controller.reset([Goal(np.zeros((8, 8, 3), np.uint8), goal)], seed=0)
     return controller
 
 

@@ -33,16 +33,20 @@ from plan_servers import (
     plans,
     speak,
     url,
+    want,
 )
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from envs.arms.remote.client import PlanClient, ServerError
 from envs.arms.remote.listen import ListenConfig
 from envs.arms.remote.messages import pack, unpack
-from envs.spec import Observation
+from envs.spec import Goal, Observation
 from planner.control.controller import Controller, ControllerConfig
 from planner.search.cem import CEM
 from planner.serving.requests import RequestError, read_request
+from planner.subgoals.listed import ListedConfig
+from tests.imagining import MODEL, make_imagining_server
+from tests.small_models import ACTIONS
 from world_model.toy import ToyWorldModel
 
 __all__ = ["held_planner", "url"]  # fixtures
@@ -59,11 +63,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_a_served_plan_is_the_controllers_own(url):
     controller = Controller(ToyWorldModel(), CEM(SMALL), SPEC)
-    controller.reset([look(GOAL)], seed=3)
+    controller.reset([want(GOAL)], seed=3)
     with PlanClient(url) as client:
         assert client.metadata["action_spec"] == SPEC.to_dict()
         assert (client.metadata["period"], client.metadata["horizon"]) == (SPEC.period, HORIZON)
-        client.reset([look(GOAL)], seed=3)
+        client.reset([want(GOAL)], seed=3)
         for time_seen in (1.5, 1.75):
             served = client.infer(look(START, time_seen))
             action, plan = controller.step(look(START, time_seen))
@@ -73,11 +77,38 @@ def test_a_served_plan_is_the_controllers_own(url):
             assert (served["time"], served["goal"]) == (time_seen, 0)
 
 
+def test_the_first_plan_towards_a_goal_comes_with_its_picture():
+    one, other = (Goal(np.full((8, 8, 3), level, np.uint8), GOAL) for level in (1, 2))
+    config = ControllerConfig(subgoals=ListedConfig(steps=(2,)))
+    with running(make_plan_server(controller=config).run) as url, PlanClient(url) as client:
+        for _ in range(2):
+            client.reset([one, other], seed=0)
+            answers = [client.infer(look(START)) for _ in range(4)]
+            assert [answer["goal"] for answer in answers] == [0, 0, 1, 1]
+            assert ["goal_image" in answer for answer in answers] == [True, False, True, False]
+            for answer, goal in ((answers[0], one), (answers[2], other)):
+                np.testing.assert_array_equal(answer["goal_image"], goal.image)
+
+
+def test_a_goals_mask_reaches_the_planner():
+    image, mask = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8), np.zeros((16, 16), bool)
+    mask[:8] = True
+    controller, costs = Controller(MODEL, CEM(SMALL), ACTIONS), []
+    seen = Observation(np.full((16, 16, 3), 90, np.uint8), START, 0.0)
+    with running(make_imagining_server().run) as url, PlanClient(url) as client:
+        for goal in (Goal(image), Goal(image, mask=mask)):
+            controller.reset([goal], seed=0)
+            client.reset([goal], seed=0)
+            costs.append(client.infer(seen)["cost"])
+            assert costs[-1] == controller.step(seen)[1].cost
+    assert costs[0] != costs[1]
+
+
 def test_connections_have_their_own_goals(url):
     with PlanClient(url) as one, PlanClient(url) as other:
         sideways = np.array([0, 0.1, 0, 0, 0, 0, 0])
-        one.reset([look(START + sideways)], seed=0)
-        other.reset([look(START - sideways)], seed=0)
+        one.reset([want(START + sideways)], seed=0)
+        other.reset([want(START - sideways)], seed=0)
         left, right = one.infer(look(START))["actions"], other.infer(look(START))["actions"]
     assert left[:, 1].sum() > 0.03 and right[:, 1].sum() < -0.03
 
@@ -85,20 +116,20 @@ def test_connections_have_their_own_goals(url):
 def test_the_plan_begins_after_the_committed_actions(url):
     committed = np.tile([0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], (2, 1))
     controller = Controller(ToyWorldModel(), CEM(SMALL), SPEC)
-    controller.reset([look(GOAL)], seed=0)
+    controller.reset([want(GOAL)], seed=0)
     action, _ = controller.step(look(START), committed)
     with PlanClient(url) as client:
-        client.reset([look(GOAL)], seed=0)
+        client.reset([want(GOAL)], seed=0)
         np.testing.assert_array_equal(client.infer(look(START), committed)["actions"][0], action)
 
 
 def test_the_arms_own_bounds_are_kept(url):
     narrow = SPEC.to_dict() | {"low": [-0.001] * 7, "high": [0.001] * 7}
     with PlanClient(url) as client:
-        client.reset([look(GOAL)], seed=0, action_spec=narrow)
+        client.reset([want(GOAL)], seed=0, action_spec=narrow)
         assert np.abs(client.infer(look(START))["actions"]).max() <= 0.001
         with pytest.raises(ServerError, match="do not mean the same"):
-            client.reset([look(GOAL)], seed=0, action_spec=narrow | {"frame": "tool"})
+            client.reset([want(GOAL)], seed=0, action_spec=narrow | {"frame": "tool"})
 
 
 def test_a_client_is_understood_that_speaks_as_openpis_do():
@@ -130,12 +161,13 @@ class Nothing:
 sys.meta_path.insert(0, Nothing())
 before = set(sys.modules)
 from envs.arms.remote.client import PlanClient
+from envs.spec import Goal
 theirs = {{name.partition(".")[0] for name in set(sys.modules) - before}} - set(sys.stdlib_module_names)
 assert theirs <= {{"envs", "numpy", "msgpack", "websockets"}}, theirs
 class Seen:
     image, pose, time = numpy.zeros((8, 8, 3), numpy.uint8), numpy.array({START.tolist()}), 0.0
 with PlanClient({url!r}) as client:
-    client.reset([Seen], seed=0)
+    client.reset([Goal(Seen.image, Seen.pose)], seed=0)
     print(client.infer(Seen)["actions"].shape)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
@@ -143,6 +175,8 @@ with PlanClient({url!r}) as client:
 
 
 # Requests that cannot be done
+
+MASKED = {"image": PLAIN["image"], "pose": GOAL}
 
 
 @pytest.mark.parametrize(
@@ -173,6 +207,14 @@ with PlanClient({url!r}) as client:
         ({"reset": {"goals": [], "seed": 0}}, "1 to 16 goals"),
         ({"reset": {"goals": [{"image": PLAIN["image"]}], "seed": 0}}, "goal 0: the pose"),
         ({"reset": {"goals": [{"image": PLAIN["image"], "pose": GOAL}] * 17}}, "1 to 16 goals"),
+        (
+            {"reset": {"goals": [MASKED | {"mask": np.ones((8, 7), np.uint8)}]}},
+            "goal 0: a goal's mask must be as large",
+        ),
+        ({"reset": {"goals": [MASKED | {"mask": np.ones((8, 8))}]}}, "of bool or uint8, got .* float64"),
+        ({"reset": {"goals": [MASKED | {"mask": "all"}]}}, "got a str"),
+        ({"reset": {"goals": [MASKED | {"mask": np.zeros((8, 8), np.uint8)}]}}, "nothing of the goal would count"),
+        ({"reset": {"goals": [MASKED | {"mask": np.ones((8, 8), np.uint8)}]}}, "toy model looks at no image"),
         ({"reset": {"goals": [{"image": PLAIN["image"], "pose": GOAL}], "seed": -1}}, "seed"),
         ({"reset": {"goals": [{"image": PLAIN["image"], "pose": GOAL}], "action_spec": {"names": 3}}}, "list of words"),
         ({"observation/image": PLAIN["image"], "observation/joint_position": START}, "did you mean"),
@@ -184,7 +226,7 @@ def test_a_request_that_cannot_be_done_is_answered_with_one_line_and_the_next_is
         with pytest.raises(ServerError, match=why) as error:
             client._connection.request(request_)
         assert "\n" not in str(error.value) and len(str(error.value)) < 400
-        client.reset([look(GOAL)], seed=0)
+        client.reset([want(GOAL)], seed=0)
         assert client.infer(look(START))["actions"].shape == (HORIZON, 7)
 
 
@@ -197,7 +239,7 @@ def test_a_deadline_narrows_the_controllers_own_time_and_only_for_once(held_plan
     held_planner.let_go.set()
     server = make_plan_server(held_planner, controller=ControllerConfig(planning_time=5.0))
     with running(server.run) as url, PlanClient(url) as client:
-        client.reset([look(GOAL)], seed=0)
+        client.reset([want(GOAL)], seed=0)
         asked = time.monotonic()
         for deadline in (2.0, None, 100.0):
             client.infer(look(START), deadline=deadline)
@@ -208,7 +250,7 @@ def test_a_deadline_narrows_the_controllers_own_time_and_only_for_once(held_plan
 def test_a_deadline_that_passed_before_its_turn_is_said_and_nothing_is_planned(held_planner):
     with running(make_plan_server(held_planner).run) as url, PlanClient(url) as first, PlanClient(url) as second:
         for client in (first, second):
-            client.reset([look(GOAL)], seed=0)
+            client.reset([want(GOAL)], seed=0)
         with ThreadPoolExecutor(2) as pool:
             slow = pool.submit(first.infer, look(START))
             assert wait_until(lambda: len(held_planner.begun) == 1)
@@ -223,7 +265,7 @@ def test_a_deadline_that_passed_before_its_turn_is_said_and_nothing_is_planned(h
 
 def test_an_answer_that_came_too_late_is_not_taken_for_the_next_ones(held_planner):
     with running(make_plan_server(held_planner).run) as url, PlanClient(url, timeout=0.3) as client:
-        client.reset([look(GOAL)], seed=0)
+        client.reset([want(GOAL)], seed=0)
         for _ in range(2):
             with pytest.raises(ServerError, match=r"did not answer|still works"):
                 client.infer(look(START, 1.0))
@@ -238,7 +280,7 @@ def test_an_answer_that_came_too_late_is_not_taken_for_the_next_ones(held_planne
 def test_health_limits_and_others_are_served_while_a_plan_is_made(held_planner):
     with running(make_plan_server(held_planner).run) as url, ThreadPoolExecutor(1) as pool:
         with PlanClient(url) as first, PlanClient(url) as second:
-            first.reset([look(GOAL)], seed=0)
+            first.reset([want(GOAL)], seed=0)
             pool.submit(first.infer, look(START))
             assert wait_until(lambda: len(held_planner.begun) == 1)
             assert healthy(url)
@@ -266,7 +308,7 @@ def test_clients_take_turns_however_much_one_of_them_asks(url):
         threads = [threading.Thread(target=act) for act in (flood, take)]
         for thread in threads:
             thread.start()
-        modest.reset([look(GOAL)], seed=0)
+        modest.reset([want(GOAL)], seed=0)
         for _ in range(20):
             assert modest.infer(look(START))["actions"].shape == (HORIZON, 7)
         greedy.socket.shutdown(socket.SHUT_RDWR)
@@ -285,7 +327,7 @@ def test_a_client_is_not_read_faster_than_its_rate():
 
 def test_who_leaves_while_its_plan_waits_is_forgotten(held_planner):
     with running(make_plan_server(held_planner).run) as url, PlanClient(url) as staying:
-        staying.reset([look(GOAL)], seed=0)
+        staying.reset([want(GOAL)], seed=0)
         before = held()[0]
         with ExitStack() as stack:
             leavers = [stack.enter_context(speak(url)) for _ in range(3)]
@@ -315,7 +357,7 @@ def test_a_planner_that_breaks_does_so_for_who_asked_alone(held_planner, monkeyp
     held_planner.let_go.set()
     with running(make_plan_server(held_planner).run) as url, PlanClient(url) as asking, PlanClient(url) as other:
         for client in (asking, other):
-            client.reset([look(GOAL)], seed=0)
+            client.reset([want(GOAL)], seed=0)
         with monkeypatch.context() as change:
             change.setattr(Held, "plan", broken)
             with pytest.raises(ServerError, match=told):
@@ -398,7 +440,7 @@ def test_the_program_serves_the_planner_of_a_planning_file(serve, tmp_path):
     config = serve.ServeConfig("toy", plan, port=0)
     with running(serve.make_server(config).run) as url, PlanClient(url) as client:
         assert client.metadata["horizon"] == 3 and client.metadata["goal_pose"]
-        client.reset([look(GOAL)], seed=0)
+        client.reset([want(GOAL)], seed=0)
         assert client.infer(look(START))["actions"].shape == (3, 7)
 
 
@@ -411,7 +453,7 @@ def test_the_program_serves_the_bundled_checkpoint_until_it_is_told_to_stop():
         with PlanClient(url, timeout=60) as client:
             assert client.metadata["image_size"] == 96 and not client.metadata["goal_pose"]
             seen = Observation(np.zeros((128, 128, 3), np.uint8), START, 0.0)
-            client.reset([seen], seed=0)
+            client.reset([Goal(seen.image)], seed=0)
             assert client.infer(seen)["actions"].shape == (1, 7)
         run.terminate()
         assert run.wait(20) == 0
@@ -423,6 +465,6 @@ def test_a_checkpoint_of_joints_takes_as_many_numbers_as_it_has():
     observation = read_request(seen, 6, False, 0.0, False).observation
     assert observation is not None and observation.pose.shape == (6,)
     goal = {"reset": {"goals": [{"image": PLAIN["image"]}], "seed": 0}}
-    assert read_request(goal, 6, False, 0.0, False).goals[0].pose.shape == (6,)
+    assert read_request(goal, 6, False, 0.0, False).goals[0].pose is None
     with pytest.raises(RequestError, match="the pose is 6 numbers, got"):
         read_request({"observation": PLAIN | {"pose": np.zeros(7)}}, 6, False, 0.0, False)

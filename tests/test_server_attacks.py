@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 from background import held, resident_bytes, running, wait_until
-from plan_servers import GOAL, HORIZON, PLAIN, START, healthy, look, make_plan_server, plans, speak, url
+from plan_servers import GOAL, HORIZON, PLAIN, START, healthy, look, make_plan_server, plans, speak, url, want
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from envs.arms.remote.client import PlanClient, ServerError
@@ -49,7 +49,7 @@ def closed_by_the_server(raw: socket.socket) -> bool:
 
 def test_unreadable_bytes_end_the_connection_and_nobody_elses(url):
     with PlanClient(url) as other:
-        other.reset([look(GOAL)], seed=0)
+        other.reset([want(GOAL)], seed=0)
         for bad in (b"", b"\xc1", b"\x80" * 9, "text", pack({"a": 1})[:-1], b"\xdf\xff\xff\xff\xff"):
             with speak(url) as client:
                 client.recv()
@@ -138,7 +138,7 @@ def fuzz(url: str, attacks: int, seed: int) -> None:
 def nothing_leaks(url: str, attacks: int) -> None:
     """Fuzzes twice; what is held afterwards is what was held before, and plans are still made."""
     with PlanClient(url) as client:
-        client.reset([look(GOAL)], seed=0)
+        client.reset([want(GOAL)], seed=0)
         fuzz(url, attacks, seed=0)
         before, memory = held(), resident_bytes()
         fuzz(url, attacks, seed=1)
@@ -176,7 +176,7 @@ def crowd(url: str, clients: int) -> list[int]:
 
 def a_crowd_does_no_harm(url: str, clients: int) -> None:
     with PlanClient(url) as client:
-        client.reset([look(GOAL)], seed=0)
+        client.reset([want(GOAL)], seed=0)
         crowd(url, clients)
         before, memory = held(), resident_bytes()
         with ThreadPoolExecutor(1) as pool:

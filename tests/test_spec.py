@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from envs.spec import ActionSpec, Observation, SpecError
+from envs.spec import ActionSpec, Goal, Observation, SpecError
 
 SPEC = ActionSpec(("x", "gripper"), ("m", "1"), (-0.1, 0.0), (0.1, 0.0), "base", 4.0)
 
@@ -53,3 +53,32 @@ def test_a_spec_from_the_wrong_fields_names_the_right_ones():
 def test_an_impossible_observation_is_refused(image, pose):
     with pytest.raises(SpecError):
         Observation(image, pose, 0.0)
+
+
+IMAGE = np.zeros((4, 6, 3), np.uint8)
+
+
+def test_what_is_not_given_of_a_goal_is_open():
+    assert Goal(IMAGE).pose is None and Goal(IMAGE).mask is None
+    Goal(IMAGE, np.zeros(7), np.ones((4, 6), bool))
+    Goal(IMAGE, mask=np.full((4, 6), 200, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"image": IMAGE[0]}, r"a goal's image must be .* uint8 RGB, got \(6, 3\) uint8"),
+        ({"image": IMAGE / 255}, "got .* float64"),
+        ({"image": "goal.png"}, "got a str"),
+        ({"pose": np.full(7, np.nan)}, "a goal's pose must be a vector of finite numbers"),
+        ({"pose": [0.0] * 7}, "a goal's pose must be a vector"),
+        ({"mask": np.ones((6, 4), bool)}, r"as large as its image, \(4, 6\), of bool or uint8, got \(6, 4\) bool"),
+        ({"mask": np.ones((4, 6, 1), bool)}, r"got \(4, 6, 1\) bool"),
+        ({"mask": np.ones((4, 6))}, r"got \(4, 6\) float64"),
+        ({"mask": [[1]]}, "got a list"),
+        ({"mask": np.zeros((4, 6), np.uint8)}, "0 everywhere: nothing of the goal would count"),
+    ],
+)
+def test_an_impossible_goal_is_refused_with_what_was_expected_and_what_came(changes, why):
+    with pytest.raises(SpecError, match=why):
+        Goal(**{"image": IMAGE, **changes})

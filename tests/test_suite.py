@@ -18,10 +18,9 @@ import yaml
 from PIL import Image
 
 from envs.config import load_config
-from planner.objectives.objective_config import takes_goal_pose
 
 ROOT = Path(__file__).resolve().parent.parent
-FAST = {"planner": {"samples": 16, "iterations": 2, "elites": 4}, "controller": {"schedule": {"steps": [3]}}}
+FAST = {"planner": {"samples": 16, "iterations": 2, "elites": 4}, "controller": {"subgoals": {"steps": [3]}}}
 ACCELERATE = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
 
 
@@ -228,7 +227,7 @@ def test_the_contact_sheet_shows_successes_failures_and_all_goals(program, tmp_p
     assert np.asarray(Image.open(tmp_path / "out/contact-sheet.png").convert("L")).std() > 5
     assert [record.successes[-1] for record in drawn["reach"]] == [True, True]
     assert [record.successes[-1] for record in drawn["two stages"]] == [True, True, False, False]
-    assert all(len(record.subgoals) == 1 and record.images.shape == (7, 32, 32, 3) for record in drawn["two stages"])
+    assert all(len(record.goals) == 2 and record.images.shape == (7, 32, 32, 3) for record in drawn["two stages"])
     failed = json.loads((tmp_path / "out/results.json").read_text())["rows"]["two stages"]["cells"]["able"]
     assert [record.seed for record in drawn["two stages"][2:]] == failed["failed_seeds"][:2]
 
@@ -264,7 +263,7 @@ def test_the_manipulation_suites_planners_fit_the_plan_of_a_reach(program) -> No
         )
         for variant in suite.variants
     ]
-    assert [takes_goal_pose(config.objective) for config in configs] == [False, True, False]
+    assert [config.takes_goal_pose for config in configs] == [False, True, False]
     assert [[each.pose for each in config.controller.proposers] for config in configs] == [["seen"], ["told"], []]
     official = load_config(
         program("planner.evaluation.episodes").EvaluateConfig, ROOT / "scripts/configs/plan/official.yaml"

@@ -15,7 +15,7 @@ from planner.proposals.config import InverseDynamicsConfig, RetrievalConfig
 from planner.proposals.inverse_dynamics import InverseDynamicsProposer
 from planner.proposals.retrieval import Retrieval
 from tests.moving_square import MovingSquare
-from world_model.base import LatentState
+from world_model.base import LatentGoal, LatentState
 from world_model.checkpoints.checkpoint import StoredModel
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
@@ -132,7 +132,7 @@ def test_the_bank_gives_what_led_from_here_to_the_goal(batches: ImageBatches, tm
     assert torch.equal(found.actions[0, :3], actions[6:9]) and not found.actions[0, 3].any()
     assert (found.distances.diff() >= 0).all() and len(found.actions) == 5
     proposer = Retrieval(RetrievalConfig(longest=5), model, model.action_spec)
-    state, goal = (LatentState(latents[i].view(1, 1, 1, -1), torch.zeros(1, 1, 7)) for i in (6, 9))
+    state, goal = LatentState(latents[6].view(1, 1, 1, -1), torch.zeros(1, 1, 7)), LatentGoal(latents[9:10])
     assert torch.equal(proposer.propose(state, goal, 4, 5, torch.Generator()), found.actions)
 
 
@@ -209,7 +209,7 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
 def check_plans(model: StoredModel) -> None:
     """The heads propose and judge as asked."""
     pose_size, spec = len(model.statistics.pose_mean), model.action_spec
-    state, goal = (LatentState(torch.randn(1, 1, 1, 12), torch.rand(1, 1, pose_size)) for _ in range(2))
+    state, goal = LatentState(torch.randn(1, 1, 1, 12), torch.rand(1, 1, pose_size)), LatentGoal(torch.randn(1, 12))
     proposer = InverseDynamicsProposer(InverseDynamicsConfig(), model, spec)
     ways = proposer.propose(state, goal, 6, 5, torch.Generator().manual_seed(0))
     assert ways.shape == (5, 6, spec.size) and not ways[:3, 4:].any()  # its own horizon is 4; then it stays
@@ -226,7 +226,7 @@ def check_plans(model: StoredModel) -> None:
 def test_a_model_without_heads_says_so(batches: ImageBatches, tmp_path: Path) -> None:
     run(make_config(tmp_path / "run"), batches)
     model = load_world_model(tmp_path / "run/checkpoint")
-    goal = LatentState(torch.zeros(1, 1, 1, 12), torch.zeros(1, 1, 7))
+    goal = LatentGoal(torch.zeros(1, 12))
     with pytest.raises(ValueError, match="no inverse dynamics: train them with"):
         InverseDynamicsProposer(InverseDynamicsConfig(), model, model.action_spec)
     with pytest.raises(ValueError, match="no temporal distance: train one with"):

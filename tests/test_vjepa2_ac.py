@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from envs.pose import compose, difference
-from envs.spec import Observation
+from envs.spec import Goal, Observation
 from tests.small_models import (
     ACTIONS,
     STATISTICS,
@@ -51,6 +51,31 @@ def test_encode_gives_layer_normed_tokens_and_measured_poses() -> None:
     assert np.allclose(state.poses[0].numpy(), [look.pose for look in seen])
     alone = model.encoder(model.encoder.preprocess(torch.from_numpy(seen[0].image)[None]))
     torch.testing.assert_close(state.tokens[0, :1], alone, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_goal_is_encoded_as_an_observation_is_and_what_is_open_stays_open() -> None:
+    model, pose = small_model(), np.linspace(0.1, 0.7, 7)
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    seen, opened = model.encode([Observation(image, pose, 0.0)]), model.encode_goal(Goal(image))
+    assert torch.equal(opened.tokens, seen.tokens[0, 0]) and opened.image is image
+    assert opened.pose is None and opened.mask is None
+    told = model.encode_goal(Goal(image, pose)).pose
+    assert told is not None and torch.equal(told, seen.poses[0, 0])
+
+
+@torch.no_grad()
+def test_a_goals_mask_becomes_the_weights_of_the_patches_that_the_encoder_sees() -> None:
+    model, image, mask = small_model(), np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
+    mask[:, :5], mask[:10, 5:15], mask[10:, 15:20] = True, True, True  # its central square is columns 5..24
+    weights = model.encode_goal(Goal(image, mask=mask)).mask
+    assert weights is not None
+    torch.testing.assert_close(weights, torch.tensor([1.0, 0.0, 0.0, 0.5]))
+    levels = model.encode_goal(Goal(image, mask=np.where(mask, 255, 0).astype(np.uint8))).mask
+    assert levels is not None and torch.equal(levels, weights)
+    mask[:, 5:] = False
+    with pytest.raises(ValueError, match="the central square of the goal's mask is all black"):
+        model.encode_goal(Goal(image, mask=mask))
 
 
 @pytest.mark.parametrize("frames", [1, 3])

@@ -7,8 +7,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.arms.base import ArmEnv, as_dict
-from envs.spec import ActionSpec, Observation
+from envs.arms.base import ArmEnv
+from envs.spec import ActionSpec, Goal, Observation
 from world_model.toy import TOY_ACTION_SPEC
 
 LOW = np.array([0.35, -0.2, 0.15])
@@ -59,10 +59,10 @@ class ToyReach(ArmEnv):
         while np.linalg.norm(goal - start) < 0.08:
             goal = self.np_random.uniform(LOW, HIGH)
         self.toy.pose = np.array([*goal, np.pi, 0.0, 0.0, 0.0])
-        seen = as_dict(self.arm.observe())
+        seen = self.arm.observe()
         self.toy.pose[:3] = start
         self.goal = goal
-        return {"goal": seen}
+        return {"goals": [Goal(seen.image, seen.pose)]}
 
     def _report(self, observation: Observation) -> dict[str, Any]:
         distance = float(np.linalg.norm(observation.pose[:3] - self.goal))

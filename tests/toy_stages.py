@@ -8,20 +8,19 @@ import gymnasium
 import numpy as np
 from toy_reach import ToyReach
 
-from envs.arms.base import as_dict
-from envs.spec import Observation
+from envs.spec import Goal, Observation
 
 
 class ToyStages(ToyReach):
     """The first goal is half-way; the stage "near" is within 8 cm of the last one."""
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
-        goal = super()._reset_task(options)["goal"]
+        goals = super()._reset_task(options)["goals"]
         start = self.toy.pose.copy()
         self.toy.pose[:3] = (start[:3] + self.goal) / 2
-        half_way = as_dict(self.toy.observe())
+        half_way = self.toy.observe()
         self.toy.pose = start
-        return {"goals": [half_way, goal]}
+        return {"goals": [Goal(half_way.image, half_way.pose), *goals]}
 
     def _report(self, observation: Observation) -> dict[str, Any]:
         told = super()._report(observation)

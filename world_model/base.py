@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from envs.spec import ActionSpec, Observation
+from envs.spec import ActionSpec, Goal, Observation
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,54 @@ class LatentState:
 
     tokens: Float[Tensor, "B T N D"]
     poses: Float[Tensor, "B T P"]
+
+    def last(self) -> LatentState:
+        """Returns the last frame."""
+        return LatentState(self.tokens[:, -1:], self.poses[:, -1:])
+
+    def as_goal(self) -> LatentGoal:
+        """Returns a single frame as what is wanted, with its pose.
+
+        Raises:
+            ValueError: If there are several.
+        """
+        if self.tokens.ndim != 4 or tuple(self.tokens.shape[:2]) != (1, 1):
+            raise ValueError(f"a goal is the latent of one frame, (1, 1, N, D), got {tuple(self.tokens.shape)}")
+        return LatentGoal(self.tokens[0, 0], self.poses[0, 0])
+
+
+@dataclass(frozen=True)
+class LatentGoal:
+    """What is wanted, as a world model sees it: a `Goal` that was encoded, or one that nobody has seen.
+
+    Nothing stands for what is open: who needs a pose and finds None says so.
+
+    Attributes:
+        tokens: (N, D), of one frame.
+        pose: (P,) in physical units; None where it is open.
+        mask: How much each token counts, (N,), numbers from 0 up of which only the ratios matter; None for all alike.
+        image: Its picture for people, (h, w, 3) uint8; None where there is none. Nothing plans with it.
+
+    Raises:
+        ValueError: If the tokens are not one frame's, or the mask is not one number from 0 up a token, any above 0.
+    """
+
+    tokens: Float[Tensor, "N D"]
+    pose: Float[Tensor, "P"] | None = None
+    mask: Float[Tensor, "N"] | None = None
+    image: UInt8[np.ndarray, "h w 3"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens.ndim != 2:
+            raise ValueError(f"a goal is the latent of one frame, (N, D), got {tuple(self.tokens.shape)}")
+        if self.mask is None:
+            return
+        if self.mask.shape != self.tokens.shape[:1]:
+            raise ValueError(
+                f"a mask of this goal's tokens must be ({len(self.tokens)},), got {tuple(self.mask.shape)}"
+            )
+        if not bool((self.mask.isfinite() & (self.mask >= 0)).all()) or not bool((self.mask > 0).any()):
+            raise ValueError("a mask of tokens must be finite numbers from 0 up, and not all of them 0")
 
 
 class Encoder(Protocol):
@@ -94,6 +143,14 @@ class WorldModel(Protocol):
 
     def encode(self, observations: Sequence[Observation]) -> LatentState:
         """Returns the latents of consecutive observations, oldest first: B = 1, T = len(observations), no gradient."""
+        ...
+
+    def encode_goal(self, goal: Goal) -> LatentGoal:
+        """Returns the latent of a goal, no gradient; what is open in it stays open.
+
+        Raises:
+            ValueError: If it has a mask and tokens are not places in the image.
+        """
         ...
 
     def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:

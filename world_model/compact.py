@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.config import dump_config, load_config
-from envs.spec import ActionSpec, Observation
-from world_model.base import Encoder, LatentState
+from envs.spec import ActionSpec, Goal, Observation
+from world_model.base import Encoder, LatentGoal, LatentState
 from world_model.checkpoints.checkpoint import Manifest, StoredModel
 from world_model.checkpoints.weights_file import CheckpointFiles, write_weights
 from world_model.encoders.readout import Readout, ReadoutConfig
@@ -102,13 +102,17 @@ class CompactModel(StoredModel):
     @torch.no_grad()
     def encode(self, observations: Sequence[Observation]) -> LatentState:
         """See `WorldModel.encode`."""
-        device = self.action_mean.device
-        pixels = [
-            self.encoder.preprocess(torch.from_numpy(np.array(seen.image, order="C"))[None].to(device))
-            for seen in observations
-        ]
         poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean)
-        return LatentState(self.latents(torch.cat(pixels))[None], poses[None])
+        latents = self.latents(self.encoder.pixels_of([seen.image for seen in observations]))
+        return LatentState(latents[None], poses[None])
+
+    @torch.no_grad()
+    def encode_goal(self, goal: Goal) -> LatentGoal:
+        """See `WorldModel.encode_goal`."""
+        if goal.mask is not None:
+            raise ValueError("a compact latent is of the whole image, none of it can be masked: leave the mask out")
+        pose = None if goal.pose is None else torch.from_numpy(np.array(goal.pose)).to(self.action_mean)
+        return LatentGoal(self.latents(self.encoder.pixels_of([goal.image]))[0], pose, image=goal.image)
 
     def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
         """See `WorldModel.rollout`. Poses go on as `envs.pose.motion_of` says."""

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.pose import compose, matrix_from_euler
-from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
-from world_model.base import LatentState
+from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Goal, Observation
+from world_model.base import LatentGoal, LatentState
 
 TOY_ACTION_SPEC = ActionSpec(
     names=POSE_NAMES,
@@ -69,6 +69,19 @@ class ToyWorldModel:
         stacked = np.stack([observation.pose for observation in observations])
         poses = torch.as_tensor(stacked, dtype=self._weights.dtype)[None]
         return LatentState(self.tokens(poses), poses)
+
+    def encode_goal(self, goal: Goal) -> LatentGoal:
+        """See `WorldModel.encode_goal`.
+
+        Raises:
+            ValueError: If its pose is open, which is all that is looked at, or a part of its image is masked.
+        """
+        if goal.pose is None:
+            raise ValueError("the toy model reads poses and not images: a goal needs its pose")
+        if goal.mask is not None:
+            raise ValueError("the toy model looks at no image, so none of it can be masked: leave the mask out")
+        pose = torch.as_tensor(goal.pose, dtype=self._weights.dtype)
+        return LatentGoal(self.tokens(pose[None, None])[0, 0], pose, image=goal.image)
 
     def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
         """See `WorldModel.rollout`."""

@@ -13,11 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.config import dump_config, load_config
-from envs.spec import ActionSpec, Observation
-from world_model.base import Encoder, LatentState
+from envs.spec import ActionSpec, Goal, Observation
+from world_model.base import Encoder, LatentGoal, LatentState
 from world_model.checkpoints.checkpoint import Manifest, StoredModel
 from world_model.checkpoints.weights_file import CheckpointError, CheckpointFiles, write_weights
 from world_model.choices import Precision
+from world_model.encoders.mask import average_over_patches, central_square
 from world_model.encoders.registry import StoredEncoder, load_stored_encoder
 from world_model.load import load_world_model
 from world_model.predictors.vjepa2_ac import Cache, Predictor, PredictorConfig
@@ -106,14 +107,19 @@ class VJEPA2AC(StoredModel):
     @torch.no_grad()
     def encode(self, observations: Sequence[Observation]) -> LatentState:
         """See `WorldModel.encode`."""
-        device = self.action_mean.device
-        pixels = [
-            self.encoder.preprocess(torch.from_numpy(np.array(seen.image, order="C"))[None].to(device))
-            for seen in observations
-        ]
-        poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean.dtype)
-        poses, tokens = poses.to(device), self.encoder(torch.cat(pixels))
+        poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean)
+        tokens = self.encoder(self.encoder.pixels_of([seen.image for seen in observations]))
         return LatentState(tokens[None], poses[None])
+
+    @torch.no_grad()
+    def encode_goal(self, goal: Goal) -> LatentGoal:
+        """See `WorldModel.encode_goal`."""
+        tokens = self.encoder(self.encoder.pixels_of([goal.image]))[0]
+        pose = None if goal.pose is None else torch.from_numpy(np.array(goal.pose)).to(self.action_mean)
+        if goal.mask is None:
+            return LatentGoal(tokens, pose, image=goal.image)
+        weights = average_over_patches(central_square(goal.mask), self.encoder.tokens)
+        return LatentGoal(tokens, pose, torch.from_numpy(weights.flatten()).to(tokens), goal.image)
 
     def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
         """See `WorldModel.rollout`.

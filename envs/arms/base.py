@@ -174,7 +174,7 @@ class ArmEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Returns the first observation and what the task tells about it (such as ``info["goal"]``)."""
+        """Returns the first observation and what the task tells about it (such as ``info["goals"]``)."""
         super().reset(seed=seed)
         info = self._reset_task(options or {})
         self._observation = self.arm.observe()

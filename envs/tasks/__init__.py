@@ -3,7 +3,7 @@
 >>> import gymnasium, envs.tasks
 >>> env = gymnasium.make("envs/FrankaReach-v0")
 >>> observation, info = env.reset(seed=0)
->>> info["goal"]["image"].shape
+>>> info["goals"][0].image.shape
 (128, 128, 3)
 """
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from envs.spec import ActionSpec, Observation, SpecError
+from envs.spec import ActionSpec, Goal, Observation, SpecError
 
 TOLD = {
     "time": "seconds of a clock that only goes forward",
@@ -26,8 +26,8 @@ def check_task(env: gymnasium.Env, name: str) -> None:
         action_spec       envs.spec.ActionSpec of what an action means; its rate is the task's
         action_space      Box (A,), A numbers as the spec names them, with its bounds
         observations      a dict of image (h, w, 3) uint8 and pose (P,), see envs.spec.Observation
-        info              time, distance and success, see `TOLD`; after a reset also the goal, an observation, or goals,
-                          a list of them to be reached in turn
+        info              time, distance and success, see `TOLD`; after a reset also goals, a list of envs.spec.Goal
+                          to be reached in turn
 
     Args:
         env: The environment.
@@ -45,8 +45,10 @@ def check_task(env: gymnasium.Env, name: str) -> None:
     problems = _check_space(env, spec)
     values, info = env.reset(seed=0)
     problems += [f"after reset: {problem}" for problem in _check_moment(values, info)]
-    if not {"goal", "goals"} & set(info):
-        problems.append(f"after reset: info lacks goal, an observation of what to reach, or goals; it has {set(info)}")
+    goals = info.get("goals")
+    if not isinstance(goals, Sequence) or not goals or not all(isinstance(goal, Goal) for goal in goals):
+        given = f"it has {set(info)}" if goals is None else f"they are {goals!r:.80}"
+        problems.append(f"after reset: info lacks goals, a list of envs.spec.Goal to be reached in turn; {given}")
     if not problems:
         action = np.clip(np.zeros(spec.size), spec.low, spec.high).astype(env.action_space.dtype)
         values, _, _, _, info = env.step(action)

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from envs.arms.base import as_dict
 from envs.simulation.arm import DOWN, MujocoArm, arm_action_spec
 from envs.simulation.objects import HELD_OUT_OBJECTS, ObjectInstance, SceneObject, sample_object
 from envs.simulation.scene import SceneConfig
 from envs.simulation.scene_config import MANIPULATION_SCENE
-from envs.spec import ActionSpec, Observation
+from envs.spec import ActionSpec, Goal, Observation
 from envs.tasks.events import positions_of
 from envs.tasks.expert import Action, Sight, Skill, carry, do, lift, look, perform, place, push
 from envs.tasks.reach import MIN_DISTANCE, SUCCESS_DISTANCE, WORKSPACE_HIGH, WORKSPACE_LOW, TaskEnv
@@ -54,7 +53,7 @@ def manipulation_action_spec() -> ActionSpec:
 class ManipulationEnv(TaskEnv):
     """Bring an object to where a goal image shows it; how is said by the subclasses.
 
-    ``reset`` gives ``info["goal"]``, an observation dict, or subgoals in their order, ``info["goals"]``. Privileged are
+    ``reset`` gives ``info["goals"]``, a list of `Goal`: subgoals in their order, the goal last. Privileged are
     ``info["distance"]`` of the object from its goal [m], ``info["held"]``, ``info["stages"]`` (what has happened so
     far) and ``info["success"]``. An object starts and ends anywhere in 0.26 x 0.36 m of the table, at least 8 cm from
     its goal, a gripper anywhere above it. A scene's further objects and its cubes lie about, 10 cm apart, and stay
@@ -111,15 +110,14 @@ class ManipulationEnv(TaskEnv):
             arm.restore(before)
             if done:
                 self._stages = {}
-                dicts = [as_dict(goal) for goal in goals]
-                return {"goal": dicts[0]} if len(dicts) == 1 else {"goals": dicts}
+                return {"goals": [Goal(seen.image, seen.pose) for seen in goals]}
         raise RuntimeError(f"of {_TRIES} starts the scripted expert could do none: something in the scene hinders it")
 
     def _prepare(self) -> None:
         """Brings about what is so at the start, beside where object and gripper are."""
 
     def _make_goals(self) -> list[Observation]:
-        """Brings about the goal and returns it with the subgoals before it; empty if the expert failed."""
+        """Brings about the goal and returns what is seen at the subgoals and there; empty if the expert failed."""
         raise NotImplementedError
 
     def _do(self, skill: Skill, goal: Position, thing: SceneObject | None = None) -> Sight:

@@ -20,13 +20,13 @@ from jaxtyping import Float
 from envs.arms.safety import SafeArm
 from envs.episodes import Episode
 from envs.pose import compose
-from envs.spec import Observation
+from envs.spec import Goal, Observation
 from envs.tasks.ogbench import STEPS, OgbenchArm, Variant, cube_limits
 
 GOAL_STEPS = 25
 """Control steps from a start to its goal in the protocol of stable-worldmodel; the budget is twice that, 10 actions."""
 
-Attempt = Callable[[Observation], Callable[[Observation], Float[np.ndarray, "7"] | None]]
+Attempt = Callable[[Goal], Callable[[Observation], Float[np.ndarray, "7"] | None]]
 """Takes a goal and returns what chooses an action by what is seen, or None to leave it to the script from there."""
 
 _STACKING: dict[Variant, float] = {"single": 0.0, "double": 0.25}  # OGBench's largest shares of targets on a cube
@@ -123,15 +123,15 @@ class CubeScript:
             action = self._generator.uniform(low, high)
         return np.clip(action, low, high)
 
-    def ahead(self) -> tuple[Observation, Float[np.ndarray, "cubes 3"]]:
-        """Returns what the 20 Hz script would see `GOAL_STEPS` later, and its cubes; puts the simulation back."""
+    def ahead(self) -> tuple[Goal, Float[np.ndarray, "cubes 3"]]:
+        """Returns what the 20 Hz script would see `GOAL_STEPS` later as a goal, and its cubes; puts all back."""
         start = self._arm.state()
         for _ in range(GOAL_STEPS):
             self.step()
         seen, cubes = self._arm.observe(), self._arm.cubes()
         self._arm.restore(start)
         self._info = self._env.compute_ob_info()
-        return seen, cubes
+        return Goal(seen.image, seen.pose), cubes
 
     def look(self) -> None:
         """Sees what has become of a decision; a cube that is where it should be gets another target."""

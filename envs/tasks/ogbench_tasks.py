@@ -3,7 +3,7 @@
 >>> import gymnasium, envs.tasks.ogbench_tasks
 >>> env = gymnasium.make("envs/CubeSingle-v0")
 >>> observation, info = env.reset(seed=0)
->>> info["goal"]["image"].shape
+>>> info["goals"][0].image.shape
 (128, 128, 3)
 """
 
@@ -15,9 +15,9 @@ import gymnasium
 import numpy as np
 from jaxtyping import UInt8
 
-from envs.arms.base import ArmEnv, as_dict
+from envs.arms.base import ArmEnv
 from envs.arms.safety import SafeArm
-from envs.spec import Observation
+from envs.spec import Goal, Observation
 from envs.tasks.ogbench import OgbenchArm, Variant, cube_limits
 from envs.tasks.ogbench_play import GOAL_STEPS, CubePlayConfig, CubeScript
 from envs.tasks.reach import HELD_OUT
@@ -29,7 +29,7 @@ EPISODE_STEPS = 200
 class OgbenchCubeEnv(ArmEnv):
     """Bring OGBench's cubes to where a goal image shows them.
 
-    ``reset`` gives ``info["goal"]``, an observation dict of the goal. ``info["success"]`` is OGBench's own, every cube
+    ``reset`` gives ``info["goals"]``, a list of one `Goal`. ``info["success"]`` is OGBench's own, every cube
     within 4 cm of its place, wherever the arm is; ``info["distance"]`` is the farthest cube's [m]. Both are privileged.
 
     A goal is what a held-out episode of OGBench's 20 Hz script saw `GOAL_STEPS` control steps after the start, at a
@@ -60,13 +60,13 @@ class OgbenchCubeEnv(ArmEnv):
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
         if self.cube_arm.tasks:
-            return {"goal": as_dict(self._reset_to_numbered(options))}
+            return {"goals": [self._reset_to_numbered(options)]}
         while True:
             goal = self._reset_to_recorded()
             if not self._moved or not all(self.cube_arm.successes()):
-                return {"goal": as_dict(goal)}
+                return {"goals": [goal]}
 
-    def _reset_to_recorded(self) -> Observation:
+    def _reset_to_recorded(self) -> Goal:
         """Puts the arm and the cubes to a random time of a held-out episode and returns the goal."""
         arm = self.cube_arm
         script = CubeScript(arm, self._play, int(self.np_random.integers(HELD_OUT, 2**31)))
@@ -76,13 +76,14 @@ class OgbenchCubeEnv(ArmEnv):
         arm.set_targets(cubes)
         return goal
 
-    def _reset_to_numbered(self, options: dict[str, Any]) -> Observation:
+    def _reset_to_numbered(self, options: dict[str, Any]) -> Goal:
         """Resets to one of OGBench's tasks and returns its goal."""
         env = self.cube_arm.env
         task = int(options.get("task_id", self.np_random.integers(env.num_tasks) + 1))
         seed = int(self.np_random.integers(2**31))
         _, info = env.reset(seed=seed, options={"task_id": task, "render_goal": True})
-        return info["goal_rendered"]
+        seen: Observation = info["goal_rendered"]  # `OgbenchArm` observes where OGBench would draw
+        return Goal(seen.image, seen.pose)
 
     def _report(self, observation: Observation) -> dict[str, Any]:
         arm = self.cube_arm

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from envs.arms.base import ArmEnv, as_dict
+from envs.arms.base import ArmEnv
 from envs.arms.safety import SafeArm
 from envs.simulation.arm import DOWN, MujocoArm, MujocoArmConfig, arm_action_spec
 from envs.simulation.objects import HELD_OUT_OBJECTS, sample_object
 from envs.simulation.scene import SceneConfig
-from envs.spec import ActionSpec, Observation
+from envs.spec import ActionSpec, Goal, Observation
 
 WORKSPACE_LOW = np.array([0.34, -0.22, 0.08])
 WORKSPACE_HIGH = np.array([0.68, 0.22, 0.36])
@@ -60,8 +60,8 @@ class TaskEnv(ArmEnv):
 class FrankaReachEnv(TaskEnv):
     """Move the end effector to where a goal image shows it, blocks or an object in view.
 
-    ``reset`` gives ``info["goal"]``, an observation dict of the goal. ``info["success"]`` and ``info["distance"]`` [m]
-    are privileged. Starts and goals are uniform over the workspace, at least 8 cm apart.
+    ``reset`` gives ``info["goals"]``, a list of one `Goal`. ``info["success"]`` and ``info["distance"]`` [m] are
+    privileged. Starts and goals are uniform over the workspace, at least 8 cm apart.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class FrankaReachEnv(TaskEnv):
             position, yaw = sample_block(self.np_random)
             thing.place(instance, np.array([*position, instance.height / 2]), yaw)
         arm.set_pose(np.array([*goal, *DOWN, 0.0]))
-        goal_observation = arm.observe()
-        self._goal_position = goal_observation.pose[:3].copy()
+        seen = arm.observe()
+        self._goal_position = seen.pose[:3].copy()
         arm.set_pose(np.array([*start, *DOWN, 0.0]))
-        return {"goal": as_dict(goal_observation)}
+        return {"goals": [Goal(seen.image, seen.pose)]}
 
     def _report(self, observation: Observation) -> dict[str, Any]:
         distance = float(np.linalg.norm(observation.pose[:3] - self._goal_position))

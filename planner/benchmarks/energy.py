@@ -145,7 +145,7 @@ def make_problems(config: EnergyBenchmark, model: VJEPA2AC) -> Iterator[Problem]
     search, chunks = replace(config.search, horizon=config.ahead), Chunks()
     for number, pair in enumerate(pairs):
         state, goal = model.encode([pair.now]), model.encode([pair.after])
-        cost = GoalDistance(goal, GoalDistanceConfig(frames="last"))
+        cost = GoalDistance(goal.as_goal(), GoalDistanceConfig(frames="last"))
         score = partial(chunks.score, rollout_score(model, cost, state))
         guess = state.poses.new_zeros(1, config.ahead, spec.size)
         score(guess)  # what is measured once is no planner's time

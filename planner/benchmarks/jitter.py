@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from envs.arms.safety import SafeArm
-from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
+from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Goal, Observation
 from planner.benchmarks.config import JitterBenchmark
 from planner.control.executor import Executor, ExecutorConfig, Jitter, TimedPlan, make_punctual
 from planner.deployment.server import give_way
@@ -188,7 +188,7 @@ def _load(config: JitterBenchmark) -> dict[str, float]:
     controller = Controller(model, CEM(), model.action_spec)
     image = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
     seen = Observation(image, _POSE, 0.0)
-    controller.reset([seen], seed=0)
+    controller.reset([Goal(image, _POSE)], seed=0)
     controller.step(seen)
     print("ready", flush=True)
     begin, plans = time.monotonic(), 0

@@ -67,7 +67,7 @@ def time_case(
     settings = OfficialCEMConfig(
         horizon=horizon, samples=config.samples, iterations=config.iterations, elites=config.elites
     )
-    cost = GoalDistance(goal, GoalDistanceConfig(frames="last"))
+    cost = GoalDistance(goal.as_goal(), GoalDistanceConfig(frames="last"))
     chunks, score = Chunks(config.chunk), rollout_score(model, cost, state)
     guess = state.poses.new_zeros(1, horizon, 7)
 

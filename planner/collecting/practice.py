@@ -32,7 +32,7 @@ from envs.tasks.manipulation import (
 )
 from envs.tasks.play import BEHAVIOURS, PlayConfig, drive, show
 from planner.control.episode import goals_of
-from planner.subgoals.goals import GoalScheduleConfig
+from planner.subgoals.listed import ListedConfig
 
 _TASKS: dict[str, type[ManipulationEnv]] = {
     "push": FrankaPushEnv,
@@ -103,8 +103,8 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
     name = str(generator.choice(list(_TASKS), p=weights / weights.sum()))
     env = make_task(name, config.image_size)
     _, info = env.reset(seed=seed)
-    schedule = GoalScheduleConfig(by="steps", steps=(7,))
-    attempt = begin_attempt(config, config.checkpoint, env.action_spec, goals_of(info), generator, schedule)
+    subgoals = ListedConfig(by="steps", steps=(7,))
+    attempt = begin_attempt(config, config.checkpoint, env.action_spec, goals_of(info), generator, subgoals)
     arm = env.mujoco_arm
     shown = chain(env.finish(), show(arm, arm.objects[0], generator), BEHAVIOURS["chain"](arm, PlayConfig(), generator))
 

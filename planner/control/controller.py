@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import isfinite
@@ -16,15 +16,15 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from envs.config import Choice
-from envs.spec import ActionSpec, Observation
-from planner.base import Objective, Plan, Planner, Proposer, check_guesses, cost_or_worst
+from envs.spec import ActionSpec, Goal, Observation
+from planner.base import MakeObjective, Objective, Plan, Planner, Proposer, SubgoalSource, check_guesses, cost_or_worst
 from planner.control.controller_config import ControllerConfig
 from planner.no_plan import NoPlanError, check_plan
 from planner.objectives.objective import GoalDistance
 from planner.proposals.config import PROPOSERS
 from planner.search.chunks import Chunks
-from planner.subgoals.goals import GoalProgress, advance
-from world_model.base import LatentState, WorldModel
+from planner.subgoals.config import SUBGOALS
+from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.finite import not_finite, some
 
 
@@ -38,8 +38,9 @@ class Controller:
     The planner's noise comes from one generator, seeded at `reset`, that lives across steps. Staying (the zero action,
     or the nearest to it within the bounds) is always proposed beside the shifted last plan and its runners-up.
 
-    Of several goals one after the other is pursued, see `GoalScheduleConfig`. With the goal the last plan is dropped:
-    it leads to where the arm should no longer go, and the first guess is the one that a search starts around.
+    Which goal is pursued a `SubgoalSource` says, by default one after the other of those that are given. With the goal
+    the last plan is dropped: it leads to where the arm should no longer go, and the first guess is the one that a
+    search starts around.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Controller:
         planner: Planner,
         spec: ActionSpec,
         config: ControllerConfig | None = None,
-        objective: Callable[[LatentState], Objective] = GoalDistance,
+        objective: MakeObjective = GoalDistance,
     ) -> None:
         """Checks that model and arm mean the same by an action.
 
@@ -62,7 +63,8 @@ class Controller:
 
         Raises:
             SpecError: If the model was made for other actions than the arm's.
-            ValueError: If more context is asked for than the model makes use of, or a proposer can't do with the model.
+            ValueError: If more context is asked for than the model makes use of, or a proposer or the source of
+                subgoals can't do with the model.
         """
         model.action_spec.check_same_meaning(spec)
         self.model = model
@@ -72,6 +74,7 @@ class Controller:
         self.objective = objective
         makes = Choice("kind", PROPOSERS)
         self._proposers: list[Proposer] = [makes.make(each, model, spec) for each in self.config.proposers]
+        self._subgoals: SubgoalSource = Choice("kind", SUBGOALS).make(self.config.subgoals, model, spec, objective)
         context = model.context if self.config.context is None else self.config.context
         if context > model.context:
             raise ValueError(f"the model makes use of {model.context} past frames, {context} were asked for")
@@ -81,42 +84,49 @@ class Controller:
         self._followed = [spec.names.index(name) for name in self.config.follow]
         self._chunks = Chunks(self.config.chunk)
         self._frames: deque[LatentState] = deque(maxlen=context)
-        self._goals: list[LatentState] = []
-        self._goal_costs: list[Objective] = []
-        self._goal_cost: Objective | None = None  # of the goal that is pursued
-        self._progress: GoalProgress | None = None
+        self._goal: LatentGoal | None = None  # that is pursued
+        self._goal_cost: Objective | None = None
+        self._taken_up = 0  # goals so far
         self._generator: torch.Generator | None = None
         self._last_plan: Plan | None = None
         self._start: LatentState | None = None  # where it begins
 
-    def reset(self, goals: Sequence[Observation], seed: int) -> None:
-        """Forgets the past and takes up the first goal.
+    def reset(self, goals: Sequence[Goal], seed: int) -> None:
+        """Forgets the past and has new goals.
 
         Args:
-            goals: The goal, or subgoals in the order in which they are pursued; each is encoded once, here.
+            goals: The goal, or before it subgoals in the order in which they are pursued; each is encoded once, here.
             seed: Seed of the planner's noise.
 
         Raises:
             NoPlanError: If the latents of a goal are not finite.
-            ValueError: If there is no goal, or the schedule is for another number of them.
+            ValueError: If there is no goal, one lacks what the model or the objective needs, or the source of subgoals
+                is for another number of them.
         """
-        self.config.schedule.check_goals(len(goals))
-        encoded = [self.model.encode([goal]) for goal in goals]
+        if not goals:
+            raise ValueError("there is no goal: pass at least one Goal(image), the last one is where to stay")
+        encoded = [self.model.encode_goal(goal) for goal in goals]
         broken = not_finite({f"goal {index}": goal.tokens for index, goal in enumerate(encoded)})
         if broken:
             raise NoPlanError(f"the model's latents of {some(broken)} are not finite: try precision fp32")
-        self._goals = encoded
-        self._goal_costs = [self.objective(goal) for goal in encoded]
-        self._goal_cost = self._goal_costs[0]
-        self._progress = None
+        cost = self.objective(encoded[-1])
+        self._subgoals.reset(encoded)
+        self._goal, self._goal_cost, self._taken_up = encoded[-1], cost, 0
         self._generator = torch.Generator(encoded[0].tokens.device).manual_seed(seed)
         self._frames.clear()
         self._last_plan = self._start = None
 
     @property
+    def goal(self) -> LatentGoal:
+        """What is pursued; before the first step it is the last of the goals."""
+        if self._goal is None:
+            raise ValueError("there is no goal yet: call reset(goals, seed) first")
+        return self._goal
+
+    @property
     def goal_index(self) -> int:
-        """Which of the goals is pursued now, from 0."""
-        return 0 if self._progress is None else self._progress.index
+        """How many goals were pursued before this one: of a list of goals, its index."""
+        return max(0, self._taken_up - 1)
 
     def step(
         self, observation: Observation, committed: Float[np.ndarray, "K A"] | None = None
@@ -139,8 +149,10 @@ class Controller:
         limit = self.config.planning_time
         deadline = None if limit is None else time.monotonic() + limit
         self._frames.append(self.model.encode([observation]))
-        self._choose_goal(self._frames[-1])
-        state = self.state() if committed is None else self._roll_forward(self.state(), np.asarray(committed))
+        state = self.state()
+        self._choose_goal(state, self._generator)
+        if committed is not None:
+            state = self._roll_forward(state, np.asarray(committed))
         self._start, guesses = state, self._guesses(state)
         follow = partial(self._follow, guesses[0])
         plan = self.planner.plan(
@@ -213,15 +225,13 @@ class Controller:
         turned = start + (positions - start) @ rotation.T
         return replace(predicted, poses=torch.cat([turned, predicted.poses[..., 3:]], dim=-1))
 
-    def _choose_goal(self, frame: LatentState) -> None:
+    def _choose_goal(self, state: LatentState, generator: torch.Generator) -> None:
         """Takes up the goal whose turn it is at the last observation."""
-        before, still = self.goal_index, frame.poses.new_zeros(1, 1, self.spec.size)
-        costs = self._goal_costs
-        self._progress = advance(
-            self.config.schedule, self._progress, len(costs), lambda index: float(costs[index](frame, still)[0])
-        )
-        if self.goal_index != before:
-            self._goal_cost = costs[self.goal_index]
+        goal = self._subgoals.next(state, generator)
+        if goal is not None:
+            self._goal, self._goal_cost = goal, self.objective(goal)
+        if goal is not None or not self._taken_up:
+            self._taken_up += 1
             self._last_plan = None
 
     def _guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
@@ -231,8 +241,8 @@ class Controller:
         guesses = []
         for proposer in self._proposers:
             assert self._generator is not None
-            goal, count = self._goals[self.goal_index], self.config.proposals
-            proposed = proposer.propose(state, goal, horizon, count, self._generator).to(known)
+            count = self.config.proposals
+            proposed = proposer.propose(state, self.goal, horizon, count, self._generator).to(known)
             if len(proposed):
                 check_guesses(proposed, horizon, self.spec)
                 guesses.append(proposed.clamp(low, high))
@@ -265,7 +275,7 @@ class Controller:
             predicted = {} if isfinite(plan.cost) else {"the predicted latents": self._imagine(state, plan).tokens}
             parts = {
                 "the latents of what was seen": state.tokens,
-                "the latents of the goal": self._goals[self.goal_index].tokens,
+                "the latents of the goal": self.goal.tokens,
                 **predicted,
                 "the planned actions": plan.actions,
             }
@@ -285,35 +295,3 @@ class Controller:
         if cost < (1.0 - self.config.min_improvement) * cost_of_staying or not isfinite(cost_of_staying):
             return plan
         return replace(plan, actions=staying, cost=cost_of_staying, evaluations=plan.evaluations + 2)
-
-
-class ZeroActions:
-    """A controller that stays: the baseline of a task that solves itself."""
-
-    def __init__(self, spec: ActionSpec) -> None:
-        """Takes the arm's actions."""
-        self._action = np.clip(np.zeros(spec.size), spec.low, spec.high)
-
-    def reset(self, goals: Sequence[Observation], seed: int) -> None:
-        """Has nothing to prepare."""
-
-    def step(self, observation: Observation) -> tuple[Float[np.ndarray, "A"], None]:
-        """Returns the zero action (the nearest to it within the bounds) and no plan."""
-        return self._action.copy(), None
-
-
-class RandomActions:
-    """A controller that draws uniformly within the bounds: the baseline of a task that luck solves."""
-
-    def __init__(self, spec: ActionSpec) -> None:
-        """Takes the arm's actions."""
-        self._spec = spec
-        self._generator = np.random.default_rng(0)
-
-    def reset(self, goals: Sequence[Observation], seed: int) -> None:
-        """Starts the draws of a seed."""
-        self._generator = np.random.default_rng(seed)
-
-    def step(self, observation: Observation) -> tuple[Float[np.ndarray, "A"], None]:
-        """Returns a random action and no plan."""
-        return self._generator.uniform(self._spec.low, self._spec.high), None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from planner.proposals.config import ProposerConfig
-from planner.subgoals.goals import GoalScheduleConfig
+from planner.subgoals.config import SubgoalsConfig
+from planner.subgoals.listed import ListedConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class ControllerConfig:
         camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
             scripts/doctor.py fits it for a camera that stands elsewhere than the training's; zero for none.
         planning_time: Time for encoding and planning, after which the best plan so far counts [s]; None for no limit.
-        schedule: When a subgoal is left for the next one.
+        subgoals: What is pursued on the way to the goal, and when the next thing is: by default the goals that it is
+            given, see `planner.subgoals.listed`.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -43,7 +45,7 @@ class ControllerConfig:
     min_improvement: float = 0.0
     camera_rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     planning_time: float | None = None
-    schedule: GoalScheduleConfig = field(default_factory=GoalScheduleConfig)
+    subgoals: SubgoalsConfig = field(default_factory=ListedConfig)
 
     def __post_init__(self) -> None:
         if self.context is not None and self.context < 1:

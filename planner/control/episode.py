@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float
 
-from envs.spec import Observation
+from envs.spec import Goal, Observation
 
 if TYPE_CHECKING:  # torch takes seconds
     from planner.base import Plan
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch takes seconds
 class Actor(Protocol):
     """What `run_episode` drives an environment with: a `planner.control.controller.Controller` or a baseline."""
 
-    def reset(self, goals: Sequence[Observation], seed: int) -> None:
+    def reset(self, goals: Sequence[Goal], seed: int) -> None:
         """Forgets the past and takes up the goals."""
         ...
 
@@ -52,7 +52,7 @@ class Step:
 def run_episode(
     env: gymnasium.Env,
     actor: Actor,
-    goals: Sequence[Observation] | None,
+    goals: Sequence[Goal] | None,
     max_steps: int,
     stop: Callable[[Step], bool] | None = None,
     seed: int = 0,
@@ -66,8 +66,8 @@ def run_episode(
     Args:
         env: Observations are ``{"image": (h, w, 3) uint8, "pose": (P,)}``; ``info["time"]`` [s] comes with each.
         actor: Chooses the actions.
-        goals: What to reach; None for what the environment gives at its reset: subgoals in their order,
-            ``info["goals"]``, or else the goal, ``info["goal"]``.
+        goals: What to reach; None for what the environment gives at its reset, ``info["goals"]``: the goal, before it
+            subgoals in their order.
         max_steps: Actions at most.
         stop: Asked at each moment; True ends the episode there, and its action is not executed.
         seed: Seed of the environment's reset and of the actor.
@@ -92,16 +92,20 @@ def run_episode(
     yield Step(_observation(values, info), info)
 
 
-def goals_of(info: Mapping[str, Any]) -> list[Observation]:
-    """Returns the goal that an environment gave at its reset, or its subgoals."""
-    if "goals" in info:
-        return [_observation(goal, info) for goal in info["goals"]]
-    if "goal" not in info:
+def goals_of(info: Mapping[str, Any]) -> list[Goal]:
+    """Returns the goals that an environment gave at its reset, the last one where to stay.
+
+    Raises:
+        ValueError: If it gave none, or something else.
+    """
+    goals = info.get("goals")
+    if not isinstance(goals, Sequence) or not goals or not all(isinstance(goal, Goal) for goal in goals):
+        told = f"as goals {goals!r:.80}" if "goals" in info else f"only {', '.join(sorted(info))}"
         raise ValueError(
-            "no goal: pass run_episode the goal observations, or use an environment whose reset gives info['goal'], "
-            f"this one gives {sorted(info)}"
+            "no goal: pass run_episode a list of Goal(image), or use an environment whose reset gives one as "
+            f"info['goals']; this one gives {told}"
         )
-    return [_observation(info["goal"], info)]
+    return list(goals)
 
 
 def _observation(values: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> Observation:

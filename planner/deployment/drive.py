@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -149,10 +149,12 @@ def _keep(recorder: Recorder, outcome: Drive) -> None:
 class PlanNotes:
     """A planner that remembers what each of its plans pursues and imagines. See `PlanSource`."""
 
-    def __init__(self, source: PlanSource, goals: Sequence[Picture]) -> None:
-        self._source, self._goals = source, goals
-        self._notes: dict[float, tuple[int, Imagined | None]] = {}  # by the time of the observation
-        self._last: tuple[int, Imagined | None] = (0, None)
+    def __init__(self, source: PlanSource, goal: Picture) -> None:
+        """Takes a planner and what to show while it pursues something of which it has sent no picture."""
+        self._source, self._goal = source, goal
+        self._pursued = (0, goal)  # index and picture of what the last plan pursues
+        self._notes: dict[float, tuple[Picture, Imagined | None]] = {}  # by the time of the observation
+        self._last: tuple[Picture, Imagined | None] = (goal, None)
 
     def infer(
         self,
@@ -162,29 +164,45 @@ class PlanNotes:
     ) -> Mapping[str, Any]:
         """See `PlanSource.infer`."""
         answer = self._source.infer(observation, committed, deadline)
-        self._notes[observation.time] = int(answer.get("goal", 0)), read_imagined(answer)
+        index, picture = int(answer.get("goal", 0)), read_picture(answer, "goal_image")
+        if picture is not None or index != self._pursued[0]:
+            self._pursued = index, self._goal if picture is None else picture
+        self._notes[observation.time] = self._pursued[1], read_imagined(answer)
         return answer
 
     def shown(self, step: RecordedStep) -> Shown:
         """Returns a step with the goal that it pursued and what it was to lead to; the last known at a run's end."""
         self._last = self._notes.get(step.observation.time, self._last)
-        goal, imagined = self._last
-        return Shown(step, self._goals[min(goal, len(self._goals) - 1)], imagined)
+        return Shown(step, *self._last)
 
 
 def read_imagined(answer: Mapping[str, Any]) -> Imagined | None:
-    """Returns the picture that came with a plan; None if none did.
+    """Returns the imagined end that came with a plan; None if none did.
 
     Raises:
         ValueError: If it is no picture, or nobody says how like the plan's end it is.
     """
-    picture, distance = answer.get("imagined"), answer.get("imagined_distance")
+    picture, distance = read_picture(answer, "imagined"), answer.get("imagined_distance")
+    if picture is None:
+        return None
+    if not isinstance(distance, float):
+        raise ValueError("the planner's imagined end is no picture (h, w, 3) of uint8 with its distance")
+    return Imagined(picture, distance)
+
+
+def read_picture(answer: Mapping[str, Any], name: str) -> Picture | None:
+    """Returns a picture that came with a plan; None if none did.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    picture = answer.get(name)
     if picture is None:
         return None
     is_array = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size
-    if not is_array or picture.shape[2:] != (3,) or not isinstance(distance, float):
-        raise ValueError("the planner's imagined end is no picture (h, w, 3) of uint8 with its distance")
-    return Imagined(picture, distance)
+    if not is_array or picture.shape[2:] != (3,):
+        raise ValueError(f"the planner's {name} is no picture (h, w, 3) of uint8")
+    return picture
 
 
 class _Confirmed:

@@ -13,7 +13,7 @@ from envs.arms.base import JointArm, StreamingArm
 from envs.arms.limits import JointLimits
 from envs.arms.remote.client import PlanClient
 from envs.pose import difference
-from envs.spec import ActionSpec, Observation, SpecError
+from envs.spec import ActionSpec, Goal, Observation, SpecError
 
 _CLOSER = 0.999  # of a bound that an action was over
 _TRIES = 5  # to bring one within the bounds of poses
@@ -44,7 +44,7 @@ class JointPlans:
         spec.check_same_meaning(ActionSpec(names, units, nothing, nothing, "joints", arm.action_spec.rate))
         self._spec = spec
 
-    def reset(self, goals: Sequence[Observation], seed: int, action_spec: Mapping[str, Any]) -> None:
+    def reset(self, goals: Sequence[Goal], seed: int, action_spec: Mapping[str, Any]) -> None:
         """Gives the server the goals and how far joints may go in one action.
 
         Args:
@@ -61,10 +61,7 @@ class JointPlans:
         most = np.array([self._limits.max_step] * count + [0.0 if still else 1.0])
         low, high = np.maximum(self._spec.low, -most), np.minimum(self._spec.high, most)
         spec = replace(self._spec, low=tuple(low.tolist()), high=tuple(high.tolist()))
-        told = [
-            replace(goal, pose=self._joints(goal.pose) if goal.pose.any() else np.zeros(count + 1)) for goal in goals
-        ]
-        self._client.reset(told, seed, spec.to_dict())
+        self._client.reset([replace(goal, pose=None) for goal in goals], seed, spec.to_dict())
 
     def infer(
         self,

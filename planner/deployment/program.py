@@ -38,7 +38,7 @@ from planner.control.plan_thread import PlanError
 from planner.control.runtime import RuntimeConfig
 from planner.deployment.drive import FAILED, FINISHED, INTERRUPTED, Drive, Manner, PlanNotes, drive
 from planner.deployment.dry import DryRun
-from planner.deployment.goals import CAMERA, Goal, for_planner, keep_goal, read_goal, take_goals
+from planner.deployment.goals import CAMERA, Photograph, for_planner, keep_goal, read_goal, take_goals
 from planner.deployment.joints import JointPlans, plans_for
 from planner.deployment.replay import Replayed, commands_of, deviations
 from planner.deployment.results import Results
@@ -130,7 +130,7 @@ class Run:
 
     name: str
     folder: Path
-    goals: list[Goal]
+    goals: list[Photograph]
     seed: int
 
 
@@ -248,7 +248,7 @@ def confirm(config: DeployConfig, file: ArmFile, driver: StreamingArm, run: Run)
     goals = f"{config.episodes} of the task's own, from seed {config.seed}"
     print(
         f"{tell_limits(f'{config.arm}, an action moves it by up to {most:.0f} mm an axis', file.limits)}\n"
-        f"goals      {', '.join(str(goal.path) for goal in run.goals) if config.goal else goals}\n"
+        f"goals      {', '.join(str(photograph.path) for photograph in run.goals) if config.goal else goals}\n"
         f"steps      {config.max_steps} actions at most, {config.runtime.mode}"
         f"{', each confirmed' if config.step else ''}{', space bar held' if config.deadman else ''}",
         flush=True,
@@ -264,7 +264,7 @@ def do(
     run.folder.mkdir(parents=True, exist_ok=True)
     spec = file.narrowed(driver.action_spec)
     client.reset(for_planner(run.goals, client.metadata["goal_pose"]), run.seed, spec.to_dict())
-    source = PlanNotes(client, [goal.image for goal in run.goals])
+    source = PlanNotes(client, run.goals[-1].goal.image)
     verbose = config.episodes == 1
     if config.live:
         arm = WatchedArm(driver, file.limits)
@@ -304,7 +304,7 @@ def replay(config: DeployConfig, output: Path) -> int:
     task.place(recording.steps[0].observation.pose)
     if not config.yes and ask("the simulated arm is going to move. Type yes: ") != "yes":
         raise ValueError("not confirmed: nothing moved")
-    source = PlanNotes(Replayed(recording), [recording.steps[-1].observation.image])
+    source = PlanNotes(Replayed(recording), recording.steps[-1].observation.image)
     manner = Manner(config.runtime, len(commands), config.step, config.deadman)
     done = drive(WatchedArm(task.driver, file.limits), source, manner, view, verbose=True)
     away = 1000 * deviations(recording, [shown.step for shown in done.steps])

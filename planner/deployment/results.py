@@ -20,13 +20,13 @@ from planner.deployment.view import View, latency
 
 @dataclass(frozen=True)
 class _Done:
-    """A run that is over; ``distances`` to the goal [m] and ``successes`` are privileged, empty without a judge."""
+    """A run that is over; ``goal``, ``distances`` to it [m] and ``successes`` are privileged, empty without a judge."""
 
     name: str
     seed: int
     folder: Path
     drive: Drive
-    goal: Float[np.ndarray, "3"]
+    goal: Float[np.ndarray, "3"] | None
     distances: list[float]
     successes: list[bool]
 
@@ -63,7 +63,7 @@ class Results:
             seed,
             folder,
             drive,
-            np.zeros(3) if judge is None else judge.goal,
+            None if judge is None else judge.goal,
             [] if judge is None else [judge.distance(pose) for pose in poses],
             [] if judge is None else [judge.success(pose) for pose in poses],
         )
@@ -111,7 +111,6 @@ class Results:
                 costs=[step.cost for step in done.actions],
                 seconds=[latency(step) for step in done.actions],
                 images=None,
-                goal_image=None,
                 goal_pose=done.goal,
             )
             for done in judged

@@ -262,7 +262,7 @@ def encode_step(
 
 def step_error(model: WorldModel, now: LatentState, after: LatentState, action: Float[np.ndarray, "7"]) -> float:
     """Returns the energy of one step's true action."""
-    return float(rollout_score(model, GoalDistance(after), now)(now.poses.new_tensor(action)[None, None])[0])
+    return float(rollout_score(model, GoalDistance(after.as_goal()), now)(now.poses.new_tensor(action)[None, None])[0])
 
 
 def examine_view(model: WorldModel, recording: Recording, steps: list[int]) -> View:
@@ -278,7 +278,7 @@ def examine_view(model: WorldModel, recording: Recording, steps: list[int]) -> V
         tensor = now.poses.new_tensor(action)
         ranks.append(diagnose_step(model, GoalDistance, now, after, tensor, generator, 64, chunks).rank)
         true.append(action[:3])
-        score = partial(chunks.score, rollout_score(model, GoalDistance(after), now))
+        score = partial(chunks.score, rollout_score(model, GoalDistance(after.as_goal()), now))
         inferred.append(infer_translation(score, model.action_spec, tensor, generator))
     rotation = fit_rotation(np.array(inferred), np.array(true))
     before = ((np.array(true) - inferred) ** 2).sum()

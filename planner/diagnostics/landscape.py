@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planner.base import Objective, Score
+from planner.base import MakeObjective, Score
 from planner.objectives.objective import rollout_score
 from planner.search.chunks import Chunks
 from world_model.base import LatentState, WorldModel
@@ -44,7 +43,7 @@ class StepDiagnosis:
 
 def diagnose_step(
     model: WorldModel,
-    objective: Callable[[LatentState], Objective],
+    objective: MakeObjective,
     now: LatentState,
     after: LatentState,
     action: Float[Tensor, "A"],
@@ -70,7 +69,7 @@ def diagnose_step(
     length = action[TRANSLATION].norm()
     if length == 0:
         raise ValueError("a step whose translation is zero can't be compared with others of the same length")
-    cost = objective(after)
+    cost = objective(after.as_goal())
     directions = torch.randn(shell, 3, generator=generator).to(action)
     actions = action.repeat(shell + 1, 1, 1)  # (shell + 1, H=1, A), the true one first
     actions[1:, 0, TRANSLATION] = length * torch.nn.functional.normalize(directions, dim=-1)

@@ -202,7 +202,7 @@ def draw_ranks(axes, steps: Sequence[StepDiagnosis]) -> None:
 
 def draw_step(row, model: WorldModel, config: LandscapeConfig, pair: Pair, diagnosis: StepDiagnosis) -> None:
     """Draws the three planes of translations through the true action of one step."""
-    state, cost = model.encode([pair.now]), GoalDistance(model.encode([pair.after]), config.objective)
+    state, cost = model.encode([pair.now]), GoalDistance(model.encode([pair.after]).as_goal(), config.objective)
     score = partial(Chunks().score, rollout_score(model, cost, state))
     action = state.poses.new_tensor(pair.action)
     values = plane_values(action, model.action_spec.high, config.points)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from envs.pose import compose
 from envs.simulation.arm import MujocoArm
-from envs.spec import Observation
-from world_model.base import LatentState, WorldModel
+from envs.spec import Goal, Observation
+from world_model.base import LatentGoal, LatentState, WorldModel
 
 
 class SimulatedDynamics:
@@ -42,6 +42,10 @@ class SimulatedDynamics:
     def encode(self, observations: Sequence[Observation]) -> LatentState:
         """See `WorldModel.encode`."""
         return self.encoding.encode(observations)
+
+    def encode_goal(self, goal: Goal) -> LatentGoal:
+        """See `WorldModel.encode_goal`."""
+        return self.encoding.encode_goal(goal)
 
     @torch.no_grad()
     def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:

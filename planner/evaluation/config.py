@@ -9,9 +9,16 @@ from typing import Annotated, Literal
 from envs.config import Choice
 from envs.simulation.scene_config import SceneConfig
 from planner.control.controller_config import ControllerConfig
-from planner.objectives.objective_config import OBJECTIVES, ObjectiveConfig, ObjectiveSettings, is_distance
+from planner.objectives.objective_config import (
+    OBJECTIVES,
+    ObjectiveConfig,
+    ObjectiveSettings,
+    is_distance,
+    takes_goal_pose,
+)
 from planner.search.planner_config import PlannerConfig
 from planner.search.sampling_config import CEMConfig
+from planner.subgoals.listed import ListedConfig
 from world_model.choices import Precision
 
 
@@ -38,7 +45,7 @@ class EvaluateConfig:
             predictions or proposals and cost are what fails.
         planner: The search; a file says which by planner.algorithm.
         objective: What is minimised.
-        controller: Receding horizon, and when a subgoal is left where a task has several.
+        controller: Receding horizon, and what is pursued on the way to the goal.
     """
 
     checkpoint: str = "franka-tiny"
@@ -66,4 +73,12 @@ class EvaluateConfig:
     @property
     def asks_heads(self) -> bool:
         """Whether plans depend on what a checkpoint has learnt beside its world model."""
-        return bool(self.controller.proposers) or not is_distance(self.objective)
+        controller = self.controller
+        listed = isinstance(controller.subgoals, ListedConfig)
+        return bool(controller.proposers) or not listed or not is_distance(self.objective)
+
+    @property
+    def takes_goal_pose(self) -> bool:
+        """Whether a goal must come with its pose, because plans depend on it."""
+        asked = (self.objective, self.controller.subgoals, *self.controller.proposers)
+        return self.checkpoint == "toy" or any(map(takes_goal_pose, asked))

@@ -85,9 +85,9 @@ def _when(moments: Sequence[bool]) -> str:
 
 def _sheet_groups(record: EpisodeRecord) -> tuple[list[tuple[UInt8[np.ndarray, "h w 3"], str, bool]], ...]:
     """Returns an episode's pictures with caption and success in three groups: start, goals, and moments to the end."""
-    assert record.images is not None and record.goal_image is not None
-    goals = [*(goal.image for goal in record.subgoals), record.goal_image]
-    names = ["goal"] if len(goals) == 1 else [f"goal {number} of {len(goals)}" for number in range(1, len(goals) + 1)]
+    assert record.images is not None
+    goals, count = [goal.image for goal in record.goals], len(record.goals)
+    names = ["goal"] if count == 1 else [f"goal {number} of {count}" for number in range(1, count + 1)]
     last = len(record.images) - 1
     moments = sorted({round(last * share) for share in SHARES})
     seen = [

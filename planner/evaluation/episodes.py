@@ -21,7 +21,8 @@ from envs.simulation.arm import MujocoArm
 from envs.simulation.scene import SceneConfig
 from envs.tasks.contract import check_task
 from envs.workers import ctrl_c_is_ours, end_with_parent
-from planner.control.controller import Controller, RandomActions, ZeroActions
+from planner.control.baselines import RandomActions, ZeroActions
+from planner.control.controller import Controller
 from planner.control.episode import Actor, run_episode
 from planner.diagnostics.oracle import SimulatedDynamics
 from planner.evaluation.config import EvaluateConfig

@@ -16,7 +16,6 @@ from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import checkpoint_hash, evaluate, task_name, workplace
 from planner.evaluation.figures import draw_landscape, draw_poster, save_video
 from planner.evaluation.report import EpisodeRecord, Summary, stage_table, summarise, table
-from planner.objectives.objective_config import takes_goal_pose
 
 
 def evaluate_task(config: EvaluateConfig) -> None:
@@ -65,7 +64,7 @@ def report(config: EvaluateConfig, records: dict[str, list[EpisodeRecord]]) -> t
 
 def caption(config: EvaluateConfig, summary: Summary) -> str:
     """Returns what a reader of the table must know."""
-    goal = "the goal's pose and image" if takes_goal_pose(config.objective) else "a goal image alone"
+    goal = "the goal's pose and image" if config.takes_goal_pose else "a goal image alone"
     if config.checkpoint == "toy":
         goal = "the goal's pose (the toy model reads poses, not images)"
     return (

@@ -47,8 +47,8 @@ def save_video(records: Sequence[EpisodeRecord], output: Path, rate: float) -> N
 
 def episode_frames(record: EpisodeRecord, name: str) -> Iterator[Image.Image]:
     """Yields one drawn frame for each moment of an episode."""
-    assert record.images is not None and record.goal_image is not None
-    goal = _enlarged(record.goal_image, PANEL)
+    assert record.images is not None
+    goal = _enlarged(record.goals[-1].image, PANEL)
     width, height = 3 * PANEL + 4 * MARGIN, HEADER + PANEL + FOOTER
     for moment, image in enumerate(record.images):
         frame = Image.new("RGB", (width, height), PAPER)
@@ -82,7 +82,7 @@ def draw_poster(records: Sequence[EpisodeRecord], path: Path, columns: int = 5, 
     sheet = Image.new("RGB", ((columns + 1) * (size + MARGIN) + 2 * MARGIN, HEADER + len(records) * row_height), PAPER)
     draw = ImageDraw.Draw(sheet)
     for row, record in enumerate(records):
-        assert record.images is not None and record.goal_image is not None
+        assert record.images is not None
         top = HEADER + row * row_height
         for column, moment in enumerate(_telling_moments(record, columns)):
             x = MARGIN + column * (size + MARGIN)
@@ -95,7 +95,7 @@ def draw_poster(records: Sequence[EpisodeRecord], path: Path, columns: int = 5, 
                 load_default(15),
             )
         x = 2 * MARGIN + columns * (size + MARGIN)
-        sheet.paste(_enlarged(record.goal_image, size), (x, top))
+        sheet.paste(_enlarged(record.goals[-1].image, size), (x, top))
         draw.text((x, top + size + 4), f"goal, seed {record.seed}", INK, load_default(15))
     draw.text((MARGIN, 8), "camera", INK, load_default(17))
     draw.text((2 * MARGIN + columns * (size + MARGIN), 8), "goal image", INK, load_default(17))
@@ -105,8 +105,8 @@ def draw_poster(records: Sequence[EpisodeRecord], path: Path, columns: int = 5, 
 def draw_landscape(controller: Controller, records: Sequence[EpisodeRecord], path: Path, title: str) -> None:
     """Writes the energy of single actions around two moments: a start, and one with the goal within reach of an action.
 
-    The arrow is the true way to the goal, cut at the bounds; the cross is the lowest energy on the grid.
-    Of several goals it is the first one's energy.
+    The arrow is the true way to the goal, cut at the bounds, where the goal's pose is known; the cross is the lowest
+    energy on the grid. Of several goals it is the first one's energy.
     """
     import matplotlib
 
@@ -133,20 +133,21 @@ def _draw_plane(axis, controller: Controller, record: EpisodeRecord, moment: int
     assert record.images is not None
     observation = Observation(record.images[moment], record.poses[moment], 0.0)
     spec, state = controller.spec, controller.model.encode([observation])
-    goals = _goals(record)
-    controller.reset(goals, seed=0)
+    controller.reset(record.goals[:1], seed=0)
     xs, ys = (np.linspace(spec.low[i], spec.high[i], 21) for i in plane)
     still = state.poses.new_tensor(np.clip(np.zeros(spec.size), spec.low, spec.high))
     values = (still.new_tensor(xs), still.new_tensor(ys))
     costs = energy_plane(partial(controller.score, state), still, plane, values).cpu().numpy()
-    way = 1000 * difference(record.poses[moment], goals[0].pose)[list(plane)]  # [mm]
     filled = axis.contourf(1000 * xs, 1000 * ys, costs, levels=24, cmap="viridis")
     axis.figure.colorbar(filled, ax=axis)
     row, column = np.unravel_index(costs.argmin(), costs.shape)
     axis.plot(1000 * xs[column], 1000 * ys[row], "x", color="white", markersize=9, markeredgewidth=2, clip_on=False)
-    shown = way * min(1.0, *(np.array([1000 * xs[-1], 1000 * ys[-1]]) / np.maximum(np.abs(way), 1e-9)))
-    arrow = {"arrowstyle": "-|>", "color": "tab:red", "linewidth": 2}
-    axis.annotate("", xytext=(0, 0), xy=tuple(shown), arrowprops=arrow)
+    pose = record.goals[0].pose
+    if pose is not None:
+        way = 1000 * difference(record.poses[moment], pose)[list(plane)]  # [mm]
+        shown = way * min(1.0, *(np.array([1000 * xs[-1], 1000 * ys[-1]]) / np.maximum(np.abs(way), 1e-9)))
+        arrow = {"arrowstyle": "-|>", "color": "tab:red", "linewidth": 2}
+        axis.annotate("", xytext=(0, 0), xy=tuple(shown), arrowprops=arrow)
     names = [controller.spec.names[i] for i in plane]
     distance = 1000 * record.distances[moment]
     axis.set(xlabel=f"d{names[0]} [mm]", ylabel=f"d{names[1]} [mm]", aspect="equal")
@@ -156,17 +157,14 @@ def _draw_plane(axis, controller: Controller, record: EpisodeRecord, moment: int
 def _landscape_moments(records: Sequence[EpisodeRecord], reach: float) -> tuple[EpisodeRecord, int | None]:
     """Returns an episode and its first moment with the goal 0.4 to 0.9 reaches away in its largest direction."""
     for record in records:
-        ways = np.abs(_goals(record)[0].pose[:3] - record.poses[:, :3]).max(axis=1)
+        pose = record.goals[0].pose
+        if pose is None:
+            continue
+        ways = np.abs(pose[:3] - record.poses[:, :3]).max(axis=1)
         near = np.flatnonzero((ways > 0.4 * reach) & (ways < 0.9 * reach))
         if len(near):
             return record, int(near[0])
     return records[0], None
-
-
-def _goals(record: EpisodeRecord) -> list[Observation]:
-    """Returns what is to be reached, in turn, of an episode with images."""
-    assert record.goal_image is not None
-    return [*record.subgoals, Observation(record.goal_image, record.goal_pose, 0.0)]
 
 
 def _telling_moments(record: EpisodeRecord, count: int) -> list[int]:

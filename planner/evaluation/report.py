@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.stats import binomtest
 
-from envs.spec import Observation
-from planner.control.episode import Step
+from envs.spec import Goal
+from planner.control.episode import Step, goals_of
 from planner.reporting import markdown
 
 
@@ -29,9 +29,8 @@ class EpisodeRecord:
         costs: Cost of the plan at each of the K actions; empty for a baseline.
         seconds: Time of each of the K decisions [s].
         images: At each moment, (K + 1, h, w, 3) uint8; None where no picture is made of the episode.
-        goal_image: (h, w, 3) uint8, or None.
-        goal_pose: (P,), for pictures.
-        subgoals: What is to be reached before the goal, in turn; empty where no picture is made of the episode.
+        goal_pose: (P,), for people; None where it is open.
+        goals: What is to be reached, in turn; empty where no picture is made of the episode.
         stages: Of each stage that the task tells of in ``info["stages"]``, such as grasped or placed, whether the
             episode was at it, at each moment; privileged.
     """
@@ -45,9 +44,8 @@ class EpisodeRecord:
     costs: list[float]
     seconds: list[float]
     images: UInt8[np.ndarray, "K h w 3"] | None
-    goal_image: UInt8[np.ndarray, "h w 3"] | None
-    goal_pose: Float[np.ndarray, "P"]
-    subgoals: tuple[Observation, ...] = ()
+    goal_pose: Float[np.ndarray, "P"] | None
+    goals: tuple[Goal, ...] = ()
     stages: dict[str, list[bool]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,7 +60,7 @@ class EpisodeRecord:
             "distances_m": [round(value, 5) for value in self.distances],
             "plan_costs": [round(value, 6) for value in self.costs],
             "seconds": [round(value, 4) for value in self.seconds],
-            "goal_pose": self.goal_pose.round(5).tolist(),
+            "goal_pose": None if self.goal_pose is None else self.goal_pose.round(5).tolist(),
             "poses": self.poses.round(5).tolist(),
             "actions": self.actions.round(5).tolist(),
         }
@@ -70,7 +68,8 @@ class EpisodeRecord:
     @classmethod
     def from_dict(cls, actor: str, values: Mapping[str, Any]) -> EpisodeRecord:
         """Returns the record, without images, that `to_dict` described."""
-        poses, actions, goal = (np.array(values[name], dtype=np.float64) for name in ("poses", "actions", "goal_pose"))
+        poses, actions = (np.array(values[name], dtype=np.float64) for name in ("poses", "actions"))
+        goal = values["goal_pose"]
         return cls(
             actor=actor,
             seed=values["seed"],
@@ -81,8 +80,7 @@ class EpisodeRecord:
             costs=values["plan_costs"],
             seconds=values["seconds"],
             images=None,
-            goal_image=None,
-            goal_pose=goal,
+            goal_pose=None if goal is None else np.array(goal, dtype=np.float64),
             stages=values["stages"],
         )
 
@@ -90,9 +88,7 @@ class EpisodeRecord:
 def record_episode(steps: Iterable[Step], actor: str, seed: int, keep_images: bool) -> EpisodeRecord:
     """Returns the record of an episode, running it if it comes from `planner.control.episode.run_episode`."""
     moments = list(steps)
-    info = moments[0].info
-    goals = info["goals"] if "goals" in info else [info["goal"]]
-    *subgoals, goal = [Observation(**seen, time=0.0) for seen in goals]
+    goals = goals_of(moments[0].info)
     stages = [step.info.get("stages", {}) for step in moments]
     names = dict.fromkeys(name for told in stages for name in told)  # in the task's order
     return EpisodeRecord(
@@ -105,9 +101,8 @@ def record_episode(steps: Iterable[Step], actor: str, seed: int, keep_images: bo
         costs=[step.plan.cost for step in moments if step.plan is not None],
         seconds=[step.seconds for step in moments if step.action is not None],
         images=np.stack([step.observation.image for step in moments]) if keep_images else None,
-        goal_image=goal.image if keep_images else None,
-        goal_pose=np.asarray(goal.pose, dtype=np.float64),
-        subgoals=tuple(subgoals) if keep_images else (),
+        goal_pose=goals[-1].pose,
+        goals=tuple(goals) if keep_images else (),
         stages={name: [bool(told.get(name, False)) for told in stages] for name in names},
     )
 

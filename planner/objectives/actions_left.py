@@ -7,7 +7,7 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.objectives.objective_config import ActionsLeftConfig
-from world_model.base import LatentState, WorldModel
+from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.heads.goal_policy.goal_policy import GoalPolicy
 
 
@@ -17,16 +17,20 @@ class ActionsLeft:
     Source: a learnt temporal distance as the cost of model-predictive control, as in arXiv 1912.06088 and 2206.15378.
     """
 
-    def __init__(self, config: ActionsLeftConfig, goal: LatentState, spec: ActionSpec, model: WorldModel) -> None:
-        """Takes the settings, the latent of one goal frame and the model whose policy judges.
+    def __init__(self, config: ActionsLeftConfig, goal: LatentGoal, spec: ActionSpec, model: WorldModel) -> None:
+        """Takes the settings, the goal, whose pose does not matter, and the model whose policy judges.
 
         Raises:
-            ValueError: If the model has none.
+            ValueError: If the model has none, or the goal has a mask.
         """
+        if goal.mask is not None:
+            raise ValueError(
+                "a goal policy looks at the whole goal image: leave the goal's mask out, or minimise a goal_distance"
+            )
         self.config, self.goal, self._policy = config, goal, GoalPolicy(model)
 
     def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         """Returns the number of each of S rollouts; the actions do not matter here."""
         if self.config.frames == "last":
-            predicted = LatentState(predicted.tokens[:, -1:], predicted.poses[:, -1:])
+            predicted = predicted.last()
         return self._policy.count_actions(predicted, self.goal, self.config.share).mean(dim=1)

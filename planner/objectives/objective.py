@@ -15,7 +15,7 @@ from envs.pose import difference
 from envs.spec import ActionSpec
 from planner.base import Objective, Score
 from planner.objectives.action_cost import ActionCost, ActionCostConfig
-from planner.objectives.mask import average_over_patches, read_mask
+from planner.objectives.mask import read_mask
 from planner.objectives.objective_config import (
     OBJECTIVES,
     GoalDistanceConfig,
@@ -23,7 +23,8 @@ from planner.objectives.objective_config import (
     ObjectiveSettings,
     SumConfig,
 )
-from world_model.base import LatentState, WorldModel
+from world_model.base import LatentGoal, LatentState, WorldModel
+from world_model.encoders.mask import average_over_patches
 
 _OUTSIDE_WEIGHT = 10.0  # 1/m: 1 cm outside costs as much as a few centimetres from the goal
 _TINY = 1e-12  # keeps 0 / 0 at 0
@@ -42,58 +43,50 @@ class GoalDistance:
     q is 1 for "l1" and 2 for "l2"; for "cosine" the mean over channels d is 1 - cos(A_k(z_{s,h})_n, A_k(g)_n) instead.
     A_k averages tokens over squares of k x k neighbours, k runs over the scales. h runs over the predicted frames: u_h
     is equal for "all", 1 for the last one with "last", and proportional to discount^h, h = 0, 1, ..., with
-    "discounted". w weighs the tokens n, equally without a mask; with one, A_k averages by the weights and w_k are their
-    averages, so that a token of weight 0 counts on no scale. v are the pose parts, and differences of poses are in
-    [m, rad, 1]. u and each w_k sum to 1.
+    "discounted". w weighs the tokens n, equally without a mask; with one, the goal's own or else that of the settings,
+    A_k averages by the weights and w_k are their averages, so that a token of weight 0 counts on no scale. v are the
+    pose parts, and differences of poses are in [m, rad, 1]. u and each w_k sum to 1.
 
     Source: V-JEPA 2 (arXiv 2506.09985), section 3.2 (l1, last frame).
     """
 
-    def __init__(
-        self,
-        goal: LatentState,
-        config: GoalDistanceConfig | None = None,
-        token_weights: Float[Tensor, "..."] | Float[np.ndarray, "..."] | None = None,
-    ) -> None:
-        """Takes the goal, the settings and what of the goal counts.
-
-        Args:
-            goal: Latent of one frame.
-            config: Settings; None for the defaults.
-            token_weights: How much each token counts, (N,) or (rows, columns) of a square grid, from 0 up, on any
-                scale; None for the mask of the settings.
+    def __init__(self, goal: LatentGoal, config: GoalDistanceConfig | None = None) -> None:
+        """Takes the goal and the settings; None for the defaults.
 
         Raises:
-            ValueError: If the goal is not one frame, its grid of tokens is too small for the scales, or the token
-                weights or the mask don't fit it.
+            ValueError: If the goal's pose is weighed and open, or its grid of tokens is too small for the scales or
+                none that the settings' mask fits.
         """
-        if goal.tokens.ndim != 4 or tuple(goal.tokens.shape[:2]) != (1, 1):
-            raise ValueError(f"a goal is the latent of one frame, (1, 1, N, D), got {tuple(goal.tokens.shape)}")
         self.goal = goal
         self.config = config or GoalDistanceConfig()
-        self._grid = isqrt(goal.tokens.shape[2])
+        count = len(goal.tokens)
+        self._grid = isqrt(count)
         largest = max(self.config.scales)
-        if largest > 1 and (self._grid**2 != goal.tokens.shape[2] or largest > self._grid):
+        if largest > 1 and (self._grid**2 != count or largest > self._grid):
             raise ValueError(
-                f"scales up to {largest} need a square grid of tokens at least that wide, got {goal.tokens.shape[2]} "
-                "tokens"
+                f"scales up to {largest} need a square grid of tokens at least that wide, got {count} tokens"
             )
-        if token_weights is None and self.config.mask is not None:
-            token_weights = average_over_patches(read_mask(self.config.mask), goal.tokens.shape[2])
+        if self.config.pose_weight:
+            self._pose = _told_pose(goal, self.config.pose_weight)
+            self._pose_parts = self._pose.new_tensor(np.repeat(self.config.pose_parts, (3, 3, 1)))  # (P,)
+        weights = goal.mask
+        if weights is None and self.config.mask is not None:
+            weights = torch.from_numpy(average_over_patches(read_mask(self.config.mask), count)).flatten()
         # of the scales that are compared, coarsest first: the finest may be the residual itself, which is overwritten
         self._scales = sorted(self.config.scales, reverse=True)
-        self._weights = {} if token_weights is None else self._weights_by_scale(token_weights)
+        self._weights = {} if weights is None else self._weights_by_scale(weights.to(goal.tokens))
         self._directions: dict[int, Tensor] = {}
         if self.config.norm == "cosine":
-            self._directions = {scale: _direction(self._average(goal.tokens, scale)) for scale in self._scales}
-        self._pose_parts = goal.poses.new_tensor(np.repeat(self.config.pose_parts, (3, 3, 1)))  # (P,)
+            self._directions = {
+                scale: _direction(self._average(goal.tokens[None, None], scale)) for scale in self._scales
+            }
 
     def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         """Returns the cost of each of S rollouts; the actions do not matter here."""
         first = -1 if self.config.frames == "last" else 0
         cost = self.config.image_weight * self._token_distance(predicted.tokens[:, first:])
         if self.config.pose_weight:
-            poses = self._power(difference(predicted.poses[:, first:], self.goal.poses))
+            poses = self._power(difference(predicted.poses[:, first:], self._pose[None, None]))
             cost = cost + self.config.pose_weight * self._mean(poses * self._pose_parts)
         if self.config.workspace_low is not None and self.config.workspace_high is not None:
             cost = cost + _OUTSIDE_WEIGHT * self._outside(predicted.poses[..., :3]).mean(dim=1)
@@ -156,18 +149,24 @@ class GoalDistance:
         low, high = (positions.new_tensor(c) for c in (self.config.workspace_low, self.config.workspace_high))
         return ((low - positions).clamp_min(0) + (positions - high).clamp_min(0)).sum(dim=-1)
 
-    def _weights_by_scale(self, weights: Tensor | np.ndarray) -> dict[int, Float[Tensor, "n"]]:
-        """Returns the tokens' weights, which sum to 1, and their averages on every scale; checks them."""
-        tokens = self.goal.tokens
-        fine = torch.as_tensor(weights).to(tokens)
-        count, grid = tokens.shape[2], self._grid
-        if tuple(fine.shape) not in ({(count,), (grid, grid)} if grid**2 == count else {(count,)}):
-            shapes = f"({count},) or ({grid}, {grid})" if grid**2 == count else f"({count},)"
-            raise ValueError(f"the token weights of this goal must be {shapes}, got {tuple(fine.shape)}")
-        if not bool((fine.isfinite() & (fine >= 0)).all()) or not bool((fine > 0).any()):
-            raise ValueError("token weights must be finite numbers from 0 up, and not all of them 0")
-        fine = (fine / fine.sum()).flatten()  # (N,)
+    def _weights_by_scale(self, weights: Float[Tensor, "N"]) -> dict[int, Float[Tensor, "n"]]:
+        """Returns the tokens' weights, which sum to 1, and their averages on every scale."""
+        fine = weights / weights.sum()
         return {scale: self._blur(fine[None, None, :, None], scale).flatten() for scale in {1, *self._scales}}
+
+
+def _told_pose(goal: LatentGoal, weight: float) -> Float[Tensor, "P"]:
+    """Returns a goal's pose, which counts with a weight.
+
+    Raises:
+        ValueError: If it is open.
+    """
+    if goal.pose is None:
+        raise ValueError(
+            f"the objective weighs the goal's pose (pose_weight {weight:g}), which is open: give the goal its pose, or "
+            "set objective.pose_weight to 0"
+        )
+    return goal.pose
 
 
 def _direction(tokens: Float[Tensor, "S H n D"]) -> Float[Tensor, "S H n D"]:
@@ -195,16 +194,16 @@ class WeightedSum:
         return torch.stack(costs).sum(dim=0)
 
 
-def make_objective(goal: LatentState, config: ObjectiveSettings, spec: ActionSpec, model: WorldModel) -> Objective:
+def make_objective(goal: LatentGoal, config: ObjectiveSettings, spec: ActionSpec, model: WorldModel) -> Objective:
     """Returns the objective that settings describe.
 
     Raises:
-        ValueError: If the goal or a mask doesn't fit, see `GoalDistance`, or the model lacks what is asked.
+        ValueError: If the goal or a mask doesn't fit, see `GoalDistance`, or goal or model lacks what is asked.
     """
     return Choice("kind", OBJECTIVES).make(config, goal, spec, model)
 
 
-def make_goal_distance(config: ObjectiveConfig, goal: LatentState, spec: ActionSpec, model: WorldModel) -> Objective:
+def make_goal_distance(config: ObjectiveConfig, goal: LatentGoal, spec: ActionSpec, model: WorldModel) -> Objective:
     """Returns a goal distance, with the actions' cost where there is one."""
     distance = GoalDistance(goal, config)
     if config.actions == ActionCostConfig():
@@ -212,7 +211,7 @@ def make_goal_distance(config: ObjectiveConfig, goal: LatentState, spec: ActionS
     return WeightedSum([(1.0, distance), (1.0, ActionCost(config.actions, spec))])
 
 
-def make_sum(config: SumConfig, goal: LatentState, spec: ActionSpec, model: WorldModel) -> Objective:
+def make_sum(config: SumConfig, goal: LatentGoal, spec: ActionSpec, model: WorldModel) -> Objective:
     """Returns a weighted sum of objectives."""
     return WeightedSum([(term.weight, make_objective(goal, term.objective, spec, model)) for term in config.terms])
 

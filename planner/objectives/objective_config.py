@@ -73,8 +73,9 @@ class GoalDistanceConfig:
         scales: Tokens are also compared after averaging over each square of s x s neighbours, for every s given, and
             the distances are averaged. (1,) compares token by token; (1, 2) has fewer local minima where what moves
             covers a few tokens, because near misses count too.
-        mask: Picture that says what of the goal counts: white all, black nothing, grey in between. Any size, in the
-            shape of the camera's pictures: its central square is used, as of those. None for everything.
+        mask: Picture that says what counts of a goal that has no mask of its own (`envs.spec.Goal.mask`): white all,
+            black nothing, grey in between. Any size, in the shape of the camera's pictures: its central square is
+            used, as of those. None for everything.
         workspace_low: Lowest position (x, y, z) [m] that plans should lead to; None for anywhere. Where a model was
             never trained its predictions are arbitrary, and a planner finds the ones that look like the goal.
         workspace_high: Highest position [m].
@@ -93,6 +94,11 @@ class GoalDistanceConfig:
     mask: Path | None = None
     workspace_low: tuple[float, float, float] | None = None
     workspace_high: tuple[float, float, float] | None = None
+
+    @property
+    def takes_goal_pose(self) -> bool:
+        """Whether a goal must come with its pose."""
+        return self.pose_weight > 0
 
     def __post_init__(self) -> None:
         if (self.workspace_low is None) != (self.workspace_high is None):
@@ -206,6 +212,11 @@ class SumConfig:
     kind: Literal["sum"] = "sum"
     terms: tuple[TermConfig, ...] = ()
 
+    @property
+    def takes_goal_pose(self) -> bool:
+        """Whether a goal must come with its pose."""
+        return any(takes_goal_pose(term.objective) for term in self.terms)
+
 
 def distances_of(settings: ObjectiveSettings) -> list[GoalDistanceConfig]:
     """Returns the goal distances in an objective's settings."""
@@ -221,6 +232,9 @@ def is_distance(settings: ObjectiveSettings) -> bool:
     return isinstance(settings, GoalDistanceConfig)
 
 
-def takes_goal_pose(settings: ObjectiveSettings) -> bool:
-    """Returns whether an objective judges by the goal's pose beside its image."""
-    return any(distance.pose_weight > 0 for distance in distances_of(settings))
+def takes_goal_pose(settings: object) -> bool:
+    """Returns whether what settings describe (an objective, a proposer, a source of subgoals) needs the goal's pose.
+
+    Settings say so by an attribute of that name; what has none needs the image alone.
+    """
+    return bool(getattr(settings, "takes_goal_pose", False))

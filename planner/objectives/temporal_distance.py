@@ -7,7 +7,7 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.objectives.objective_config import TemporalDistanceConfig
-from world_model.base import LatentState, WorldModel
+from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.heads.ways import TEMPORAL_DISTANCE, TemporalDistance
 
 
@@ -20,8 +20,8 @@ class TemporalDistanceCost:
     ensemble of MRS.Q (arXiv 2601.21306).
     """
 
-    def __init__(self, config: TemporalDistanceConfig, goal: LatentState, spec: ActionSpec, model: WorldModel) -> None:
-        """Takes the settings, the latent of one goal frame and the model whose distance it is.
+    def __init__(self, config: TemporalDistanceConfig, goal: LatentGoal, spec: ActionSpec, model: WorldModel) -> None:
+        """Takes the settings, the latent goal and the model whose distance it is.
 
         Raises:
             ValueError: If the model has none.
@@ -33,7 +33,7 @@ class TemporalDistanceCost:
                 "this checkpoint has no temporal distance: train one with scripts/train_heads.py, or take an objective "
                 "of another kind"
             )
-        self.config, self._head, self._goal = config, head, goal.tokens[:, -1].flatten(1)  # (1, Z)
+        self.config, self._head, self._goal = config, head, goal.tokens.flatten()[None]  # (1, Z)
 
     def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         """Returns the cost of each of S rollouts; the actions do not matter here."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 
 from envs.config import Choice
 from envs.registry import Registry
-from world_model.choices import GoalPose, GoalThing
+from world_model.heads.goal_policy.config import ArmEnd, ThingEnd
 
 PROPOSERS: Registry[type] = Registry(
     "proposer",
@@ -52,12 +52,17 @@ class GoalPolicyConfig:
     makes: ClassVar = "planner.proposals.goal_policy:GoalPolicyProposer"
     kind: Literal["goal_policy"] = "goal_policy"
     pace: float = 0.1
-    pose: GoalPose = "seen"
-    thing: GoalThing = "seen"
+    pose: ArmEnd = "seen"
+    thing: ThingEnd = "seen"
 
     def __post_init__(self) -> None:
         if not 0 < self.pace <= 1:
             raise ValueError(f"the goal policy's pace must be in (0, 1], got {self.pace}")
+
+    @property
+    def takes_goal_pose(self) -> bool:
+        """Whether a goal must come with its pose."""
+        return self.pose == "told"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.proposals.config import GoalPolicyConfig
-from world_model.base import LatentState, WorldModel
+from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.heads.goal_policy.goal_policy import GoalPolicy
 
 
@@ -27,7 +27,7 @@ class GoalPolicyProposer:
         self.config, self._policy = config, GoalPolicy(model, config.pose)
 
     def propose(
-        self, state: LatentState, goal: LatentState, horizon: int, count: int, generator: torch.Generator
+        self, state: LatentState, goal: LatentGoal, horizon: int, count: int, generator: torch.Generator
     ) -> Float[Tensor, "1 H A"]:
         """See `Proposer.propose`."""
         config = self.config

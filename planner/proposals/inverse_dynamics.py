@@ -8,7 +8,7 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.proposals.config import InverseDynamicsConfig
-from world_model.base import LatentState, WorldModel
+from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.checkpoints.checkpoint import StoredModel
 from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
 
@@ -38,11 +38,11 @@ class InverseDynamicsProposer:
 
     @torch.no_grad()
     def propose(
-        self, state: LatentState, goal: LatentState, horizon: int, count: int, generator: torch.Generator
+        self, state: LatentState, goal: LatentGoal, horizon: int, count: int, generator: torch.Generator
     ) -> Float[Tensor, "G H A"]:
         """See `Proposer.propose`. After its own horizon a sequence stays."""
         model = self._model
-        now, wanted = state.tokens[:, -1].flatten(1), goal.tokens[:, -1].flatten(1)
+        now, wanted = state.tokens[:, -1].flatten(1), goal.tokens.flatten()[None]
         ways, logits = self._head(now, wanted, model.normalise_poses(state.poses[:, -1].to(model.action_mean)))
         order = logits[0].argsort(descending=True)
         best = model.action_mean + model.action_std * ways[0, order].float()  # (M, H, A)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.proposals.config import RetrievalConfig
-from world_model.base import LatentState, WorldModel
+from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.heads.bank import HEAD, Bank
 
 
@@ -34,8 +34,8 @@ class Retrieval:
         self.config, self._bank = config, bank
 
     def propose(
-        self, state: LatentState, goal: LatentState, horizon: int, count: int, generator: torch.Generator
+        self, state: LatentState, goal: LatentGoal, horizon: int, count: int, generator: torch.Generator
     ) -> Float[Tensor, "G H A"]:
         """See `Proposer.propose`."""
-        now, wanted = state.tokens[0, -1].flatten(), goal.tokens[0, -1].flatten()
+        now, wanted = state.tokens[0, -1].flatten(), goal.tokens.flatten()
         return self._bank.nearest(now, wanted, horizon, count, self.config.longest).actions

@@ -118,7 +118,6 @@ def make_server(config: ServeConfig) -> PlanServer:
     from planner.control.controller import Controller
     from planner.evaluation.episodes import load_model
     from planner.objectives.objective import make_objective
-    from planner.objectives.objective_config import takes_goal_pose
     from planner.search.planner_config import make_planner
     from planner.serving.server import Offer, PlanServer
 
@@ -134,9 +133,8 @@ def make_server(config: ServeConfig) -> PlanServer:
         return Controller(model, make_planner(planning.planner), spec, planning.controller, objective)
 
     horizon = make_controller(model.action_spec).planner.horizon
-    goal_pose = config.checkpoint == "toy" or takes_goal_pose(planning.objective)
     gallery = None if config.imagine is None else make_gallery(config.imagine, model)
-    offer = Offer(Path(config.checkpoint).name, model.action_spec, horizon, size, goal_pose, gallery)
+    offer = Offer(Path(config.checkpoint).name, model.action_spec, horizon, size, planning.takes_goal_pose, gallery)
     return PlanServer(make_controller, offer, config.listen())
 
 

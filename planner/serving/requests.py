@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from envs.spec import POSE_NAMES, ActionSpec, Observation
+from envs.spec import POSE_NAMES, ActionSpec, Goal, Observation, SpecError
 
 MAX_IMAGE_SIDE = 2048
 MAX_GOALS = 16
@@ -39,7 +39,7 @@ class Request:
         imagine: Whether to show what the plan is predicted to lead to.
     """
 
-    goals: tuple[Observation, ...] = ()
+    goals: tuple[Goal, ...] = ()
     seed: int = 0
     action_spec: ActionSpec | None = None
     observation: Observation | None = None
@@ -54,7 +54,7 @@ def read_request(message: Mapping[str, Any], actions: int, goal_pose: bool, now:
     Args:
         message: As `envs.arms.remote.messages.unpack` gives it.
         actions: Size of an action, A, and of a pose: an action is the difference of two.
-        goal_pose: Whether a goal must come with its pose, because costs depend on it.
+        goal_pose: Whether a goal must come with its pose, because plans depend on it.
         now: Time of an observation that has none [s].
         can_imagine: Whether the server has pictures to show what a plan is predicted to lead to.
 
@@ -100,10 +100,10 @@ def _read_reset(values: Mapping[str, Any], size: int, goal_pose: bool) -> Reques
 def _read_flat(message: Mapping[str, Any], size: int, goal_pose: bool, now: float) -> Request:
     """Returns the request of an openpi client: an observation, in an episode's first message with the goal."""
     _check_names(message, _FLAT)
-    goals: tuple[Observation, ...] = ()
+    goals: tuple[Goal, ...] = ()
     if "goal/image" in message:
         goal, state = message["goal/image"], message.get("goal/state")
-        goals = (_read_goal(goal, state, size, goal_pose, "goal/image, goal/state"),)
+        goals = (_read_goal(goal, state, None, size, goal_pose, "goal/image, goal/state"),)
     elif {"goal/state", "seed"} & message.keys():
         raise RequestError('"goal/state" and "seed" come with "goal/image", in the first message of an episode')
     image, pose = message.get("observation/image"), message.get("observation/state")
@@ -130,33 +130,46 @@ def read_action_spec(values: Mapping[str, Any]) -> ActionSpec:
     return ActionSpec.from_dict(dict(values))
 
 
-def _read_listed_goal(value: Any, size: int, goal_pose: bool, index: int) -> Observation:
+def _read_listed_goal(value: Any, size: int, goal_pose: bool, index: int) -> Goal:
     """Returns a goal of a list."""
     goal = _mapping(value, f"goal {index}")
-    _check_names(goal, {"image", "pose"}, f"reset.goals[{index}].")
-    return _read_goal(goal.get("image"), goal.get("pose"), size, goal_pose, f"goal {index}")
+    _check_names(goal, {"image", "pose", "mask"}, f"reset.goals[{index}].")
+    return _read_goal(goal.get("image"), goal.get("pose"), goal.get("mask"), size, goal_pose, f"goal {index}")
 
 
-def _read_goal(image: Any, pose: Any, size: int, goal_pose: bool, name: str) -> Observation:
-    """Returns a goal. Where costs do not depend on its pose it may lack one, and what stands there is never read."""
-    if pose is None and not goal_pose:
-        pose = np.zeros(size)
-    return _read_observation(image, pose, size, 0.0, name)
+def _read_goal(image: Any, pose: Any, mask: Any, size: int, goal_pose: bool, name: str) -> Goal:
+    """Returns a goal of the right shapes and of finite numbers; it may lack its pose where plans don't need it."""
+    _check_image(image, name)
+    numbers = _read_pose(pose, size, name) if goal_pose or pose is not None else None
+    try:
+        return Goal(image, numbers, mask)
+    except SpecError as error:
+        raise RequestError(f"{name}: {error}") from error
 
 
 def _read_observation(image: Any, pose: Any, size: int, time: Any, name: str) -> Observation:
     """Returns an observation of the right shapes and of finite numbers."""
+    _check_image(image, name)
+    return Observation(image, _read_pose(pose, size, name), _number(time, f"{name}: the time"))
+
+
+def _check_image(image: Any, name: str) -> None:
+    """Returns if it is an RGB image of a reasonable size."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise RequestError(f"{name}: the image is an array (height, width, 3) of uint8, got {_kind(image)}")
     if not 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= MAX_IMAGE_SIDE:
         raise RequestError(f"{name}: an image is 1 to {MAX_IMAGE_SIDE} pixels high and wide, got {image.shape}")
+
+
+def _read_pose(pose: Any, size: int, name: str) -> Float[np.ndarray, "P"]:
+    """Returns a pose of the right size and of numbers that a pose may have."""
     numbers = _read_numbers(pose, f"{name}: the pose")
     if numbers.shape != (size,) or not np.all(np.abs(numbers) <= _POSE_BOUND):
         hand = " (position [m], Euler angles [rad], gripper closedness)" if size == len(POSE_NAMES) else ""
         raise RequestError(
             f"{name}: the pose is {size} numbers{hand}, got {numbers if numbers.size <= size else numbers.shape}"
         )
-    return Observation(image, numbers, _number(time, f"{name}: the time"))
+    return numbers
 
 
 def _read_committed(values: Any, actions: int) -> Float[np.ndarray, "K A"] | None:

@@ -25,7 +25,8 @@ from planner.base import Plan
 from planner.control.controller import Controller
 from planner.serving.requests import Request, read_request
 
-if TYPE_CHECKING:  # imports transformers, which takes seconds
+if TYPE_CHECKING:  # import transformers, which takes seconds
+    from world_model.base import LatentGoal
     from world_model.heads.neighbours import Gallery
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Offer:
         action_spec: What an action means to it.
         horizon: Actions of a plan.
         image_size: Side of the images that it looks at [pixels], to which all are scaled; None where it looks at none.
-        goal_pose: Whether costs depend on a goal's pose, so that a goal must come with it.
+        goal_pose: Whether plans depend on a goal's pose, so that a goal must come with it.
         gallery: Stored frames in which it looks up what a plan is predicted to lead to; None where it does not.
     """
 
@@ -147,6 +148,7 @@ class Session:
         self._make_controller = make_controller
         self._offer = offer
         self._controller: Controller | None = None
+        self._told: LatentGoal | None = None  # whose picture the client has
 
     def answer(self, request: Request, received: float) -> dict[str, Any]:
         """Returns the answer to a request that came at a monotonic time [s]; runs in the planning thread.
@@ -159,6 +161,7 @@ class Session:
             if self._controller is None or self._controller.spec != spec:
                 self._controller = self._make_controller(spec)
             self._controller.reset(request.goals, request.seed)
+            self._told = None
             if request.observation is None:
                 return {"goals": len(request.goals)}
         if self._controller is None:
@@ -194,6 +197,9 @@ class Session:
             "time": request.observation.time,
             "seconds": time.monotonic() - begun,
         }
+        if controller.goal is not self._told:
+            self._told = controller.goal
+            answer |= {} if controller.goal.image is None else {"goal_image": controller.goal.image}
         if request.imagine and until - time.monotonic() >= _TIME_TO_IMAGINE:
             answer |= self._imagine(controller, plan)
         return answer

@@ -1,1 +1,1 @@
-"""Which of several goals is pursued, and when the next one is."""
+"""What is pursued on the way to a goal, and when the next thing is: one source a file."""

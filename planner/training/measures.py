@@ -153,7 +153,8 @@ def judge(model: VJEPA2AC, held_out: HeldOut, shell: int, seed: int, name: str) 
     planes = []
     for i in drawn:
         now, after, action = _states(model, held_out.step(i))
-        score, values = partial(chunks.score, rollout_score(model, GoalDistance(after), now)), held_out.grid(action)
+        score = partial(chunks.score, rollout_score(model, GoalDistance(after.as_goal()), now))
+        values = held_out.grid(action)
         planes.append([energy_plane(score, action, plane, (values, values)).cpu().numpy() for plane in PLANES])
     return Judged(errors, diagnoses, planes, _imagine(model, held_out))
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from envs.config import dump_config, load_config
 from envs.folders import replaced_folder
-from envs.spec import ActionSpec, Observation
-from world_model.base import LatentState
+from envs.spec import ActionSpec, Goal, Observation
+from world_model.base import LatentGoal, LatentState
 from world_model.checkpoints.folder import MANIFEST, CheckpointError, find_checkpoint
 from world_model.checkpoints.weights_file import DTYPES, CheckpointFiles, file_sha256, write_weights
 from world_model.statistics import NormalisedModel, Statistics
@@ -126,6 +126,10 @@ class StoredModel(NormalisedModel, ABC):
     @abstractmethod
     def encode(self, observations: Sequence[Observation]) -> LatentState:
         """See `WorldModel.encode`."""
+
+    @abstractmethod
+    def encode_goal(self, goal: Goal) -> LatentGoal:
+        """See `WorldModel.encode_goal`."""
 
     @abstractmethod
     def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -57,6 +58,11 @@ class StoredEncoder(nn.Module, ABC):
     @abstractmethod
     def preprocess(self, images: UInt8[Tensor, "B h w 3"]) -> Float[Tensor, "B 3 S S"]:
         """See `world_model.base.Encoder.preprocess`."""
+
+    def pixels_of(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[Tensor, "B 3 S S"]:
+        """Returns single camera images, each of any size, as the encoder takes them, on its device."""
+        tensors = [torch.from_numpy(np.array(image, order="C")).to(self.device) for image in images]
+        return torch.cat([self.preprocess(image[None]) for image in tensors])
 
     @abstractmethod
     def restore(self, predicted: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:

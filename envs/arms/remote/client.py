@@ -17,7 +17,7 @@ from envs.arms.remote.connection import Connection, ServerError
 if TYPE_CHECKING:  # the client alone needs neither
     from jaxtyping import Float
 
-    from envs.spec import Observation
+    from envs.spec import Goal, Observation
 
 __all__ = ["PlanClient", "ServerError"]
 
@@ -52,18 +52,18 @@ class PlanClient:
             raise ServerError(f"{url} is no plan server: it has no horizon")
         self._imagine = imagine and bool(self.metadata.get("imagine"))
 
-    def reset(self, goals: Sequence[Observation], seed: int, action_spec: Mapping[str, Any] | None = None) -> None:
+    def reset(self, goals: Sequence[Goal], seed: int, action_spec: Mapping[str, Any] | None = None) -> None:
         """Forgets the past and names the goals, pursued one after another.
 
         Args:
-            goals: Anything with an image (h, w, 3) uint8 and a pose (7,).
+            goals: Anything with an image (h, w, 3) uint8, a pose (7,) or None, and a mask (h, w) or None.
             seed: Of the planner's noise.
             action_spec: The arm's actions and bounds, as `ActionSpec.to_dict` gives them; the checkpoint's if None.
 
         Raises:
             ServerError: If the server refuses them, left or took too long.
         """
-        told = [{"image": goal.image, "pose": goal.pose} for goal in goals]
+        told = [_without_open({"image": goal.image, "pose": goal.pose, "mask": goal.mask}) for goal in goals]
         spec = {} if action_spec is None else {"action_spec": dict(action_spec)}
         self._connection.request({"reset": {"goals": told, "seed": seed, **spec}})
 
@@ -81,9 +81,11 @@ class PlanClient:
             deadline: Time that the server may take, waiting for its turn included [s].
 
         Returns:
-            actions (H, A) float64, cost, costs (iterations,), evaluations, goal (index of the one pursued), time (the
-            observation's) and seconds (planning alone). Where it was asked for and there was time, imagined: the stored
-            image (h, w, 3) uint8 that is most like the plan's predicted end, and imagined_distance of their latents.
+            actions (H, A) float64, cost, costs (iterations,), evaluations, goal (how many were pursued before this one:
+            of a list, its index), time (the observation's) and seconds (planning alone). With the first plan towards
+            another goal than before, goal_image (h, w, 3) uint8, its picture if it has one. Where it was asked for and
+            there was time, imagined: the stored image (h, w, 3) uint8 that is most like the plan's predicted end, and
+            imagined_distance of their latents.
 
         Raises:
             ServerError: If the server refuses, left, or took longer than this client's time-out.
@@ -108,3 +110,9 @@ class PlanClient:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _without_open(goal: dict[str, np.ndarray | None]) -> dict[str, np.ndarray]:
+    """Returns what is known of a goal, as it travels: truth values as grey levels."""
+    told = {name: value for name, value in goal.items() if value is not None}
+    return {name: 255 * value.astype(np.uint8) if value.dtype == np.bool_ else value for name, value in told.items()}

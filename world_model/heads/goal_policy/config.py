@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from world_model.choices import Precision
 from world_model.data.store_layout import cache_beside
+
+ArmEnd = Literal["seen", "told", "open"]
+"""Where the policy takes the arm: where the goal image shows it, to the goal's pose, or wherever it likes."""
+
+ThingEnd = Literal["seen", "kept"]
+"""Where it takes the thing: where the goal image shows it, or nowhere."""
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,32 @@
-"""Subgoals pursued one after another: when the next one's turn has come."""
+"""The goals that the user gave, pursued one after another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:  # they import torch, which takes seconds, and settings are read without
+    import torch
+
+    from envs.spec import ActionSpec
+    from planner.base import MakeObjective, Objective
+    from world_model.base import LatentGoal, LatentState, WorldModel
 
 
 @dataclass(frozen=True)
-class GoalScheduleConfig:
-    """When a subgoal is left for the next one. The last one is never left, so with one goal nothing here matters.
+class ListedConfig:
+    """Settings of `Listed`: when a goal of the list is left for the next one.
+
+    The last one is never left, so with one goal nothing here matters.
 
     Distances are costs of what is seen: the objective of the subgoal, applied to the observation as if it had been
     predicted. They are compared with each other only, because what a cost is worth depends on the model, the objective
     and the scene.
 
     Attributes:
+        kind: Names this source in YAML.
         by: "steps" leaves a subgoal after a number of actions, whether it is reached or not (the paper's way); "cost"
             when the observation is near enough to it; "plateau" when the observation comes no nearer, because it is
             reached as well as it can be or because the arm is stuck.
@@ -32,6 +42,7 @@ class GoalScheduleConfig:
         ValueError: If a setting is unknown or out of its range.
     """
 
+    kind: Literal["listed"] = "listed"
     by: Literal["steps", "cost", "plateau"] = "steps"
     steps: tuple[int, ...] = (10,)
     threshold: float = 0.2
@@ -52,17 +63,49 @@ class GoalScheduleConfig:
                 raise ValueError(f"the {name} of a goal schedule must be at least 1, got {getattr(self, name)}")
 
     def check_goals(self, count: int) -> None:
-        """Returns if there is a goal, and a number of steps for each one that is left by steps.
+        """Returns if there is a number of steps for each goal that is left by steps.
 
         Raises:
             ValueError: Saying how many were expected and how many came.
         """
-        if count < 1:
-            raise ValueError("there is no goal: pass at least one goal observation, the last one is where to stay")
         if self.by == "steps" and count > 1 and len(self.steps) not in {1, count - 1, count}:
             raise ValueError(
                 f"{count} subgoals need 1, {count - 1} or {count} numbers of steps, got {len(self.steps)}: {self.steps}"
             )
+
+
+class Listed:
+    """Pursues the goals that the user gave in their order, a `SubgoalSource`."""
+
+    Config: ClassVar = ListedConfig
+
+    def __init__(
+        self, config: ListedConfig, model: WorldModel, spec: ActionSpec, make_objective: MakeObjective
+    ) -> None:
+        self.config, self._spec, self._make_objective = config, spec, make_objective
+        self._goals: Sequence[LatentGoal] = ()
+        self._costs: list[Objective] = []
+        self._progress: GoalProgress | None = None
+
+    def reset(self, goals: Sequence[LatentGoal]) -> None:
+        """See `SubgoalSource.reset`.
+
+        Raises:
+            ValueError: If the settings are for another number of goals, or one has not what the objective needs.
+        """
+        self.config.check_goals(len(goals))
+        costs = [self._make_objective(goal) for goal in goals]
+        self._goals, self._costs, self._progress = goals, costs, None
+
+    def next(self, state: LatentState, generator: torch.Generator) -> LatentGoal | None:
+        """See `SubgoalSource.next`."""
+        before, frame, still = self._progress, state.last(), state.poses.new_zeros(1, 1, self._spec.size)
+        self._progress = advance(
+            self.config, before, len(self._goals), lambda index: float(self._costs[index](frame, still)[0])
+        )
+        if before is not None and before.index == self._progress.index:
+            return None
+        return self._goals[self._progress.index]
 
 
 @dataclass(frozen=True)
@@ -85,7 +128,7 @@ class GoalProgress:
 
 
 def advance(
-    config: GoalScheduleConfig, progress: GoalProgress | None, goals: int, cost: Callable[[int], float]
+    config: ListedConfig, progress: GoalProgress | None, goals: int, cost: Callable[[int], float]
 ) -> GoalProgress:
     """Returns where a sequence of subgoals stands at a new observation, after at most one switch.
 
@@ -112,7 +155,7 @@ def advance(
     return _take_up(config, progress.index + 1, goals, cost) if done else progress
 
 
-def _take_up(config: GoalScheduleConfig, index: int, goals: int, cost: Callable[[int], float]) -> GoalProgress:
+def _take_up(config: ListedConfig, index: int, goals: int, cost: Callable[[int], float]) -> GoalProgress:
     """Returns the progress of a subgoal that nothing was done for yet."""
     if config.by == "steps" or index == goals - 1:
         return GoalProgress(index)

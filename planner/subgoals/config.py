@@ -1,0 +1,24 @@
+"""Settings of those that say what is pursued on the way to a goal."""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+from envs.config import Choice
+from envs.registry import Registry
+
+SUBGOALS: Registry[type] = Registry("subgoal source", {"listed": "planner.subgoals.listed:Listed"})
+"""Every source of subgoals by its kind."""
+
+
+class SubgoalSettings(Protocol):
+    """Settings of a source of subgoals: a frozen dataclass, see `envs.config.Choice`."""
+
+    @property
+    def kind(self) -> str:
+        """Its name."""
+        ...
+
+
+SubgoalsConfig = Annotated[SubgoalSettings, Choice("kind", SUBGOALS)]
+"""Settings of a source of subgoals; ``kind`` in YAML says which."""
