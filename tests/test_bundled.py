@@ -47,6 +47,7 @@ def test_every_config_in_the_repository_is_valid(path):
     kinds = {
         "collect": program("envs.tasks.collect").CollectConfig,
         "pushes": program("envs.tasks.collect").CollectConfig,
+        "varied": program("envs.tasks.collect").CollectConfig,
         "pretrain": PretrainConfig,
         "train": TrainConfig,
         "compact": CompactConfig,
