@@ -113,6 +113,6 @@ def load_module(module: str, kind: str) -> ModuleType:
         if error.name is not None and not (module == error.name or module.startswith(f"{error.name}.")):
             raise  # it is there, and what it imports itself is not: that error says what is missing
         raise RegistryError(
-            f"the {kind} in {module!r} can't be imported: there is no module {error.name}; install its package, set "
-            "PYTHONPATH, or name a file, module.py:Name"
+            f"the {kind} in {module!r} can't be imported ({error}): there is no module {error.name}; install its "
+            "package, set PYTHONPATH, or name a file, module.py:Name"
         ) from error
