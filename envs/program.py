@@ -104,7 +104,7 @@ def _say_interrupted(kind: type[BaseException], error: BaseException, trace: Tra
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
     """Ends the process as the signal does, in one line: an exception in the midst of a library's import can abort."""
-    print("interrupted", file=sys.stderr, flush=True)
+    os.write(2, b"interrupted\n")  # whatever sys.stderr is in the midst of
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
