@@ -335,7 +335,12 @@ def test_several_processes_give_the_same_files_as_one(whole, tmp_path, monkeypat
     for processes in ("1", "2"):
         flags = ("--image-size", "16", "--processes", processes)
         program.main(["convert", str(whole / "droid"), str(tmp_path / processes), *flags])
-    assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
+    one, two = (files_of(tmp_path / processes) for processes in ("1", "2"))
+    assert set(one) == set(two)
+    differing = [name for name, content in one.items() if content != two[name] and not name.endswith(".mp4")]
+    assert not differing
+    for ours, theirs in zip(read_dataset(tmp_path / "1"), read_dataset(tmp_path / "2"), strict=True):
+        assert np.array_equal(ours.images, theirs.images)  # x264's bytes vary now and then, the frames do not
 
 
 def test_a_folder_begun_with_other_settings_is_refused(whole, tmp_path):
@@ -392,7 +397,7 @@ def test_ctrl_c_ends_a_conversion_in_one_line_and_leaves_no_process(whole, tmp_p
         time.sleep(delay)
         running.send_signal(signal.SIGINT)
         said = running.communicate(timeout=30)[1]
-        assert running.returncode in (0, 1) and "Traceback" not in said
+        assert running.returncode in (0, 130) and "Traceback" not in said
         assert running.returncode == 0 or "interrupted; the same command goes on from here" in said
     assert subprocess.run(command, capture_output=True, check=True) and len(read_dataset(tmp_path / "out")) == 3
 
