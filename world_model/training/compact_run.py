@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from world_model.training.compact import ImageBatches, train_compact
 from world_model.training.compact_config import CompactConfig
 from world_model.training.loop import RunLog
 from world_model.training.progress import make_report, origin
-from world_model.training.run_folders import run_folders
+from world_model.training.run_folders import RunFolders, run_folders
 
 SAME_POSE = 1e-4  # m, rad: two views of one episode differ by nothing but their pictures
 
@@ -33,14 +33,26 @@ def run(config: CompactConfig) -> int:
     Raises:
         ValueError: If a setting, the recordings or what an earlier run left behind does not do.
     """
+    return run_to_end(config, "train-compact", config.checkpoint_directory, lambda: learn(config))
+
+
+def run_to_end(config: RunFolders, name: str, checkpoint: Path, learn: Callable[[], Manifest | None]) -> int:
+    """Trains in folders that are the run's own, prints where the checkpoint is and returns the exit status.
+
+    Args:
+        config: Of the run.
+        name: Of the program.
+        checkpoint: Where the finished model goes.
+        learn: Does it all; returns None if interrupted.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        with run_folders(config, "train-compact"):
-            manifest = learn(config)
+        with run_folders(config, name):
+            manifest = learn()
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
-    print(f"checkpoint: {config.checkpoint_directory}" if manifest else "stopped; the same command goes on")
+    print(f"checkpoint: {checkpoint}" if manifest else "stopped; the same command goes on")
     return 0 if manifest else INTERRUPTED
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Mapping
 
 from jaxtyping import Float
@@ -12,21 +10,18 @@ from torch import Tensor
 from envs.bar import progress
 from envs.episodes.open import load_reading, open_dataset
 from envs.folders import writing
-from envs.program import FAILED, INTERRUPTED
 from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
 from world_model.data.store import FrameStore
 from world_model.device import find_device
-from world_model.finite import DivergedError
 from world_model.load import load_world_model
 from world_model.training.compact import encode_episode
-from world_model.training.compact_run import decode
+from world_model.training.compact_run import decode, run_to_end
 from world_model.training.heads import train_heads
 from world_model.training.heads_config import HeadsConfig
 from world_model.training.loop import RunLog
 from world_model.training.progress import make_report, origin
-from world_model.training.run_folders import run_folders
 
 
 def run(config: HeadsConfig) -> int:
@@ -35,15 +30,7 @@ def run(config: HeadsConfig) -> int:
     Raises:
         ValueError: If a setting, the parent, the recordings or what an earlier run left behind does not do.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        with run_folders(config, "train-heads"):
-            manifest = learn(config)
-    except DivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    print(f"checkpoint: {config.checkpoint_directory}" if manifest else "stopped; the same command goes on")
-    return 0 if manifest else INTERRUPTED
+    return run_to_end(config, "train-heads", config.checkpoint_directory, lambda: learn(config))
 
 
 def learn(config: HeadsConfig) -> Manifest | None:
