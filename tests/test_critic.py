@@ -22,7 +22,7 @@ from tests.small_training import DATA, make_batches, make_config, make_encoder, 
 from world_model.base import LatentState
 from world_model.checkpoints.checkpoint import CheckpointError, read_manifest
 from world_model.data.batches import WindowBatches, join_batches
-from world_model.heads.goal_policy.action_modes import ActionModes
+from world_model.heads.action_modes import ActionModes
 from world_model.heads.goal_policy.config import ArmEnd
 from world_model.heads.goal_policy.critic import OPEN, Critic, CriticConfig
 from world_model.heads.goal_policy.frame_table import FrameTable

@@ -24,6 +24,8 @@ from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
+from world_model.heads.ways import InverseDynamics
+from world_model.heads.ways_config import InverseDynamicsShape, ReaderShape, TemporalDistanceShape
 from world_model.load import load_world_model
 from world_model.training.compact import (
     CompactTrainer,
@@ -34,7 +36,7 @@ from world_model.training.compact import (
 )
 from world_model.training.compact_config import CompactConfig, DynamicsShape, LatentShape
 from world_model.training.heads import train_heads
-from world_model.training.heads_config import HeadsConfig, InverseDynamicsShape, TemporalDistanceShape
+from world_model.training.heads_config import HeadsConfig
 from world_model.training.loop import Report
 from world_model.training.state import StateError
 
@@ -51,6 +53,7 @@ def make_config(output: Path, **changes: object) -> CompactConfig:
     config = CompactConfig(
         data=Path("nowhere"), output=output, encoder=ConvolutionsConfig(image_size=32, channels=(8, 8, 16)),
         latents=LatentShape(width=12, narrow=8, hidden=32), dynamics=DynamicsShape(width=32, depth=1), steps=12,
+        furthest=4, inverse_dynamics=InverseDynamicsShape(ReaderShape(8, 16), longest=6, modes=6, width=32, depth=1),
         batch=16, warmup=3, save_every=5, evaluate_every=6, evaluate_horizon=3, minimum_rank=0.0, device="cpu",
         precision="fp32", held_out=0.2,
     )  # fmt: skip
@@ -169,7 +172,7 @@ def make_heads_config(parent: Path, output: Path, **changes: object) -> HeadsCon
     config = HeadsConfig(
         parent=str(parent), data=Path("nowhere"), output=output, steps=40, batch=64, warmup=5, save_every=10,
         evaluate_every=20, furthest=4, held_out=0.2, device="cpu",
-        inverse_dynamics=InverseDynamicsShape(hypotheses=3, horizon=4, width=32, depth=1),
+        inverse_dynamics=InverseDynamicsShape(ReaderShape(8, 16), longest=5, modes=6, width=32, depth=1),
         temporal_distance=TemporalDistanceShape(longest=4, members=2, width=32, depth=1),
     )  # fmt: skip
     return replace(config, **changes)  # type: ignore[arg-type]
@@ -194,7 +197,8 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
         make_heads_config(parent, tmp_path / "whole", steps=200),
         lambda step, each: measured.update({step: {**each}}),
     )
-    assert measured[199]["held_out/best"] < 0.95 * measured[19]["held_out/best"]
+    assert measured[199]["ways"] < 0.8 * measured[0]["ways"]
+    assert measured[199]["held_out/offset"] < measured[19]["held_out/offset"]
     assert measured[199]["distance"] < 0.8 * measured[0]["distance"]
     with pytest.raises(KeyboardInterrupt):
         train(make_heads_config(parent, tmp_path / "broken", steps=40), stop)
@@ -212,9 +216,20 @@ def check_plans(model: StoredModel) -> None:
     state, goal = LatentState(torch.randn(1, 1, 1, 12), torch.rand(1, 1, pose_size)), LatentGoal(torch.randn(1, 12))
     proposer = InverseDynamicsProposer(InverseDynamicsConfig(), model, spec)
     ways = proposer.propose(state, goal, 6, 5, torch.Generator().manual_seed(0))
-    assert ways.shape == (5, 6, spec.size) and not ways[:3, 4:].any()  # its own horizon is 4; then it stays
+    assert ways.shape == (5, 6, spec.size)
+    low, high = torch.tensor(spec.low), torch.tensor(spec.high)
+    assert ((ways >= low - 1e-6) & (ways <= high + 1e-6)).all()
     assert torch.equal(ways, proposer.propose(state, goal, 6, 5, torch.Generator().manual_seed(0)))
-    assert (ways[3] - ways[0]).abs().max() > 1e-4  # a noisy copy
+    alone = proposer.propose(state, goal, 3, 1, torch.Generator().manual_seed(1))
+    assert torch.allclose(alone[0], ways[0, :3], atol=1e-5)  # the likeliest is always the first
+    assert (ways[1:] - ways[0]).abs().amax() > 1e-4  # the others are drawn
+    here = LatentGoal(state.tokens[0, -1])
+    head = model.heads["inverse_dynamics"]
+    assert isinstance(head, InverseDynamics)
+    for name, value in head.count.named_parameters():
+        if name == "1.bias":
+            value[0] += 100.0  # it takes itself for there
+    assert not proposer.propose(state, here, 6, 5, torch.Generator()).any()
     cost = TemporalDistanceCost(TemporalDistanceConfig(), goal, spec, model)
     predicted = model.rollout(state, ways)
     costs = cost(predicted, ways)

@@ -92,16 +92,21 @@ class InverseDynamicsConfig:
 
     Attributes:
         kind: Names this proposer in YAML.
-        noise: Std of the noise on copies of the hypotheses, as a share of each action dimension's std.
+        pace: How quick a way it is asked for, in (0, 1]: 0.1 goes as fast as the fastest tenth of such ways in the
+            recordings.
+        temperature: Of what all ways but the first draw their actions by; under 1 keeps to the likeliest.
 
     Raises:
-        ValueError: If the noise is negative.
+        ValueError: If a number is out of its range.
     """
 
     makes: ClassVar = "planner.proposals.inverse_dynamics:InverseDynamicsProposer"
     kind: Literal["inverse_dynamics"] = "inverse_dynamics"
-    noise: float = 0.3
+    pace: float = 0.05
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.noise < 0:
-            raise ValueError(f"noise must be at least 0, got {self.noise}")
+        if not 0 < self.pace <= 1:
+            raise ValueError(f"the inverse dynamics' pace must be in (0, 1], got {self.pace}")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {self.temperature}")

@@ -9,15 +9,18 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.proposals.config import InverseDynamicsConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
-from world_model.checkpoints.checkpoint import StoredModel
+from world_model.compact import CompactModel
 from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
 
 
 class InverseDynamicsProposer:
-    """The hypotheses of a checkpoint's inverse dynamics, the likeliest first, then noisy copies: a `Proposer`.
+    """Ways that a checkpoint's inverse dynamics go in imagination, each action after what the last is predicted to do.
 
-    Source: GC-IDM (arXiv 2605.08732); "Mode 1" of LeCun, A Path Towards Autonomous Machine Intelligence (2022),
-    section 3.1.
+    A `Proposer`. The first way takes the likeliest action each time, the others draw theirs; where the goal counts as
+    reached, they stay.
+
+    Source: GC-IDM (arXiv 2605.08732); a policy's rollouts as a search's candidates (TD-MPC, arXiv 2203.04955); "Mode 1"
+    of LeCun, A Path Towards Autonomous Machine Intelligence (2022), section 3.1.
     """
 
     def __init__(self, config: InverseDynamicsConfig, model: WorldModel, spec: ActionSpec) -> None:
@@ -27,27 +30,45 @@ class InverseDynamicsProposer:
             ValueError: If the model has none.
         """
         encoding = getattr(model, "encoding", model)  # of simulated dynamics, the model that they encode with
-        heads = encoding.heads if isinstance(encoding, StoredModel) else {}
+        heads = encoding.heads if isinstance(encoding, CompactModel) else {}
         head = heads[INVERSE_DYNAMICS] if INVERSE_DYNAMICS in heads else None
-        if not isinstance(encoding, StoredModel) or not isinstance(head, InverseDynamics):
+        if not isinstance(encoding, CompactModel) or not isinstance(head, InverseDynamics):
             raise ValueError(
                 "this checkpoint has no inverse dynamics: train them with scripts/train_heads.py, or plan without "
                 "inverse_dynamics in controller.proposers"
             )
         self.config, self._model, self._head = config, encoding, head
+        self._bounds = tuple(torch.tensor(bound).to(encoding.action_mean) for bound in (spec.low, spec.high))
 
     @torch.no_grad()
     def propose(
         self, state: LatentState, goal: LatentGoal, horizon: int, count: int, generator: torch.Generator
     ) -> Float[Tensor, "G H A"]:
-        """See `Proposer.propose`. After its own horizon a sequence stays."""
-        model = self._model
-        now, wanted = state.tokens[:, -1].flatten(1), goal.tokens.flatten()[None]
-        ways, logits = self._head(now, wanted, model.normalise_poses(state.poses[:, -1].to(model.action_mean)))
-        order = logits[0].argsort(descending=True)
-        best = model.action_mean + model.action_std * ways[0, order].float()  # (M, H, A)
-        padded = best.new_zeros(len(best), horizon, best.shape[2])
-        padded[:, : best.shape[1]] = best[:, :horizon]
-        copies = padded[torch.arange(max(0, count - len(best))) % len(best)]
-        noise = torch.randn(copies.shape, generator=generator, device=generator.device).to(copies)
-        return torch.cat([padded, copies + self.config.noise * model.action_std * noise])[:count]
+        """See `Proposer.propose`."""
+        model, (low, high) = self._model, self._bounds
+        latents = state.tokens[0, -1].flatten().expand(count, -1)
+        poses = state.poses[0, -1].to(low).expand(count, -1)
+        wanted, ways = goal.tokens.flatten().expand(count, -1), []
+        for _ in range(horizon):
+            actions = self._first(latents, wanted, poses, generator).clamp(low, high)
+            latents, poses = model.predict(latents, poses, actions), model.motion.compose(poses, actions)
+            ways.append(actions)
+        return torch.stack(ways, dim=1)
+
+    def _first(
+        self,
+        latents: Float[Tensor, "G Z"],
+        goals: Float[Tensor, "G Z"],
+        poses: Float[Tensor, "G P"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "G A"]:
+        """Returns the first action of a quick way from each frame, physical units; none where it is there."""
+        model, head, config = self._model, self._head, self.config
+        logits, compared = head.compare(latents, goals, model.normalise_poses(poses))
+        counts = head.quick(logits, config.pace)
+        told = head.act(compared, counts)
+        actions = head.first(told[:1])
+        if len(told) > 1:
+            actions = torch.cat([actions, head.first.draw(told[1:], config.temperature, generator)])
+        actions = (model.action_mean + model.action_std * actions) * head.free
+        return actions * (counts > 0)[:, None]

@@ -22,6 +22,8 @@ from world_model.encoders.registry import StoredEncoder
 from world_model.encoders.trunks import TRUNKS
 from world_model.finite import DivergedError, check_measured
 from world_model.heads.bank import HEAD, Bank
+from world_model.heads.ways import InverseDynamics
+from world_model.heads.ways_config import InverseDynamicsConfig, InverseDynamicsShape
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
 from world_model.training.compact_config import SESSION_FIELDS, CompactConfig
 from world_model.training.held_out import choose_windows
@@ -30,6 +32,8 @@ from world_model.training.run import run_steps
 from world_model.training.sigreg import sigreg
 
 INVERSE_WIDTH = 256
+POSE_BLUR = 0.05  # of a std: what a pose tells of the past, and so of what comes next, without looking
+_STATE = ("model", "inverse", "ways", "optimizer")
 
 
 class ImageBatch(NamedTuple):
@@ -39,11 +43,17 @@ class ImageBatch(NamedTuple):
         images: Camera images.
         actions: Action t leads from frame t to frame t + 1.
         poses: Measured poses.
+        goals: A later frame of each window's episode.
+        goal_poses: Its poses.
+        ahead: How many actions it is after the window's last frame.
     """
 
     images: UInt8[Tensor, "B V T h w 3"]
     actions: Float[Tensor, "B T-1 A"]
     poses: Float[Tensor, "B T P"]
+    goals: UInt8[Tensor, "B V 1 h w 3"]
+    goal_poses: Float[Tensor, "B P"]
+    ahead: Int[Tensor, "B"]
 
 
 class ImageBatches:
@@ -68,12 +78,19 @@ class ImageBatches:
         """Hash of what is learnt from."""
         return " ".join(view.layout.key for view in self.views)
 
-    def gather(self, windows: Windows, numbers: Int[np.ndarray, " B"]) -> ImageBatch:
-        """Returns the numbered windows."""
+    def gather(self, windows: Windows, numbers: Int[np.ndarray, " B"], ahead: Int[np.ndarray, " B"]) -> ImageBatch:
+        """Returns the numbered windows, and the frame so many actions after each, at most its episode's last."""
         poses, actions = self.recorded.motion(windows, numbers)
-        places = windows.locate(numbers)
-        images = [view.windows(*places, windows.frames, self.recorded.stride) for view in self.views]
-        return ImageBatch(torch.from_numpy(np.stack(images, axis=1)), actions, poses)
+        (episodes, starts), stride = windows.locate(numbers), self.recorded.stride
+        ends = starts + (windows.frames - 1) * stride
+        ahead = np.minimum(ahead, (np.asarray(self.recorded.lengths)[episodes] - 1 - ends) // stride)
+        images, goals = (
+            torch.from_numpy(np.stack([view.windows(episodes, first, frames, stride) for view in self.views], axis=1))
+            for first, frames in ((starts, windows.frames), (ends + ahead * stride, 1))
+        )
+        last = zip(episodes, ends + ahead * stride, strict=True)
+        goal_poses = torch.from_numpy(np.stack([self.recorded.poses[episode][frame] for episode, frame in last]))
+        return ImageBatch(images, actions, poses, goals, goal_poses, torch.from_numpy(ahead))
 
 
 class CompactLosses(NamedTuple):
@@ -85,6 +102,7 @@ class CompactLosses(NamedTuple):
         rollout: The same of further steps, predictions fed back.
         regulariser: SIGReg.
         inverse: Mean squared error of the pose's way, in its standard deviations.
+        ways: Of multi-step inverse dynamics, see `WayErrors.total`.
     """
 
     total: Float[Tensor, ""]
@@ -92,6 +110,7 @@ class CompactLosses(NamedTuple):
     rollout: Float[Tensor, ""]
     regulariser: Float[Tensor, ""]
     inverse: Float[Tensor, ""]
+    ways: Float[Tensor, ""]
 
 
 class CompactTrainer:
@@ -103,13 +122,14 @@ class CompactTrainer:
             + w mean |f(... f(z_t, s_t, a_t) ..., a_{t+r}) - z_{t+r+1}|^2    r = 1 .. R - 1, predictions fed back
             + lambda mean_t SIGReg({z_t of the batch})
             + mu mean |g(z_t, z_{t+k} - z_t) - (s_{t+k} - s_t)|^2       k drawn anew each step
+            + nu mean -log p(n, a_t | z_t, s_t, z_{t+n})                n actions to a goal, multi-step inverse dynamics
 
     Gradients flow into both sides of every error: SIGReg alone keeps the latents from collapsing, there is no averaged
     target and no stop-gradient. Everything random in a step derives from the seed and the step's number, so parameters,
     buffers and optimiser are the whole state.
 
     Source: LeJEPA (arXiv 2511.08544); LeWM (arXiv 2603.19312); inverse dynamics from differences as Delta-JEPA
-    (arXiv 2606.31232).
+    (arXiv 2606.31232); multi-step inverse dynamics as AC-State (arXiv 2207.08229).
 
     Args:
         config: The run's.
@@ -129,22 +149,33 @@ class CompactTrainer:
             self.inverse = nn.Sequential(
                 nn.Linear(2 * size, INVERSE_WIDTH), nn.GELU(), nn.Linear(INVERSE_WIDTH, pose_size)
             ).to(self.device)
-        self.optimizer = make_adamw((self.model, self.inverse), config.learning_rate, config.weight_decay)
+            self.ways = make_inverse_dynamics(self.model, config.inverse_dynamics).to(self.device)
+        recorded = np.concatenate([batches.recorded.actions[episode] for episode in self.split.training])
+        if config.ways:
+            self.ways.fit(self.model.normalise_actions(torch.from_numpy(recorded).to(self.device)), config.seed)
+        self.optimizer = make_adamw(self._parts, config.learning_rate, config.weight_decay)
         self.windows = batches.recorded.windows(self.split.training, config.frames)
         self.held_out = batches.recorded.windows(self.split.held_out, config.evaluate_horizon + 1)
         self.shuffle = Shuffle(len(self.windows), config.seed)
+
+    @property
+    def _parts(self) -> tuple[nn.Module, ...]:
+        """All that learns."""
+        return (self.model, self.inverse, self.ways) if self.config.ways else (self.model, self.inverse)
 
     def step(self, step: int) -> dict[str, float]:
         """Takes one optimiser step; returns its losses, and when due the held-out errors. See `Trainer.step`."""
         config = self.config
         share = learning_rate_factor(step, config.steps, config.warmup, "cosine", config.final_learning_rate)
         set_learning_rate(self.optimizer, config.learning_rate * share)
-        batch = self.batches.gather(self.windows, self.shuffle.batch(step, config.batch))
-        with autocast(self.precision, self.device):
+        ahead = np.random.default_rng((config.seed, step)).integers(1, config.furthest + 1, config.batch)
+        batch = self.batches.gather(self.windows, self.shuffle.batch(step, config.batch), ahead)
+        with torch.random.fork_rng(devices=[]), autocast(self.precision, self.device):
+            torch.manual_seed(config.seed * 1_000_003 + step)  # of dropout
             losses = self.losses(batch, step)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
-        norm = clip_gradients([*self.model.parameters(), *self.inverse.parameters()], config.clip)
+        norm = clip_gradients([each for part in self._parts for each in part.parameters()], config.clip)
         *values, length = torch.stack([*losses, norm]).detach().float().tolist()  # the device is waited for once a step
         measured: dict[str, float] = dict(zip(CompactLosses._fields, values, strict=True))
         check_measured({**measured, "the gradient's norm": length})  # before the weights change
@@ -158,18 +189,25 @@ class CompactTrainer:
     def losses(self, batch: ImageBatch, step: int) -> CompactLosses:
         """Returns the losses of a batch; what is random is fixed by the step's number."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-        images = one_view_a_frame(batch.images, generator).to(self.device)
+        config, frames = self.config, batch.images.shape[2]
+        shown = torch.cat([batch.images, batch.goals], dim=2) if config.ways else batch.images
+        images = one_view_a_frame(shown, generator).to(self.device)
         pixels = self.model.encoder.preprocess(images.flatten(0, 1))
-        latents = self.model.latents(jitter_colours(pixels, self.config.jitter, generator))
-        latents = latents.flatten(1).unflatten(0, images.shape[:2])  # (B, T, Z)
+        seen = self.model.latents(jitter_colours(pixels, config.jitter, generator))
+        seen = seen.flatten(1).unflatten(0, images.shape[:2])  # (B, T, Z), with a goal at its end if asked for
+        latents, goals = seen[:, :frames], seen[:, frames:]
         poses, actions = batch.poses.to(self.device), batch.actions.to(self.device)
         first, *further = self._rollout_errors(latents, poses, actions)
         rollout = torch.stack(further).mean() if further else first.new_zeros(())
         regulariser = torch.stack([sigreg(frame.float(), generator) for frame in latents.unbind(1)]).mean()
         inverse = self._inverse_error(latents, poses, generator)
-        config = self.config
-        total = first + config.rollout_weight * rollout + config.regulariser * regulariser + config.inverse * inverse
-        return CompactLosses(total, first, rollout, regulariser, inverse)
+        ways = first.new_zeros(())
+        if config.ways:
+            ways = self._way_error(latents, goals, batch)
+        parts = (first, rollout, regulariser, inverse, ways)
+        weights = (1.0, config.rollout_weight, config.regulariser, config.inverse, config.ways)
+        total = torch.stack([weight * part for weight, part in zip(weights, parts, strict=True)]).sum()
+        return CompactLosses(total, *parts)
 
     def _rollout_errors(
         self, latents: Float[Tensor, "B T Z"], poses: Float[Tensor, "B T P"], actions: Float[Tensor, "B T-1 A"]
@@ -192,6 +230,22 @@ class CompactTrainer:
         start, end = latents[:, :-apart], latents[:, apart:]
         way = self.model.motion.difference(poses[:, :-apart], poses[:, apart:]) / self.model.pose_std
         return (self.inverse(torch.cat([start, end - start], dim=-1)).float() - way).square().mean()
+
+    def _way_error(
+        self, latents: Float[Tensor, "B T Z"], goals: Float[Tensor, "B 1 Z"], batch: ImageBatch
+    ) -> Float[Tensor, ""]:
+        """Returns how wrong the number of actions to a goal, and the first of them, are read from latents."""
+        before = batch.actions.shape[1]  # frames whose next action the window holds
+        poses = torch.stack([batch.poses[:, :before], batch.goal_poses[:, None].expand(-1, before, -1)])
+        counts = batch.ahead[:, None] + torch.arange(before, 0, -1)
+        return self.ways.errors(
+            latents[:, :before].flatten(0, 1),
+            goals.expand(-1, before, -1).flatten(0, 1),
+            self.model.normalise_poses(poses.to(self.device)).flatten(1, 2),
+            counts.to(self.device).flatten(),
+            self.model.normalise_actions(batch.actions.to(self.device)).flatten(0, 1),
+            POSE_BLUR,
+        ).total
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -220,7 +274,7 @@ class CompactTrainer:
 
     def _forecast(self, numbers: Int[np.ndarray, " B"]) -> tuple[Tensor, Tensor, Tensor]:
         """Returns windows' latents (B, T, Z), and what is predicted of frames 1 .. T - 1 by own and other actions."""
-        batch = self.batches.gather(self.held_out, numbers)
+        batch = self.batches.gather(self.held_out, numbers, np.zeros(len(numbers), np.int64))
         model, images = self.model, batch.images[:, 0].to(self.device)
         with autocast(self.precision, self.device):
             latents = model.latents(model.encoder.preprocess(images.flatten(0, 1))).flatten(1)
@@ -245,11 +299,11 @@ class CompactTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that a resumed run needs."""
-        return {name: getattr(self, name).state_dict() for name in ("model", "inverse", "optimizer")}
+        return {name: getattr(self, name).state_dict() for name in _STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        for name in ("model", "inverse", "optimizer"):
+        for name in _STATE:
             getattr(self, name).load_state_dict(state[name])
 
 
@@ -261,6 +315,12 @@ def make_compact(config: CompactConfig, recorded: RecordedWindows, training: Seq
     sizes = shape.latents * shape.width, len(statistics.pose_mean), len(statistics.action_mean)
     dynamics = DynamicsConfig(*sizes, **vars(config.dynamics))
     return CompactModel(encoder, Readout(readout), CompactDynamics(dynamics), recorded.action_spec, statistics)
+
+
+def make_inverse_dynamics(model: CompactModel, shape: InverseDynamicsShape) -> InverseDynamics:
+    """Returns new inverse dynamics on a model's latents, to be fitted to recorded actions and trained."""
+    sizes = model.dynamics.config.size, len(model.statistics.pose_mean), model.action_spec.size
+    return InverseDynamics(InverseDynamicsConfig(*sizes, shape))
 
 
 def one_view_a_frame(images: UInt8[Tensor, "B V T h w 3"], generator: torch.Generator) -> UInt8[Tensor, "B T h w 3"]:

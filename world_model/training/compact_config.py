@@ -11,6 +11,7 @@ from world_model.choices import Precision
 from world_model.data.store_layout import cache_beside
 from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.trunks import TRUNKS, TrunkSettings
+from world_model.heads.ways_config import InverseDynamicsShape
 
 SESSION_FIELDS = (  # these may change when a run is resumed
     "data", "views", "output", "cache", "checkpoint", "bank_frames", "device", "save_every", "log", "reading",
@@ -79,6 +80,11 @@ class CompactConfig:
         regulariser: Weight of SIGReg, lambda. It decides what the latents hold: with little they are the hand and what
             is in it, with more all that differs between images.
         inverse: Weight of inverse dynamics: how far the pose moved, from latents and their difference.
+        ways: Weight of multi-step inverse dynamics, nu: how many actions a later frame is away, and the first of them,
+            from latents and pose. It makes the latents keep what tells what to do: where the object lies to the hand. 0
+            for none.
+        furthest: Actions, at most, from a window's last frame to that later one.
+        inverse_dynamics: Shape of the network that reads it; it is not kept.
         jitter: Largest relative change of a frame's brightness and contrast and of each colour; 0 for none.
         steps: Optimiser steps.
         batch: Windows a step.
@@ -120,6 +126,9 @@ class CompactConfig:
     rollout_weight: float = 1.0
     regulariser: float = 1.0
     inverse: float = 0.3
+    ways: float = 0.1
+    furthest: int = 20
+    inverse_dynamics: InverseDynamicsShape = field(default_factory=lambda: InverseDynamicsShape(width=256, depth=2))
     jitter: float = 0.0
     steps: int = 8000
     batch: int = 48
@@ -143,7 +152,7 @@ class CompactConfig:
     def __post_init__(self) -> None:
         for name in (
             "stride", "rollout_steps", "steps", "batch", "learning_rate", "evaluate_every", "evaluate_windows",
-            "evaluate_horizon", "save_every", "decoding_processes",
+            "evaluate_horizon", "save_every", "decoding_processes", "furthest",
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -151,6 +160,7 @@ class CompactConfig:
             "rollout_weight",
             "regulariser",
             "inverse",
+            "ways",
             "weight_decay",
             "clip",
             "minimum_rank",

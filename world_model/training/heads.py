@@ -16,14 +16,9 @@ from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
 from world_model.data.clips import split_episodes
 from world_model.finite import check_measured
-from world_model.heads.ways import (
-    INVERSE_DYNAMICS,
-    TEMPORAL_DISTANCE,
-    InverseDynamics,
-    InverseDynamicsConfig,
-    TemporalDistance,
-    TemporalDistanceConfig,
-)
+from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, TemporalDistance
+from world_model.heads.ways_config import TemporalDistanceConfig
+from world_model.training.compact import make_inverse_dynamics
 from world_model.training.heads_config import SESSION_FIELDS, HeadsConfig
 from world_model.training.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate
 from world_model.training.run import run_steps
@@ -33,20 +28,20 @@ _THERE = 16  # of one pair in so many the distance is asked from a frame to itse
 
 
 class Pairs(NamedTuple):
-    """Frames and goals later in their episodes; latents as they are, the rest normalised.
+    """Frames and goals that were reached from them; latents as they are, the rest normalised.
 
     Attributes:
         now: Latents of the frames.
         goals: Latents of the goals.
-        poses: Of the frames.
-        ways: The actions from each frame on; 0 after the goal.
-        counts: Actions to each goal.
+        poses: Of the frames and of the goals.
+        actions: The first of each.
+        counts: Actions to each goal; 0 where it is the frame itself.
     """
 
     now: Float[Tensor, "B Z"]
     goals: Float[Tensor, "B Z"]
-    poses: Float[Tensor, "B P"]
-    ways: Float[Tensor, "B H A"]
+    poses: Float[Tensor, "2 B P"]
+    actions: Float[Tensor, "B A"]
     counts: Int[Tensor, "B"]
 
 
@@ -58,7 +53,6 @@ class HindsightPairs:
         latents: Of every episode's frames.
         recorded: Poses and actions of the episodes.
         episodes: To draw from.
-        horizon: Actions of a way, H.
         furthest: Actions to a goal at most.
 
     Raises:
@@ -71,13 +65,12 @@ class HindsightPairs:
         latents: Sequence[Float[Tensor, "T Z"]],
         recorded: RecordedWindows,
         episodes: Sequence[int],
-        horizon: int,
         furthest: int,
     ) -> None:
         chosen = [episode for episode in episodes if len(latents[episode]) > 1]
         if not chosen:
             raise ValueError("no episode has two frames: there is no way to learn from")
-        self.horizon, self.furthest = horizon, furthest
+        self.furthest = furthest
         self.latents = torch.cat([latents[episode] for episode in chosen])
         self.poses = model.normalise_poses(torch.cat([torch.from_numpy(recorded.poses[e]) for e in chosen]))
         actions = [torch.from_numpy(recorded.actions[episode]) for episode in chosen]
@@ -87,18 +80,16 @@ class HindsightPairs:
         self.starts = np.flatnonzero(self.left)
 
     def draw(self, count: int, generator: np.random.Generator) -> Pairs:
-        """Returns so many pairs: any frame that is not its episode's last, any goal after it."""
+        """Returns so many pairs: any frame that is not its episode's last, any goal after it; one in 16 is there."""
         frames = generator.choice(self.starts, count)
         counts = generator.integers(1, np.minimum(self.furthest, self.left[frames]) + 1)
-        steps = np.arange(self.horizon)
-        inside = torch.from_numpy(steps < counts[:, None])
-        places = np.minimum(frames[:, None] + steps, len(self.left) - 1)
-        ways = self.actions[places] * inside[..., None]
+        counts[: count // _THERE] = 0
+        ends = frames + counts
         return Pairs(
             self.latents[frames],
-            self.latents[frames + counts],
-            self.poses[frames],
-            ways,
+            self.latents[ends],
+            self.poses[np.stack([frames, ends])],
+            self.actions[frames],
             torch.from_numpy(counts),
         )
 
@@ -106,12 +97,11 @@ class HindsightPairs:
 class HeadsTrainer:
     """Goal-conditioned inverse dynamics and temporal distance in training.
 
-    Of a frame t and a goal k >= 1 frames after it in the same episode, with hypotheses w_m of the actions::
+    Of a frame t and a goal n >= 0 frames after it in the same episode::
 
-        L = min_m d(w_m, a) + spread mean_m d(w_m, a) + CE(m, the nearest) + CE_e(k)
+        L = CE(n | z_t, s_t, z_{t+n}) + CE(mode of a_t | .., n) + 4 |a_t - its mode's| + sum_e CE_e(n | z_t, z_{t+n})
 
-    d is the smooth L1 distance of the first min(H, k) actions. Source: hindsight relabelling (arXiv 1707.01495). What
-    happens in a step is fixed by the seed and its number.
+    Source: hindsight relabelling (arXiv 1707.01495). What happens in a step is fixed by the seed and its number.
 
     Args:
         config: The run's.
@@ -128,21 +118,16 @@ class HeadsTrainer:
         recorded: RecordedWindows,
     ) -> None:
         self.config, self.device = config, model.action_mean.device
-        size, spec = latents[0].shape[1], model.action_spec
-        shape, distance = config.inverse_dynamics, config.temporal_distance
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.inverse = InverseDynamics(
-                InverseDynamicsConfig(size, len(model.statistics.pose_mean), spec.size, **vars(shape))
-            ).to(self.device)
-            self.distance = TemporalDistance(TemporalDistanceConfig(size, **vars(distance))).to(self.device)
-        fixed = torch.tensor(spec.low) == torch.tensor(spec.high)
-        self.free = (~fixed).float().to(self.device)
+            self.inverse = make_inverse_dynamics(model, config.inverse_dynamics).to(self.device)
+            distance = TemporalDistanceConfig(latents[0].shape[1], config.temporal_distance)
+            self.distance = TemporalDistance(distance).to(self.device)
         split = split_episodes(len(latents), config.held_out, config.seed)
         self.training, self.held_out = (
-            HindsightPairs(model, latents, recorded, part, shape.horizon, config.furthest)
-            for part in (split.training, split.held_out)
+            HindsightPairs(model, latents, recorded, part, config.furthest) for part in (split.training, split.held_out)
         )
+        self.inverse.fit(self.training.actions, config.seed)
         self.optimizer = make_adamw((self.inverse, self.distance), config.learning_rate, config.weight_decay)
 
     def step(self, step: int) -> dict[str, float]:
@@ -165,50 +150,33 @@ class HeadsTrainer:
         return measured
 
     def losses(self, pairs: Pairs, noise: float) -> dict[str, Float[Tensor, ""]]:
-        """Returns the parts of the loss."""
+        """Returns the parts of the loss, weighted, by name."""
         pairs = Pairs(*(each.to(self.device) for each in pairs))
         now, goals = (each + noise * torch.randn_like(each) for each in (pairs.now, pairs.goals))
-        errors, logits = self._errors(pairs, now, goals)
-        best = errors.min(dim=1)
+        members = self.distance(now, goals)
         counts = pairs.counts.clamp(max=self.config.temporal_distance.longest)
-        there = slice(0, len(counts) // _THERE)
-        counts[there] = 0
-        members = self.distance(now, torch.cat([pairs.now[there], goals[there.stop :]]))
         return {
-            "actions": best.values.mean(),
-            "spread": self.config.spread * errors.mean(),
-            "choice": functional.cross_entropy(logits, best.indices),
+            "ways": self.inverse.errors(now, goals, pairs.poses, pairs.counts, pairs.actions, self.config.blur).total,
             "distance": functional.cross_entropy(members.flatten(0, 1), counts.repeat(len(members))),
         }
 
-    def _errors(
-        self, pairs: Pairs, now: Float[Tensor, "B Z"], goals: Float[Tensor, "B Z"]
-    ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]:
-        """Returns each hypothesis' distance from what was done, and the logits of their probabilities."""
-        ways, logits = self.inverse(now, goals, pairs.poses)
-        each = functional.smooth_l1_loss(ways, pairs.ways[:, None].expand_as(ways), reduction="none")
-        by_step = (each * self.free).sum(-1) / self.free.sum()  # (B, M, H)
-        counted = (torch.arange(by_step.shape[2], device=self.device) < pairs.counts[:, None]).float()
-        return (by_step * counted[:, None]).sum(2) / counted.sum(1, keepdim=True), logits
-
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Returns errors on held-out pairs: of the best and of the likeliest hypothesis, and of the distance [actions].
+        """Returns errors on held-out pairs: see `WayErrors`, and of the distance [actions].
 
-        "likeliest_zero" is that of staying, and "distance_middle" that of the middle distance for all.
+        "distance_middle" is that of the middle distance for all.
         """
         pairs = self.held_out.draw(JUDGED_PAIRS, np.random.default_rng(self.config.seed))
         pairs = Pairs(*(each.to(self.device) for each in pairs))
         for part in (self.inverse, self.distance):
             part.eval()
-        errors, logits = self._errors(pairs, pairs.now, pairs.goals)
+        errors = self.inverse.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.actions)
         expected = self.distance.actions(pairs.now, pairs.goals)
         for part in (self.inverse, self.distance):
             part.train()
         counts = pairs.counts.clamp(max=self.config.temporal_distance.longest).float()
         return {
-            "best": errors.amin(1).mean().item(),
-            "likeliest": errors.gather(1, logits.argmax(1, keepdim=True)).mean().item(),
+            **{name: value.item() for name, value in errors._asdict().items()},
             "distance": (expected - counts).abs().mean().item(),
             "distance_middle": (counts.median() - counts).abs().mean().item(),
         }

@@ -7,32 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from world_model.data.store_layout import cache_beside
+from world_model.heads.ways_config import InverseDynamicsShape, TemporalDistanceShape
 
 SESSION_FIELDS = (  # these may change when a run is resumed
     "data", "output", "cache", "checkpoint", "device", "save_every", "log", "reading", "decoding_processes",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class InverseDynamicsShape:
-    """The part of an `InverseDynamicsConfig` that is not fixed by the world model; see there."""
-
-    hypotheses: int = 8
-    horizon: int = 12
-    width: int = 512
-    depth: int = 3
-    dropout: float = 0.1
-
-
-@dataclass(frozen=True)
-class TemporalDistanceShape:
-    """The part of a `TemporalDistanceConfig` that is not fixed by the world model; see there."""
-
-    longest: int = 20
-    members: int = 3
-    width: int = 256
-    depth: int = 2
-    dropout: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,7 +30,8 @@ class HeadsConfig:
         temporal_distance: Shape of the temporal distance.
         furthest: Actions to a goal at most, in what is learnt from.
         noise: Std of the noise on latents, which have a std of about 1.
-        spread: Weight of the mean error of all hypotheses beside 1 for the best one's, so that none is left out.
+        blur: Std of the noise on poses, as a share of theirs: what a pose tells of the past tells what comes next
+            without looking.
         steps: Optimiser steps.
         batch: Pairs of frames a step.
         learning_rate: At its peak.
@@ -79,9 +59,9 @@ class HeadsConfig:
     decoding_processes: int = 1
     inverse_dynamics: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
     temporal_distance: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
-    furthest: int = 20
+    furthest: int = 24
     noise: float = 0.1
-    spread: float = 0.05
+    blur: float = 0.05
     steps: int = 5000
     batch: int = 512
     learning_rate: float = 1e-3
@@ -102,7 +82,7 @@ class HeadsConfig:
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("noise", "spread", "warmup", "weight_decay", "clip"):
+        for name in ("noise", "blur", "warmup", "weight_decay", "clip"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 

@@ -65,6 +65,6 @@ def encode(model: CompactModel, frames: FrameStore) -> list[Float[Tensor, "T Z"]
 def format_errors(errors: Mapping[str, float]) -> str:
     """Returns held-out errors as two lines."""
     return (
-        f"actions: best hypothesis {errors['best']:.4f}, likeliest {errors['likeliest']:.4f}\n"
+        f"inverse dynamics: count {errors['count']:.3f}, mode {errors['mode']:.3f}, offset {errors['offset']:.3f}\n"
         f"distance: {errors['distance']:.2f} actions off, the middle one for all {errors['distance_middle']:.2f}"
     )

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from world_model.checkpoints.checkpoint import Head, StoredModel
-from world_model.heads.goal_policy.action_modes import ActionModes
+from world_model.heads.action_modes import ActionModes
 from world_model.heads.goal_policy.sight import Sight
 
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from world_model.data.batches import WindowBatches
-from world_model.heads.goal_policy.action_modes import STILL
+from world_model.heads.action_modes import STILL
 from world_model.heads.goal_policy.grips import held_frames, lying_places, taking_height, told_actions
 from world_model.vjepa2_ac import VJEPA2AC
 

@@ -56,6 +56,13 @@ class ActionModes(nn.Module):
         still = (self.centres.abs() < STILL).all(dim=-1)
         return self._at(x, self.logits(x).masked_fill(still, -torch.inf).argmax(dim=-1)).float()
 
+    def draw(self, x: Float[Tensor, "B W"], temperature: float, generator: torch.Generator) -> Float[Tensor, "B A"]:
+        """Returns actions, normalised, of modes drawn by their probabilities; the temperature divides the logits."""
+        still = (self.centres.abs() < STILL).all(dim=-1)
+        shares = (self.logits(x).float() / temperature).masked_fill(still, -torch.inf).softmax(dim=-1)
+        modes = torch.multinomial(shares.to(generator.device), 1, generator=generator)[:, 0]
+        return self._at(x, modes.to(x.device)).float()
+
     def errors(
         self, x: Float[Tensor, "B W"], actions: Float[Tensor, "B A"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
