@@ -103,7 +103,7 @@ def test_practice_is_the_critics_attempt_and_then_the_experts_way(
     )  # fmt: skip
     episode, again = (program.record_practice(config, 4) for _ in range(2))
     assert len(episode) == 12 and (episode.images == again.images).all()
-    critic = importlib.import_module("planner.collecting.attempts").load_critic(config.checkpoint)
+    critic = importlib.import_module("planner.collecting.attempts").load_policy(config.checkpoint)
     first = program.make_task("push", 32)
     values, info = first.reset(seed=4)
     goal = program.goals_of(info)[0]

@@ -30,7 +30,7 @@ class CollectConfig(Practice):
         episodes: Episodes to record.
         episodes_per_shard: Episodes in one file, the unit of work of a process.
         play: What an episode is like.
-        practice: A checkpoint whose critic acts first in driven episodes, by name or path; None for the script alone.
+        practice: A checkpoint that acts first in driven episodes, by name or path; None for the script alone.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -56,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         CollectConfig, "Records OGBench's scripted play as a LeRobot v3.0 dataset.", arguments
     )
     if config.practice is not None:
-        from planner.collecting.attempts import load_critic  # play alone begins ten times sooner without torch
+        from planner.collecting.attempts import load_policy  # play alone begins ten times sooner without torch
 
-        load_critic(config.practice)  # what is wrong with it is better said now than by a process
+        load_policy(config.practice)  # what is wrong with it is better said now than by a process
     collect(config, record_shard, robot_type="ur5e-ogbench", program="collect_ogbench")
 
 

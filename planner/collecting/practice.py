@@ -48,7 +48,7 @@ class PracticeConfig(Practice):
 
     Attributes:
         output: Folder of the dataset.
-        checkpoint: Whose critic proposes the actions, by name or path.
+        checkpoint: What proposes the actions, by name or path: its inverse dynamics or its goal policy.
         frames: Frames in an episode; one action fewer.
         tasks: How often each task is practised, as weights: push, grasp, carry (reach with the object), place.
 
@@ -73,9 +73,9 @@ class PracticeConfig(Practice):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Records the missing shards and finalizes the dataset."""
     config = config_from_command_line(PracticeConfig, "Records attempts, shown to their end by an expert.", arguments)
-    from planner.collecting.attempts import load_critic  # torch takes seconds
+    from planner.collecting.attempts import load_policy  # torch takes seconds
 
-    load_critic(config.checkpoint)  # what is wrong with it is better said now than by a process
+    load_policy(config.checkpoint)  # what is wrong with it is better said now than by a process
     collect(config, record_shard, robot_type="panda-mujoco", program="collect_practice")
 
 
@@ -92,7 +92,7 @@ def record_shard(config: PracticeConfig, shard: int, advanced: Callable[[int], o
 
 
 def record_practice(config: PracticeConfig, seed: int) -> Episode:
-    """Returns one episode: the critic's attempt, the expert's way on to the goal, and then whatever an expert does.
+    """Returns one episode: the checkpoint's attempt, the expert's way on to the goal, and then whatever an expert does.
 
     Actions are the differences of the measured poses; the same seed and checkpoint give the same episode.
     """

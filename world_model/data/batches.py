@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -93,6 +94,9 @@ class RecordedWindows:
         return Statistics(*_mean_std(actions), tuple(mean.tolist()), tuple(std.tolist()))
 
 
+R = TypeVar("R", bound=RecordedWindows)
+
+
 class WindowBatches(RecordedWindows):
     """Gives batches of numbered windows of a dataset whose latents are cached.
 
@@ -119,10 +123,20 @@ def join_batches(parts: Sequence[WindowBatches]) -> WindowBatches:
     Raises:
         ValueError: If their actions do not mean the same.
     """
+    joined = join_recorded(parts)
+    joined.latents = JoinedLatents([part.latents for part in parts], [len(part.lengths) for part in parts])
+    return joined
+
+
+def join_recorded(parts: Sequence[R]) -> R:
+    """Returns poses and actions of several datasets as those of one, their episodes in a row.
+
+    Raises:
+        ValueError: If their actions do not mean the same.
+    """
     first, joined = parts[0], copy.copy(parts[0])
     for other in parts[1:]:
         first.action_spec.check_same_meaning(other.action_spec)
-    joined.latents = JoinedLatents([part.latents for part in parts], [len(part.lengths) for part in parts])
     joined.lengths = tuple(length for part in parts for length in part.lengths)
     joined.poses = [poses for part in parts for poses in part.poses]
     joined.actions = [actions for part in parts for actions in part.actions]

@@ -10,7 +10,7 @@ from world_model.data.store_layout import cache_beside
 from world_model.heads.ways_config import InverseDynamicsShape, TemporalDistanceShape
 
 SESSION_FIELDS = (  # these may change when a run is resumed
-    "data", "output", "cache", "checkpoint", "device", "save_every", "log", "reading", "decoding_processes",
+    "data", "more", "output", "cache", "checkpoint", "device", "save_every", "log", "reading", "decoding_processes",
 )  # fmt: skip
 
 
@@ -21,6 +21,7 @@ class HeadsConfig:
     Attributes:
         parent: The checkpoint whose latents they are learnt on, by name or path.
         data: Folder of recordings in any format that `envs.episodes.open.open_dataset` knows.
+        more: Folders of more recordings, such as scripts/collect_practice.py makes; frames are kept beside each.
         output: Run directory: resolved config, log, state to resume from.
         reading: YAML file that says how to read them, see `envs.episodes.reading.Reading`; None where the format does.
         checkpoint: Where the parent goes with its heads; None for checkpoint/ in the run directory.
@@ -39,7 +40,8 @@ class HeadsConfig:
         warmup: Steps of linear rise.
         weight_decay: AdamW's, not on biases and norms.
         clip: Largest gradient norm; 0 for none.
-        held_out: Share of episodes that is judged by and never trained on; the same seed gives the parent's.
+        held_out: Share of episodes that is judged by and never trained on; without more, the same seed gives the
+            parent's.
         evaluate_every: Steps between evaluations; there is one at the end anyway.
         save_every: Steps between saved states.
         log: Where measurements go beside losses.jsonl; wandb is an extra.
@@ -53,6 +55,7 @@ class HeadsConfig:
     parent: str
     data: Path
     output: Path
+    more: tuple[Path, ...] = ()
     reading: Path | None = None
     checkpoint: Path | None = None
     cache: Path | None = None

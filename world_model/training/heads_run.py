@@ -12,8 +12,9 @@ from envs.episodes.open import load_reading, open_dataset
 from envs.folders import writing
 from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest
 from world_model.compact import CompactModel
-from world_model.data.batches import RecordedWindows
+from world_model.data.batches import RecordedWindows, join_recorded
 from world_model.data.store import FrameStore
+from world_model.data.store_layout import cache_beside
 from world_model.device import find_device
 from world_model.load import load_world_model
 from world_model.training.compact import encode_episode
@@ -38,13 +39,22 @@ def learn(config: HeadsConfig) -> Manifest | None:
     model = load_world_model(config.parent, find_device(config.device))
     if not isinstance(model, CompactModel):
         raise ValueError(f"{config.parent} is a {model.kind} world model: heads are learnt on compact ones")
-    dataset = open_dataset(config.data, load_reading(config.reading))
-    model.action_spec.check_same_meaning(dataset.spec)
-    recorded = RecordedWindows(dataset)
-    latents = encode(model, decode(config.cache_directory, config.decoding_processes, dataset))
+    reading, folders = load_reading(config.reading), (config.data, *config.more)
+    datasets = [open_dataset(folder, reading) for folder in folders]
+    for dataset in datasets:
+        model.action_spec.check_same_meaning(dataset.spec)
+    recorded = join_recorded([RecordedWindows(dataset) for dataset in datasets])
+    caches = (config.cache_directory, *(cache_beside(folder) for folder in config.more))
+    latents = []
+    for dataset, cache in zip(datasets, caches, strict=True):
+        latents += encode(model, decode(cache, config.decoding_processes, dataset))
     parent = read_manifest(find_checkpoint(config.parent))
-    fingerprint = f"{sorted(parent.files.items())} {dataset.fingerprint}"
-    provenance = {**origin(), "data": {"folder": str(config.data), "fingerprint": dataset.fingerprint}}
+    fingerprint = " ".join([str(sorted(parent.files.items())), *(dataset.fingerprint for dataset in datasets)])
+    data = [
+        {"folder": str(folder), "fingerprint": dataset.fingerprint, "episodes": len(dataset)}
+        for folder, dataset in zip(folders, datasets, strict=True)
+    ]
+    provenance = {**origin(), "data": data, "steps": config.steps, "seed": config.seed}
     bar = progress(total=config.steps, desc="train")
     with writing(config.output), RunLog(config.output, config.log) as log, bar:
         report = make_report(log, bar, format_errors)
