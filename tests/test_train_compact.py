@@ -25,7 +25,7 @@ from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
 from world_model.heads.ways import InverseDynamics
-from world_model.heads.ways_config import InverseDynamicsShape, ReaderShape, TemporalDistanceShape
+from world_model.heads.ways_config import InverseDynamicsShape, JudgeShape, TemporalDistanceShape
 from world_model.load import load_world_model
 from world_model.training.compact import (
     CompactTrainer,
@@ -41,6 +41,7 @@ from world_model.training.loop import Report
 from world_model.training.state import StateError
 
 EPISODES = (6,) * 20
+JUDGE = JudgeShape(code=8, reader=16, longest=5, width=32, depth=1)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def make_config(output: Path, **changes: object) -> CompactConfig:
     config = CompactConfig(
         data=Path("nowhere"), output=output, encoder=ConvolutionsConfig(image_size=32, channels=(8, 8, 16)),
         latents=LatentShape(width=12, narrow=8, hidden=32), dynamics=DynamicsShape(width=32, depth=1), steps=12,
-        furthest=4, inverse_dynamics=InverseDynamicsShape(ReaderShape(8, 16), longest=6, modes=6, width=32, depth=1),
+        furthest=4, inverse_dynamics=InverseDynamicsShape(JUDGE, modes=6),
         batch=16, warmup=3, save_every=5, evaluate_every=6, evaluate_horizon=3, minimum_rank=0.0, device="cpu",
         precision="fp32", held_out=0.2,
     )  # fmt: skip
@@ -172,8 +173,8 @@ def make_heads_config(parent: Path, output: Path, **changes: object) -> HeadsCon
     config = HeadsConfig(
         parent=str(parent), data=Path("nowhere"), output=output, steps=40, batch=64, warmup=5, save_every=10,
         evaluate_every=20, furthest=4, held_out=0.2, device="cpu",
-        inverse_dynamics=InverseDynamicsShape(ReaderShape(8, 16), longest=5, modes=6, width=32, depth=1),
-        temporal_distance=TemporalDistanceShape(longest=4, members=2, width=32, depth=1),
+        inverse_dynamics=InverseDynamicsShape(JUDGE, modes=6),
+        temporal_distance=TemporalDistanceShape(JUDGE),
     )  # fmt: skip
     return replace(config, **changes)  # type: ignore[arg-type]
 
@@ -226,14 +227,14 @@ def check_plans(model: StoredModel) -> None:
     here = LatentGoal(state.tokens[0, -1])
     head = model.heads["inverse_dynamics"]
     assert isinstance(head, InverseDynamics)
-    for name, value in head.count.named_parameters():
+    for name, value in head.judge.count.named_parameters():
         if name == "1.bias":
             value[0] += 100.0  # it takes itself for there
     assert not proposer.propose(state, here, 6, 5, torch.Generator()).any()
     cost = TemporalDistanceCost(TemporalDistanceConfig(), goal, spec, model)
     predicted = model.rollout(state, ways)
     costs = cost(predicted, ways)
-    assert costs.shape == (5,) and ((costs >= 0) & (costs <= 4)).all()
+    assert costs.shape == (5,) and ((costs >= 0) & (costs <= 5)).all()
     every = TemporalDistanceCost(TemporalDistanceConfig(frames="all"), goal, spec, model)
     assert not torch.equal(every(predicted, ways), costs)
 

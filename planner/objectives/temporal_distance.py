@@ -8,6 +8,7 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.objectives.objective_config import TemporalDistanceConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
+from world_model.compact import CompactModel
 from world_model.heads.ways import TEMPORAL_DISTANCE, TemporalDistance
 
 
@@ -26,18 +27,21 @@ class TemporalDistanceCost:
         Raises:
             ValueError: If the model has none.
         """
-        heads = getattr(model, "heads", {})
+        encoding = getattr(model, "encoding", model)  # of simulated dynamics, the model that they encode with
+        heads = encoding.heads if isinstance(encoding, CompactModel) else {}
         head = heads[TEMPORAL_DISTANCE] if TEMPORAL_DISTANCE in heads else None
-        if not isinstance(head, TemporalDistance):
+        if not isinstance(encoding, CompactModel) or not isinstance(head, TemporalDistance):
             raise ValueError(
                 "this checkpoint has no temporal distance: train one with scripts/train_heads.py, or take an objective "
                 "of another kind"
             )
-        self.config, self._head, self._goal = config, head, goal.tokens.flatten()[None]  # (1, Z)
+        self.config, self._model, self._head = config, encoding, head
+        self._goal = goal.tokens.flatten()[None]  # (1, Z)
 
     def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         """Returns the cost of each of S rollouts; the actions do not matter here."""
         first = -1 if self.config.frames == "last" else 0
-        frames = predicted.tokens[:, first:].flatten(2)  # (S, H, Z)
-        left = self._head.actions(frames.flatten(0, 1), self._goal.expand(frames.shape[0] * frames.shape[1], -1))
-        return left.unflatten(0, frames.shape[:2]).mean(dim=1)
+        frames, poses = predicted.tokens[:, first:].flatten(2), predicted.poses[:, first:]  # (S, H, Z), (S, H, P)
+        shape, normalised = frames.shape[:2], self._model.normalise_poses(poses.flatten(0, 1))
+        left = self._head.actions(frames.flatten(0, 1), self._goal.expand(shape[0] * shape[1], -1), normalised)
+        return left.unflatten(0, shape).mean(dim=1)

@@ -64,9 +64,9 @@ class InverseDynamicsProposer:
     ) -> Float[Tensor, "G A"]:
         """Returns the first action of a quick way from each frame, physical units; none where it is there."""
         model, head, config = self._model, self._head, self.config
-        logits, compared = head.compare(latents, goals, model.normalise_poses(poses))
-        counts = head.quick(logits, config.pace)
-        told = head.act(compared, counts)
+        judged = head.judge(latents, goals, model.normalise_poses(poses))
+        counts = head.quick(judged.logits, config.pace)
+        told = head.act(judged.features, counts)
         actions = head.first(told[:1])
         if len(told) > 1:
             actions = torch.cat([actions, head.first.draw(told[1:], config.temperature, generator)])

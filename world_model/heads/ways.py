@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from world_model.checkpoints.checkpoint import Head, StoredModel
 from world_model.heads.action_modes import STILL, ActionModes
-from world_model.heads.ways_config import InverseDynamicsConfig, ReaderShape, TemporalDistanceConfig
+from world_model.heads.ways_config import InverseDynamicsConfig, JudgeShape, TemporalDistanceConfig
 
 INVERSE_DYNAMICS, TEMPORAL_DISTANCE = "inverse_dynamics", "temporal_distance"
 """Their names among a model's heads."""
@@ -22,7 +22,7 @@ _FIXED = 0.5
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)
 """Scales that differences are told in; beyond each they saturate."""
 
-_OFFSET_WEIGHT = 4.0
+_OFFSET_WEIGHT, _POSE_WEIGHT = 4.0, 2.0
 
 _FITTED = 20_000  # evenly chosen actions, at most, that typical ones are found in
 
@@ -49,45 +49,85 @@ def residual_blocks(width: int, depth: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(*(_Block(width, dropout) for _ in range(depth)))
 
 
-class Comparison(nn.Module):
-    """Reads frame and goal in the same way, and tells their differences magnified.
+class Judged(NamedTuple):
+    """What a `Judge` says of frames and goals.
+
+    Attributes:
+        logits: Of 0 .. K actions between them.
+        features: What it says that from.
+        poses: That it reads from the frames, and from the goals, normalised.
+    """
+
+    logits: Float[Tensor, "B K+1"]
+    features: Float[Tensor, "B W"]
+    poses: Float[Tensor, "2 B P"]
+
+
+class Judge(nn.Module):
+    """Tells how many actions lie between a frame and a goal, from what it reads of either in the same way.
 
     What decides what to do next, whether the hand is over the object, is a centimetre in half a metre, and latents say
     where things are in no simple way. One network reads it from either image, so that what it learns of one it knows
-    of the other, and learns the arm's pose as well, which the recordings tell.
+    of the other, and learns the arm's pose as well, which recordings tell; differences go on magnified.
 
     Attributes:
-        size: Numbers of a comparison.
+        longest: Actions that are told apart at most, K.
     """
 
-    def __init__(self, size: int, pose_size: int, shape: ReaderShape) -> None:
-        super().__init__()
-        self.read = nn.Sequential(
-            nn.Linear(size, shape.width), residual_blocks(shape.width, 2, shape.dropout), nn.LayerNorm(shape.width)
-        )
-        self.code, self.pose = nn.Linear(shape.width, shape.code), nn.Linear(shape.width, pose_size)
-        self.place = nn.Linear(pose_size, shape.code // 2)  # of a pose, among what a code tells
-        differences = shape.code + 2 * (shape.code // 2) + pose_size
-        self.size = 2 * shape.code + 2 * pose_size + len(_MAGNIFIED) * differences
+    used: Tensor
 
-    def forward(
-        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"]
-    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "2 B P"]]:
-        """Returns the comparisons, and the poses that were read from the frames and from the goals."""
+    def __init__(self, size: int, pose_size: int, shape: JudgeShape) -> None:
+        super().__init__()
+        self.longest, near = shape.longest, shape.code // 2
+        self.read = nn.Sequential(
+            nn.Linear(size, shape.reader), residual_blocks(shape.reader, 2, shape.dropout), nn.LayerNorm(shape.reader)
+        )
+        self.code, self.pose = nn.Linear(shape.reader, shape.code), nn.Linear(shape.reader, pose_size)
+        self.place = nn.Linear(pose_size, near)  # of a pose, among what a code tells
+        differences = shape.code + 2 * near + pose_size
+        self.meet = nn.Linear(2 * shape.code + 2 * pose_size + len(_MAGNIFIED) * differences, shape.width)
+        self.compare = residual_blocks(shape.width, shape.depth, shape.dropout)
+        self.count = nn.Sequential(nn.LayerNorm(shape.width), nn.Linear(shape.width, shape.longest + 1))
+        self.register_buffer("used", torch.ones(pose_size))
+
+    def forward(self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"]) -> Judged:
+        """Returns what it says; poses are the frames', normalised."""
         read = self.read(torch.stack([now, goal]).to(self.code.weight.dtype))
-        (code, wanted), seen = self.code(read), self.pose(read)
-        near = wanted.shape[1] // 2
+        (code, wanted), seen = self.code(read), self.pose(read) * self.used
+        poses, near = (poses * self.used).to(code), self.place.out_features
         differences = torch.cat(
             [
                 wanted - code,
-                self.place(poses.to(code)) - code[:, :near],
+                self.place(poses) - code[:, :near],
                 self.place(seen[1]) - wanted[:, :near],
-                seen[1] - poses.to(code),
+                seen[1] - poses,
             ],
             dim=1,
         )
         magnified = [torch.tanh(differences / scale) for scale in _MAGNIFIED]
-        return torch.cat([code, wanted, poses.to(code), seen[1], *magnified], dim=1), seen
+        x = self.compare(self.meet(torch.cat([code, wanted, poses, seen[1], *magnified], dim=1)))
+        return Judged(self.count(x).float(), x, seen)
+
+    def errors(
+        self,
+        now: Float[Tensor, "B Z"],
+        goal: Float[Tensor, "B Z"],
+        poses: Float[Tensor, "2 B P"],
+        counts: Int[Tensor, "B"],
+        blur: float = 0.0,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, "B W"]]:
+        """Returns the cross-entropy of the numbers, the mean absolute error of the poses that are read, and features.
+
+        Args:
+            now: Latents of the frames.
+            goal: Latents of the goals.
+            poses: Of the frames and of the goals, normalised; a goal's is only learnt to be read.
+            counts: Actions to each goal; more than K count as K.
+            blur: Std of noise on the frames' poses: what they tell of the past tells what comes next without looking.
+        """
+        judged = self(now, goal, poses[0] + blur * torch.randn_like(poses[0]))
+        count = functional.cross_entropy(judged.logits, counts.clamp(max=self.longest))
+        return count, (judged.poses - poses * self.used).abs().mean(), judged.features
 
 
 class WayErrors(NamedTuple):
@@ -108,7 +148,7 @@ class WayErrors(NamedTuple):
     @property
     def total(self) -> Float[Tensor, ""]:
         """What is minimised."""
-        return self.count + self.mode + _OFFSET_WEIGHT * self.offset + 2 * self.pose
+        return self.count + self.mode + _OFFSET_WEIGHT * self.offset + _POSE_WEIGHT * self.pose
 
 
 class InverseDynamics(Head):
@@ -130,16 +170,11 @@ class InverseDynamics(Head):
 
     def __init__(self, config: InverseDynamicsConfig) -> None:
         super().__init__()
-        self.config, shape = config, config.shape
-        width, ways = shape.width, shape.longest + 1
-        self.read = Comparison(config.size, config.pose_size, shape.reader)
-        self.meet = nn.Linear(self.read.size, width)
-        self.before = residual_blocks(width, shape.depth, shape.dropout)
-        self.count = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, ways))
-        self.given = nn.Embedding(ways, width)
-        self.after = residual_blocks(width, 2, shape.dropout)
-        self.norm = nn.LayerNorm(width)
-        self.first = ActionModes(width, config.action_size, shape.modes)
+        self.config, width = config, config.shape.judge.width
+        self.judge = Judge(config.size, config.pose_size, config.shape.judge)
+        self.given = nn.Embedding(self.judge.longest + 1, width)
+        self.after = nn.Sequential(residual_blocks(width, 2, config.shape.judge.dropout), nn.LayerNorm(width))
+        self.first = ActionModes(width, config.action_size, config.shape.modes)
         self.register_buffer("free", torch.ones(config.action_size))
 
     @torch.no_grad()
@@ -147,9 +182,11 @@ class InverseDynamics(Head):
         """Takes the typical actions from recorded ones, normalised, and which dimensions they ever move.
 
         What is held fixed varies by little else than what came before, which tells a network what comes next without
-        looking: such dimensions, and the pose's same ones, are left out.
+        looking: such dimensions, and a pose's same ones, are left out.
         """
-        self.free.copy_((actions.std(0) > _FIXED).float())
+        self.free.copy_(moved(actions))
+        if len(self.free) == len(self.judge.used):
+            self.judge.used.copy_(self.free)
         self.first.fit((actions * self.free)[:: -(-len(actions) // _FITTED)], seed)
 
     def check_fits(self, model: StoredModel) -> None:
@@ -159,29 +196,15 @@ class InverseDynamics(Head):
         if sizes != theirs:
             raise ValueError(f"the inverse dynamics take poses and actions of {sizes} numbers, the model {theirs}")
 
-    def compare(
-        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"]
-    ) -> tuple[Float[Tensor, "B K+1"], Float[Tensor, "B W"]]:
-        """Returns the logits of 0 .. K actions, and what `act` goes on from; poses are normalised."""
-        return self._judge(self.read(now, goal, self._used(poses))[0])
-
-    def _judge(self, read: Float[Tensor, "B C"]) -> tuple[Float[Tensor, "B K+1"], Float[Tensor, "B W"]]:
-        x = self.before(self.meet(read))
-        return self.count(x).float(), x
-
-    def _used(self, poses: Float[Tensor, "*B P"]) -> Float[Tensor, "*B P"]:
-        """Returns poses without what the actions hold fixed."""
-        return poses * self.free if poses.shape[-1] == len(self.free) else poses
-
-    def act(self, compared: Float[Tensor, "B W"], counts: Int[Tensor, "B"]) -> Float[Tensor, "B W"]:
+    def act(self, features: Float[Tensor, "B W"], counts: Int[Tensor, "B"]) -> Float[Tensor, "B W"]:
         """Returns what `first` tells the first of so many actions from."""
-        return self.norm(self.after(compared + self.given(counts)))
+        return self.after(features + self.given(counts))
 
     def quick(self, logits: Float[Tensor, "B K+1"], pace: float) -> Int[Tensor, "B"]:
         """Returns how many actions a quick way has: 0 where being there is likelier than not, or else the quantile."""
         shares = logits.softmax(dim=-1)
         under_way = shares[:, 1:] / (1.0 - shares[:, :1]).clamp_min(1e-6)
-        counts = 1 + (under_way.cumsum(dim=-1) < pace).sum(dim=-1).clamp_max(self.config.shape.longest - 1)
+        counts = 1 + (under_way.cumsum(dim=-1) < pace).sum(dim=-1).clamp_max(self.judge.longest - 1)
         return counts * (shares[:, 0] < 0.5)
 
     def errors(
@@ -198,25 +221,23 @@ class InverseDynamics(Head):
         Args:
             now: Latents of the frames.
             goal: Latents of the goals.
-            poses: Of the frames and of the goals, normalised; a goal's is only learnt to be read.
-            counts: Actions to each goal; more than K count as K.
+            poses: Of the frames and of the goals, normalised, see `Judge.errors`.
+            counts: Actions to each goal.
             actions: The first of each, normalised. Where it moves nothing, or the goal is here, nothing is asked of it.
-            blur: Std of noise on the frames' poses: what they tell of the past tells what comes next without looking.
+            blur: See `Judge.errors`.
         """
-        counts, actions, poses = counts.clamp(max=self.config.shape.longest), actions * self.free, self._used(poses)
-        given = self._used(poses[0] + blur * torch.randn_like(poses[0]))
-        read, seen = self.read(now, goal, given)
-        logits, compared = self._judge(read)
-        count, pose = functional.cross_entropy(logits, counts), (self._used(seen) - poses).abs().mean()
+        actions = actions * self.free
+        count, pose, features = self.judge.errors(now, goal, poses, counts, blur)
         moving = (counts > 0) & (actions.abs() >= STILL).any(dim=-1)
         if not moving.any():
             return WayErrors(count, count.new_zeros(()), count.new_zeros(()), pose)
-        mode, offset = self.first.errors(self.act(compared[moving], counts[moving]), actions[moving])
+        told = self.act(features[moving], counts[moving].clamp(max=self.judge.longest))
+        mode, offset = self.first.errors(told, actions[moving])
         return WayErrors(count, mode, offset, pose)
 
 
 class TemporalDistance(Head):
-    """How many actions recordings took from one latent to another: an ensemble's distributions over 1 .. longest.
+    """How many actions recordings took from a frame to a goal: an ensemble's distributions over 0 .. K.
 
     Source: temporal distances from hindsight goals (Eysenbach et al., arXiv 1907.02057); the pessimistic ensemble of
     MRS.Q (arXiv 2601.21306).
@@ -230,25 +251,48 @@ class TemporalDistance(Head):
     def __init__(self, config: TemporalDistanceConfig) -> None:
         super().__init__()
         self.config, shape = config, config.shape
-        self.members = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(3 * config.size, shape.width),
-                residual_blocks(shape.width, shape.depth, shape.dropout),
-                nn.LayerNorm(shape.width),
-                nn.Linear(shape.width, shape.longest + 1),
-            )
-            for _ in range(shape.members)
-        )
+        self.members = nn.ModuleList(Judge(config.size, config.pose_size, shape.judge) for _ in range(shape.members))
+
+    @torch.no_grad()
+    def fit(self, actions: Float[Tensor, "B A"]) -> None:
+        """Takes from recorded actions, normalised, what they never move, see `InverseDynamics.fit`."""
+        for member in self.judges:
+            if actions.shape[1] == len(member.used):
+                member.used.copy_(moved(actions))
+
+    @property
+    def judges(self) -> list[Judge]:
+        """Its members."""
+        return [member for member in self.members if isinstance(member, Judge)]
 
     def check_fits(self, model: StoredModel) -> None:
         """See `Head.check_fits`."""
+        if self.config.pose_size != len(model.statistics.pose_mean):
+            raise ValueError(
+                f"the temporal distance takes poses of {self.config.pose_size} numbers, the model "
+                f"{len(model.statistics.pose_mean)}"
+            )
 
-    def forward(self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"]) -> Float[Tensor, "E B counts"]:
-        """Returns each member's logits of 0, 1, .. longest actions."""
-        given = torch.cat([now, goal, goal - now], dim=-1).to(next(self.parameters()).dtype)
-        return torch.stack([member(given) for member in self.members])
+    def errors(
+        self,
+        now: Float[Tensor, "B Z"],
+        goal: Float[Tensor, "B Z"],
+        poses: Float[Tensor, "2 B P"],
+        counts: Int[Tensor, "B"],
+        blur: float = 0.0,
+    ) -> Float[Tensor, ""]:
+        """Returns what is minimised, the mean over the members; see `Judge.errors`."""
+        parts = [member.errors(now, goal, poses, counts, blur) for member in self.judges]
+        return torch.stack([count + _POSE_WEIGHT * pose for count, pose, _ in parts]).mean()
 
-    def actions(self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"]) -> Float[Tensor, "B"]:
-        """Returns the expected number of actions of the member that expects the most."""
-        counts = torch.arange(self.config.shape.longest + 1, device=now.device, dtype=torch.float32)
-        return (self(now, goal).float().softmax(-1) @ counts).amax(0)
+    def actions(
+        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"]
+    ) -> Float[Tensor, "B"]:
+        """Returns the expected number of actions of the member that expects the most; poses are normalised."""
+        counts = torch.arange(self.config.shape.judge.longest + 1, device=now.device, dtype=torch.float32)
+        return torch.stack([m(now, goal, poses).logits.softmax(-1) @ counts for m in self.judges]).amax(0)
+
+
+def moved(actions: Float[Tensor, "B A"]) -> Float[Tensor, "A"]:
+    """Returns 1 for what recorded actions, normalised, ever move, 0 for what they hold fixed."""
+    return (actions.std(0) > _FIXED).float()

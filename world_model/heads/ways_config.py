@@ -6,25 +6,32 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class ReaderShape:
-    """The shape of what reads frames and goals alike.
+class JudgeShape:
+    """The shape of what compares a frame with a goal.
 
     Attributes:
         code: Numbers that are read from an image beside the pose.
-        width: Of its residual stream.
-        dropout: In its blocks, while training.
+        reader: Width of what reads an image.
+        longest: Actions that are told apart at most, K; what takes longer counts as that many.
+        width: Of what compares, W.
+        depth: Of its blocks.
+        dropout: In all blocks, while training.
 
     Raises:
         ValueError: If a number is out of its range.
     """
 
     code: int = 48
-    width: int = 256
+    reader: int = 256
+    longest: int = 24
+    width: int = 320
+    depth: int = 2
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "code", "width")
-        _check_dropout(self.dropout)
+        _check_sizes(self, "code", "reader", "longest", "width", "depth")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
 
 @dataclass(frozen=True)
@@ -32,27 +39,18 @@ class InverseDynamicsShape:
     """The shape of `InverseDynamics`, whatever the world model.
 
     Attributes:
-        reader: Of what reads frames and goals.
-        longest: Actions that are told apart at most, K; what takes longer counts as that many.
+        judge: Of what tells the number of actions; two blocks that follow tell the first one.
         modes: Typical actions that the first one is told by, see `ActionModes`.
-        width: Of the residual stream, W.
-        depth: Blocks before the number of actions is told; two follow it.
-        dropout: In the blocks, while training.
 
     Raises:
         ValueError: If a number is out of its range.
     """
 
-    reader: ReaderShape = field(default_factory=ReaderShape)
-    longest: int = 24
+    judge: JudgeShape = field(default_factory=JudgeShape)
     modes: int = 96
-    width: int = 384
-    depth: int = 3
-    dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "longest", "modes", "width", "depth")
-        _check_dropout(self.dropout)
+        _check_sizes(self, "modes")
 
 
 @dataclass(frozen=True)
@@ -83,25 +81,18 @@ class TemporalDistanceShape:
     """The shape of `TemporalDistance`, whatever the world model.
 
     Attributes:
-        longest: Actions that are told apart at most; what takes longer counts as that many.
+        judge: Of each member.
         members: Networks of the ensemble.
-        width: Of the residual stream.
-        depth: Blocks.
-        dropout: In the blocks, while training.
 
     Raises:
         ValueError: If a number is out of its range.
     """
 
-    longest: int = 24
-    members: int = 3
-    width: int = 256
-    depth: int = 2
-    dropout: float = 0.1
+    judge: JudgeShape = field(default_factory=lambda: JudgeShape(code=32, reader=160, width=160))
+    members: int = 2
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "longest", "members", "width", "depth")
-        _check_dropout(self.dropout)
+        _check_sizes(self, "members")
 
 
 @dataclass(frozen=True)
@@ -110,17 +101,19 @@ class TemporalDistanceConfig:
 
     Attributes:
         size: Numbers of a frame's latents, Z = N * D.
+        pose_size: Numbers of a pose, P.
         shape: The rest.
 
     Raises:
-        ValueError: If the size is not positive.
+        ValueError: If a size is not positive.
     """
 
     size: int
+    pose_size: int
     shape: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "size")
+        _check_sizes(self, "size", "pose_size")
 
 
 def _check_sizes(config: object, *names: str) -> None:
@@ -128,9 +121,3 @@ def _check_sizes(config: object, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
-
-
-def _check_dropout(dropout: float) -> None:
-    """Returns if it is a share."""
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout}")

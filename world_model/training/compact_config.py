@@ -11,7 +11,7 @@ from world_model.choices import Precision
 from world_model.data.store_layout import cache_beside
 from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.trunks import TRUNKS, TrunkSettings
-from world_model.heads.ways_config import InverseDynamicsShape
+from world_model.heads.ways_config import InverseDynamicsShape, JudgeShape
 
 SESSION_FIELDS = (  # these may change when a run is resumed
     "data", "views", "output", "cache", "checkpoint", "bank_frames", "device", "save_every", "log", "reading",
@@ -128,7 +128,9 @@ class CompactConfig:
     inverse: float = 0.3
     ways: float = 0.1
     furthest: int = 20
-    inverse_dynamics: InverseDynamicsShape = field(default_factory=lambda: InverseDynamicsShape(width=256, depth=2))
+    inverse_dynamics: InverseDynamicsShape = field(
+        default_factory=lambda: InverseDynamicsShape(JudgeShape(reader=192, width=256))
+    )
     jitter: float = 0.0
     steps: int = 8000
     batch: int = 48

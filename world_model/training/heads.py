@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest, save_checkpoint
 from world_model.compact import CompactModel
@@ -121,13 +120,16 @@ class HeadsTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.inverse = make_inverse_dynamics(model, config.inverse_dynamics).to(self.device)
-            distance = TemporalDistanceConfig(latents[0].shape[1], config.temporal_distance)
+            distance = TemporalDistanceConfig(
+                latents[0].shape[1], len(model.statistics.pose_mean), config.temporal_distance
+            )
             self.distance = TemporalDistance(distance).to(self.device)
         split = split_episodes(len(latents), config.held_out, config.seed)
         self.training, self.held_out = (
             HindsightPairs(model, latents, recorded, part, config.furthest) for part in (split.training, split.held_out)
         )
         self.inverse.fit(self.training.actions, config.seed)
+        self.distance.fit(self.training.actions)
         self.optimizer = make_adamw((self.inverse, self.distance), config.learning_rate, config.weight_decay)
 
     def step(self, step: int) -> dict[str, float]:
@@ -153,11 +155,10 @@ class HeadsTrainer:
         """Returns the parts of the loss, weighted, by name."""
         pairs = Pairs(*(each.to(self.device) for each in pairs))
         now, goals = (each + noise * torch.randn_like(each) for each in (pairs.now, pairs.goals))
-        members = self.distance(now, goals)
-        counts = pairs.counts.clamp(max=self.config.temporal_distance.longest)
+        poses, counts, blur = pairs.poses, pairs.counts, self.config.blur
         return {
-            "ways": self.inverse.errors(now, goals, pairs.poses, pairs.counts, pairs.actions, self.config.blur).total,
-            "distance": functional.cross_entropy(members.flatten(0, 1), counts.repeat(len(members))),
+            "ways": self.inverse.errors(now, goals, poses, counts, pairs.actions, blur).total,
+            "distance": self.distance.errors(now, goals, poses, counts, blur),
         }
 
     @torch.no_grad()
@@ -171,10 +172,10 @@ class HeadsTrainer:
         for part in (self.inverse, self.distance):
             part.eval()
         errors = self.inverse.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.actions)
-        expected = self.distance.actions(pairs.now, pairs.goals)
+        expected = self.distance.actions(pairs.now, pairs.goals, pairs.poses[0])
         for part in (self.inverse, self.distance):
             part.train()
-        counts = pairs.counts.clamp(max=self.config.temporal_distance.longest).float()
+        counts = pairs.counts.clamp(max=self.config.temporal_distance.judge.longest).float()
         return {
             **{name: value.item() for name, value in errors._asdict().items()},
             "distance": (expected - counts).abs().mean().item(),
