@@ -18,13 +18,14 @@ from tests.moving_square import MovingSquare
 from world_model.base import LatentGoal, LatentState
 from world_model.checkpoints.checkpoint import StoredModel
 from world_model.compact import CompactModel
-from world_model.data.batches import RecordedWindows
+from world_model.data.batches import RecordedWindows, join_recorded
 from world_model.data.store import build_frames
 from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
 from world_model.heads.ways import InverseDynamics
+from world_model.heads.ways_config import InverseDynamicsConfig as WaysConfig
 from world_model.heads.ways_config import InverseDynamicsShape, JudgeShape, TemporalDistanceShape
 from world_model.load import load_world_model
 from world_model.training.compact import (
@@ -247,3 +248,34 @@ def test_a_model_without_heads_says_so(batches: ImageBatches, tmp_path: Path) ->
         InverseDynamicsProposer(InverseDynamicsConfig(), model, model.action_spec)
     with pytest.raises(ValueError, match="no temporal distance: train one with"):
         TemporalDistanceCost(TemporalDistanceConfig(), goal, model.action_spec, model)
+
+
+def test_what_recordings_hold_fixed_tells_nothing_and_is_never_moved() -> None:
+    torch.manual_seed(0)
+    head = InverseDynamics(WaysConfig(6, 3, 3, InverseDynamicsShape(JUDGE, modes=4))).eval()
+    actions = torch.randn(200, 3) * torch.tensor([1.0, 1.0, 0.1])  # the last dimension's std has a floor
+    head.fit(actions, seed=0)
+    now, goal, poses = torch.randn(5, 6), torch.randn(5, 6), torch.randn(5, 3)
+    turned, lifted = (poses + torch.eye(3)[axis] for axis in (2, 0))
+    judged = head.judge(now, goal, poses)
+    assert torch.equal(judged.logits, head.judge(now, goal, turned).logits)
+    assert not torch.equal(judged.logits, head.judge(now, goal, lifted).logits)
+    assert not judged.poses[..., 2].any() and not head.first.centres[:, 2].any()
+
+
+def test_a_quick_way_is_shorter_than_a_usual_one_and_there_is_there() -> None:
+    head = InverseDynamics(WaysConfig(6, 3, 3, InverseDynamicsShape(JUDGE, modes=4)))
+    shares = torch.tensor([[0.1, 0.05, 0.25, 0.3, 0.2, 0.1], [0.6, 0.4, 0.0, 0.0, 0.0, 0.0]])
+    assert head.quick(shares.log(), pace=0.05).tolist() == [1, 0]
+    assert head.quick(shares.log(), pace=0.5).tolist() == [3, 0]
+    assert head.quick(shares.log(), pace=1.0).tolist() == [5, 0]
+
+
+def test_recordings_in_a_row_are_those_of_each() -> None:
+    parts = [RecordedWindows(MovingSquare((6,) * 2, seed=seed)) for seed in (0, 1)]
+    joined = join_recorded(parts)
+    assert joined.lengths == (6,) * 4 and np.array_equal(joined.poses[2], parts[1].poses[0])
+    assert len(parts[0].poses) == 2
+    other = MovingSquare((6,), spec=replace(MovingSquare((6,)).spec, names=("y", "x")))
+    with pytest.raises(ValueError, match="y"):
+        join_recorded([parts[0], RecordedWindows(other)])
