@@ -24,7 +24,7 @@ from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
-from world_model.heads.ways import InverseDynamics
+from world_model.heads.ways import InverseDynamics, TemporalDistance
 from world_model.heads.ways_config import InverseDynamicsConfig as WaysConfig
 from world_model.heads.ways_config import InverseDynamicsShape, JudgeShape, TemporalDistanceShape
 from world_model.load import load_world_model
@@ -131,8 +131,8 @@ def test_the_bank_gives_what_led_from_here_to_the_goal(batches: ImageBatches, tm
     bank = model.heads["bank"]
     assert isinstance(model, CompactModel) and isinstance(bank, Bank)
     assert bank.codes.dtype == torch.int8 and bank.config.frames == 16 * 6  # the training episodes
-    latents, actions = bank.codes.float() * bank.scale + bank.offset, bank.actions
-    found = bank.nearest(latents[6], latents[9], horizon=4, count=5, longest=5)
+    latents, actions = bank.latents, bank.actions
+    found = bank.nearest(latents, latents[6], latents[9], horizon=4, count=5, longest=5)
     assert found.lengths[0] == 3 and found.distances[0] < 1e-6
     assert torch.equal(found.actions[0, :3], actions[6:9]) and not found.actions[0, 3].any()
     assert (found.distances.diff() >= 0).all() and len(found.actions) == 5
@@ -144,11 +144,11 @@ def test_the_bank_gives_what_led_from_here_to_the_goal(batches: ImageBatches, tm
 def test_no_stretch_of_the_bank_leaves_its_episode() -> None:
     latents = [torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0], [7.0]])]
     bank = Bank.of(latents, [torch.tensor([[1.0]]), torch.tensor([[2.0], [3.0]])])
-    found = bank.nearest(torch.tensor([1.0]), torch.tensor([5.0]), horizon=2, count=9, longest=9)
+    found = bank.nearest(bank.latents, torch.tensor([1.0]), torch.tensor([5.0]), horizon=2, count=9, longest=9)
     assert len(found.actions) == 3  # the last frame of an episode begins none
     assert np.allclose(found.actions[0].flatten(), [1.0, 0.0]) or found.distances[0] > 1
-    with pytest.raises(ValueError, match=r"the bank's latents are \(1,\)"):
-        bank.nearest(torch.zeros(2), torch.zeros(1), 1, 1, 1)
+    with pytest.raises(ValueError, match=r"the bank's 5 frames are compared by keys"):
+        bank.nearest(bank.latents, torch.zeros(2), torch.zeros(1), 1, 1, 1)
 
 
 def test_a_model_without_a_bank_says_so(batches: ImageBatches, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def make_heads_config(parent: Path, output: Path, **changes: object) -> HeadsCon
 
 
 def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: ImageBatches, tmp_path: Path) -> None:
-    run(make_config(tmp_path / "run", steps=100), batches)
+    run(make_config(tmp_path / "run", steps=100, bank_frames=10_000), batches)
     parent = tmp_path / "run/checkpoint"
 
     def train(config: HeadsConfig, report: Report = lambda *_: None) -> None:
@@ -207,9 +207,25 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     train(make_heads_config(parent, tmp_path / "broken", steps=40))
     train(make_heads_config(parent, tmp_path / "unbroken", steps=40))
     again, whole = (load_world_model(tmp_path / name / "checkpoint") for name in ("broken", "unbroken"))
-    assert set(whole.heads) == {"inverse_dynamics", "temporal_distance"}
+    assert set(whole.heads) == {"bank", "inverse_dynamics", "temporal_distance"}
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
     check_plans(load_world_model(tmp_path / "whole/checkpoint", precision="bf16"))
+    check_retrieval(load_world_model(tmp_path / "whole/checkpoint"))
+
+
+def check_retrieval(model: StoredModel) -> None:
+    """Stored frames are found by what the temporal distance reads from them."""
+    bank, distance = model.heads["bank"], model.heads["temporal_distance"]
+    assert isinstance(bank, Bank) and isinstance(distance, TemporalDistance)
+    proposer = Retrieval(RetrievalConfig(longest=5), model, model.action_spec)
+    state = LatentState(bank.latents[6].view(1, 1, 1, -1), torch.zeros(1, 1, len(model.statistics.pose_mean)))
+    ways = proposer.propose(state, LatentGoal(bank.latents[9:10]), 4, 5, torch.Generator())
+    assert torch.allclose(ways[0, :3], bank.actions[6:9]) and len(ways) == 5
+    with torch.no_grad():
+        for value in distance.judges[0].code.parameters():
+            value.zero_()
+    blind = Retrieval(RetrievalConfig(longest=5), model, model.action_spec)
+    assert not torch.equal(blind.propose(state, LatentGoal(bank.latents[9:10]), 4, 5, torch.Generator()), ways)
 
 
 def check_plans(model: StoredModel) -> None:

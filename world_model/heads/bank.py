@@ -47,7 +47,7 @@ class Chunks(NamedTuple):
     Attributes:
         actions: Physical units; staying where a stretch is shorter.
         lengths: Actions of each until things looked like the goal.
-        distances: Mean squared difference of latents at its beginning and at its end, added.
+        distances: Mean squared difference of keys at its beginning and at its end, added.
     """
 
     actions: Float[Tensor, "K H A"]
@@ -110,27 +110,41 @@ class Bank(Head):
                 f"the bank's actions have {self.config.action_size} numbers, the model's {model.action_spec.size}"
             )
 
+    @property
+    def latents(self) -> Float[Tensor, "F Z"]:
+        """The latents of all frames, as exactly as they are kept."""
+        return self.codes.float() * self.scale + self.offset
+
     @torch.no_grad()
     def nearest(
-        self, now: Float[Tensor, "Z"], goal: Float[Tensor, "Z"], horizon: int, count: int, longest: int
+        self,
+        keys: Float[Tensor, "F C"],
+        now: Float[Tensor, "C"],
+        goal: Float[Tensor, "C"],
+        horizon: int,
+        count: int,
+        longest: int,
     ) -> Chunks:
         """Returns the recorded stretches that began most like now and ended most like the goal.
 
         Args:
-            now: Latents of the present frame.
-            goal: Latents wanted.
+            keys: What frames are compared by, of all of them in order: their latents, or what is read from these.
+            now: The same of the present frame.
+            goal: The same of what is wanted.
             horizon: Actions of a sequence, H: of a longer stretch the first ones.
             count: Stretches wanted at most.
             longest: Actions of a stretch at most; of each beginning only its best length counts.
 
         Raises:
-            ValueError: If the latents are not the bank's.
+            ValueError: If the keys do not fit together.
         """
-        size = self.config.size
-        if now.shape != (size,) or goal.shape != (size,):
-            raise ValueError(f"the bank's latents are ({size},), got {tuple(now.shape)} and {tuple(goal.shape)}")
-        stored = self.codes.float() * self.scale + self.offset  # (F, Z)
-        begun, ended = ((stored - each.to(stored)).square().mean(1) for each in (now, goal))
+        wanted = (self.config.frames, keys.shape[-1])
+        if keys.shape != wanted or now.shape != wanted[1:] or goal.shape != wanted[1:]:
+            raise ValueError(
+                f"the bank's {self.config.frames} frames are compared by keys (F, C), now and goal by (C,), got "
+                f"{tuple(keys.shape)}, {tuple(now.shape)} and {tuple(goal.shape)}"
+            )
+        begun, ended = ((keys - each).square().mean(1) for each in (now, goal))
         best = torch.full_like(ended, torch.inf)
         lengths = torch.zeros_like(self.left)
         for length in range(1, min(longest, int(self.left.max())) + 1):

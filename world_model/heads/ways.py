@@ -108,6 +108,11 @@ class Judge(nn.Module):
         x = self.compare(self.meet(torch.cat([code, wanted, poses, seen[1], *magnified], dim=1)))
         return Judged(self.count(x).float(), x, seen)
 
+    def embed(self, latents: Float[Tensor, "B Z"]) -> Float[Tensor, "B C+P"]:
+        """Returns what is read from frames, by which they can be told apart."""
+        read = self.read(latents.to(self.code.weight.dtype))
+        return torch.cat([self.code(read), self.pose(read) * self.used], dim=-1)
+
     def errors(
         self,
         now: Float[Tensor, "B Z"],
