@@ -24,7 +24,7 @@ from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
-from world_model.heads.ways import InverseDynamics, TemporalDistance
+from world_model.heads.ways import InverseDynamics
 from world_model.heads.ways_config import InverseDynamicsConfig as WaysConfig
 from world_model.heads.ways_config import InverseDynamicsShape, JudgeShape, TemporalDistanceShape
 from world_model.load import load_world_model
@@ -214,15 +214,15 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
 
 
 def check_retrieval(model: StoredModel) -> None:
-    """Stored frames are found by what the temporal distance reads from them."""
-    bank, distance = model.heads["bank"], model.heads["temporal_distance"]
-    assert isinstance(bank, Bank) and isinstance(distance, TemporalDistance)
+    """Stored frames are found by what the inverse dynamics read from them."""
+    bank, inverse = model.heads["bank"], model.heads["inverse_dynamics"]
+    assert isinstance(bank, Bank) and isinstance(inverse, InverseDynamics)
     proposer = Retrieval(RetrievalConfig(longest=5), model, model.action_spec)
     state = LatentState(bank.latents[6].view(1, 1, 1, -1), torch.zeros(1, 1, len(model.statistics.pose_mean)))
     ways = proposer.propose(state, LatentGoal(bank.latents[9:10]), 4, 5, torch.Generator())
     assert torch.allclose(ways[0, :3], bank.actions[6:9]) and len(ways) == 5
     with torch.no_grad():
-        for value in distance.judges[0].code.parameters():
+        for value in inverse.judge.code.parameters():
             value.zero_()
     blind = Retrieval(RetrievalConfig(longest=5), model, model.action_spec)
     assert not torch.equal(blind.propose(state, LatentGoal(bank.latents[9:10]), 4, 5, torch.Generator()), ways)

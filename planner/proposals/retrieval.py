@@ -10,7 +10,7 @@ from envs.spec import ActionSpec
 from planner.proposals.config import RetrievalConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.heads.bank import HEAD, Bank
-from world_model.heads.ways import TEMPORAL_DISTANCE, TemporalDistance
+from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
 
 _AT_ONCE = 8192  # frames that are read at once
 
@@ -18,8 +18,8 @@ _AT_ONCE = 8192  # frames that are read at once
 class Retrieval:
     """The nearest stretches of a checkpoint's bank of recordings, a `Proposer`.
 
-    A distance of latents weighs all that images show alike. Where the checkpoint has a temporal distance, frames are
-    compared by what that reads from them: where things are, and the arm's pose.
+    A distance of latents weighs all that images show alike. Where the checkpoint has inverse dynamics, frames are
+    compared by what these read from them: where things are, and the arm's pose. No network gives an action.
 
     Source: IMWM (arXiv 2606.01626), retrieved initial action sequences.
     """
@@ -37,9 +37,9 @@ class Retrieval:
                 "this checkpoint has no bank of recordings: train one with bank_frames over 0, or plan without "
                 "retrieval in controller.proposers"
             )
-        distance = heads[TEMPORAL_DISTANCE] if TEMPORAL_DISTANCE in heads else None
+        inverse = heads[INVERSE_DYNAMICS] if INVERSE_DYNAMICS in heads else None
         self.config, self._bank = config, bank
-        self._judge = distance.judges[0] if isinstance(distance, TemporalDistance) else None
+        self._judge = inverse.judge if isinstance(inverse, InverseDynamics) else None
         stored = self._read(bank.latents)
         self._scale = stored.std(0).clamp_min(1e-6) if self._judge else torch.ones_like(stored[0])
         self._keys = stored / self._scale
