@@ -8,6 +8,7 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.objectives.objective_config import TemporalDistanceConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
+from world_model.checkpoints.checkpoint import find_head
 from world_model.compact import CompactModel
 from world_model.heads.ways import TEMPORAL_DISTANCE, TemporalDistance
 
@@ -28,9 +29,8 @@ class TemporalDistanceCost:
             ValueError: If the model has none.
         """
         encoding = getattr(model, "encoding", model)  # of simulated dynamics, the model that they encode with
-        heads = encoding.heads if isinstance(encoding, CompactModel) else {}
-        head = heads[TEMPORAL_DISTANCE] if TEMPORAL_DISTANCE in heads else None
-        if not isinstance(encoding, CompactModel) or not isinstance(head, TemporalDistance):
+        head = find_head(encoding, TEMPORAL_DISTANCE, TemporalDistance)
+        if not isinstance(encoding, CompactModel) or head is None:
             raise ValueError(
                 "this checkpoint has no temporal distance: train one with scripts/train_heads.py, or take an objective "
                 "of another kind"

@@ -9,6 +9,7 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.proposals.config import InverseDynamicsConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
+from world_model.checkpoints.checkpoint import find_head
 from world_model.compact import CompactModel
 from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
 
@@ -30,9 +31,8 @@ class InverseDynamicsProposer:
             ValueError: If the model has none.
         """
         encoding = getattr(model, "encoding", model)  # of simulated dynamics, the model that they encode with
-        heads = encoding.heads if isinstance(encoding, CompactModel) else {}
-        head = heads[INVERSE_DYNAMICS] if INVERSE_DYNAMICS in heads else None
-        if not isinstance(encoding, CompactModel) or not isinstance(head, InverseDynamics):
+        head = find_head(encoding, INVERSE_DYNAMICS, InverseDynamics)
+        if not isinstance(encoding, CompactModel) or head is None:
             raise ValueError(
                 "this checkpoint has no inverse dynamics: train them with scripts/train_heads.py, or plan without "
                 "inverse_dynamics in controller.proposers"

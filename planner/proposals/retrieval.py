@@ -9,6 +9,7 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.proposals.config import RetrievalConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
+from world_model.checkpoints.checkpoint import find_head
 from world_model.heads.bank import HEAD, Bank
 from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
 
@@ -30,16 +31,14 @@ class Retrieval:
         Raises:
             ValueError: If the model has none.
         """
-        heads = getattr(model, "heads", {})
-        bank = heads[HEAD] if HEAD in heads else None
-        if not isinstance(bank, Bank):
+        bank, inverse = find_head(model, HEAD, Bank), find_head(model, INVERSE_DYNAMICS, InverseDynamics)
+        if bank is None:
             raise ValueError(
                 "this checkpoint has no bank of recordings: train one with bank_frames over 0, or plan without "
                 "retrieval in controller.proposers"
             )
-        inverse = heads[INVERSE_DYNAMICS] if INVERSE_DYNAMICS in heads else None
         self.config, self._bank = config, bank
-        self._judge = inverse.judge if isinstance(inverse, InverseDynamics) else None
+        self._judge = None if inverse is None else inverse.judge
         stored = self._read(bank.latents)
         self._scale = stored.std(0).clamp_min(1e-6) if self._judge else torch.ones_like(stored[0])
         self._keys = stored / self._scale

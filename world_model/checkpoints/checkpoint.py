@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 import yaml
@@ -91,6 +91,16 @@ class Head(nn.Module):
         Raises:
             ValueError: Naming the first two sizes that differ.
         """
+
+
+H = TypeVar("H", bound=Head)
+
+
+def find_head(model: object, name: str, kind: type[H]) -> H | None:
+    """Returns what was learnt on a model's latents under a name; None if it has none of this kind."""
+    heads = getattr(model, "heads", {})
+    head = heads[name] if name in heads else None
+    return head if isinstance(head, kind) else None
 
 
 class StoredModel(NormalisedModel, ABC):

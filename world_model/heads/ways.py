@@ -108,6 +108,12 @@ class Judge(nn.Module):
         x = self.compare(self.meet(torch.cat([code, wanted, poses, seen[1], *magnified], dim=1)))
         return Judged(self.count(x).float(), x, seen)
 
+    @torch.no_grad()
+    def fit(self, actions: Float[Tensor, "B A"]) -> None:
+        """Leaves out what recorded actions, normalised, never move of poses that have the same dimensions."""
+        if actions.shape[1] == len(self.used):
+            self.used.copy_(moved(actions))
+
     def embed(self, latents: Float[Tensor, "B Z"]) -> Float[Tensor, "B C+P"]:
         """Returns what is read from frames, by which they can be told apart."""
         read = self.read(latents.to(self.code.weight.dtype))
@@ -187,11 +193,10 @@ class InverseDynamics(Head):
         """Takes the typical actions from recorded ones, normalised, and which dimensions they ever move.
 
         What is held fixed varies by little else than what came before, which tells a network what comes next without
-        looking: such dimensions, and a pose's same ones, are left out.
+        looking: such dimensions are left out, see also `Judge.fit`.
         """
         self.free.copy_(moved(actions))
-        if len(self.free) == len(self.judge.used):
-            self.judge.used.copy_(self.free)
+        self.judge.fit(actions)
         self.first.fit((actions * self.free)[:: -(-len(actions) // _FITTED)], seed)
 
     def check_fits(self, model: StoredModel) -> None:
@@ -258,12 +263,10 @@ class TemporalDistance(Head):
         self.config, shape = config, config.shape
         self.members = nn.ModuleList(Judge(config.size, config.pose_size, shape.judge) for _ in range(shape.members))
 
-    @torch.no_grad()
     def fit(self, actions: Float[Tensor, "B A"]) -> None:
-        """Takes from recorded actions, normalised, what they never move, see `InverseDynamics.fit`."""
+        """See `Judge.fit`."""
         for member in self.judges:
-            if actions.shape[1] == len(member.used):
-                member.used.copy_(moved(actions))
+            member.fit(actions)
 
     @property
     def judges(self) -> list[Judge]:
