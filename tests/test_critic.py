@@ -27,7 +27,7 @@ from world_model.heads.goal_policy.config import ArmEnd
 from world_model.heads.goal_policy.critic import OPEN, Critic, CriticConfig
 from world_model.heads.goal_policy.frame_table import FrameTable
 from world_model.heads.goal_policy.goal_policy import GoalPolicy
-from world_model.heads.goal_policy.grips import held_frames, lying_places, taking_height, told_actions
+from world_model.heads.goal_policy.grips import held_frames, lying_places, taking_height
 from world_model.heads.goal_policy.sight import Keypoints, Sight
 from world_model.heads.goal_policy.training import CriticTrainer, TrainCriticConfig, evenly, train_critic
 from world_model.toy import ToyWorldModel
@@ -470,16 +470,6 @@ def test_what_seems_to_be_taken_in_the_air_is_not() -> None:
     assert lying_places(low, 6, highest)[1].any() and not lying_places(high, 6, highest)[1].any()
     assert held_frames(low, 6, highest)[0].any() and not held_frames(high, 6, highest)[0].any()
     assert taking_height([np.zeros((5, 7))], gripper=6) == np.inf
-
-
-def test_a_gripper_that_a_thing_stopped_was_told_to_shut() -> None:
-    poses = np.zeros((10, 7), np.float32)
-    poses[:, 6] = [0.0, 0.0, 0.2, 0.4, 0.4, 0.4, 0.4, 0.0, 0.5, 0.0]
-    actions = np.diff(poses, axis=0)
-    told = told_actions(poses, actions, gripper=6)
-    expected = actions.copy()
-    expected[1:3, 6] = [1.0, 0.8]
-    np.testing.assert_allclose(told, expected)
 
 
 def test_a_gripper_that_is_stopped_for_two_frames_holds_nothing() -> None:

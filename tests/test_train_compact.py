@@ -32,6 +32,7 @@ from world_model.training.compact import (
     CompactTrainer,
     ImageBatches,
     encode_episode,
+    jitter_colours,
     one_view_a_frame,
     train_compact,
 )
@@ -125,6 +126,28 @@ def test_each_frame_is_seen_in_one_of_the_views(batches: ImageBatches) -> None:
         ImageBatches(RecordedWindows(MovingSquare((6,) * 19)), batches.views)
 
 
+def test_colours_change_and_what_is_grey_stays_grey() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(6, 3, 4, 4, generator=generator) * 2 - 1
+    assert jitter_colours(pixels, 0.0, generator) is pixels
+    changed = jitter_colours(pixels, 0.6, generator)
+    assert ((changed - pixels).abs().amax((1, 2, 3)) > 0.1).all()
+    grey = jitter_colours(pixels[:, :1].expand(-1, 3, -1, -1), 0.6, generator)
+    torch.testing.assert_close(grey.amax(1), grey.amin(1))
+    red = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(200, 3, 1, 1)
+    strongest = jitter_colours(red, 0.9, generator).flatten(1).argmax(1)
+    assert strongest.unique().tolist() == [0, 1, 2]  # hues turn
+
+
+def test_colours_change_only_once_objects_are_found(batches: ImageBatches, tmp_path: Path) -> None:
+    plain, jittered = (CompactTrainer(make_config(tmp_path, jitter=jitter), batches) for jitter in (0.0, 0.9))
+    differ = []
+    for step in (0, 2, 3, 5):  # of 12, a quarter of them without
+        batch = batches.gather(plain.windows, np.arange(16), np.full(16, 2))
+        differ.append([trainer.losses(batch, step).prediction.item() for trainer in (plain, jittered)])
+    assert [one == other for one, other in differ] == [True, True, False, False]
+
+
 def test_the_bank_gives_what_led_from_here_to_the_goal(batches: ImageBatches, tmp_path: Path) -> None:
     run(make_config(tmp_path / "run", bank_frames=10_000), batches)
     model = load_world_model(tmp_path / "run/checkpoint", precision="bf16")
@@ -165,6 +188,7 @@ def test_settings_out_of_range_are_refused(tmp_path: Path) -> None:
         ("regulariser", -1.0): "regulariser must be at least 0",
         ("steps", 0): "steps must be positive",
         ("jitter", 1.0): "jitter must be at least 0 and under 1",
+        ("jitter_from", 0.6): "jitter_from must be in 0..0.5",
     }.items():
         with pytest.raises(ValueError, match=message):
             make_config(tmp_path, **dict([changes]))
@@ -270,13 +294,22 @@ def test_what_recordings_hold_fixed_tells_nothing_and_is_never_moved() -> None:
     torch.manual_seed(0)
     head = InverseDynamics(WaysConfig(6, 3, 3, InverseDynamicsShape(JUDGE, modes=4))).eval()
     actions = torch.randn(200, 3) * torch.tensor([1.0, 1.0, 0.1])  # the last dimension's std has a floor
-    head.fit(actions, seed=0)
+    head.fit(actions, None, seed=0)
     now, goal, poses = torch.randn(5, 6), torch.randn(5, 6), torch.randn(5, 3)
     turned, lifted = (poses + torch.eye(3)[axis] for axis in (2, 0))
     judged = head.judge(now, goal, poses)
     assert torch.equal(judged.logits, head.judge(now, goal, turned).logits)
     assert not torch.equal(judged.logits, head.judge(now, goal, lifted).logits)
     assert not judged.poses[..., 2].any() and not head.first.centres[:, 2].any()
+
+
+def test_how_far_a_gripper_is_closed_is_read_from_the_frame() -> None:
+    torch.manual_seed(0)
+    head = InverseDynamics(WaysConfig(6, 3, 3, InverseDynamicsShape(JUDGE, modes=4))).eval()
+    head.fit(torch.randn(200, 3), 2, seed=0)
+    now, goal, poses = torch.randn(5, 6), torch.randn(5, 6), torch.randn(5, 3)
+    judged, closed = (head.judge(now, goal, each) for each in (poses, poses + torch.eye(3)[2]))
+    assert torch.equal(judged.logits, closed.logits) and judged.poses[..., 2].any()
 
 
 def test_a_quick_way_is_shorter_than_a_usual_one_and_there_is_there() -> None:

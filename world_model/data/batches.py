@@ -16,6 +16,7 @@ from envs.episodes import EpisodeSource
 from envs.pose import motion_of
 from envs.spec import ActionSpec
 from world_model.data.clips import Windows
+from world_model.data.gripper import told_actions
 from world_model.data.latents import JoinedLatents, Latents
 from world_model.statistics import Statistics
 
@@ -50,12 +51,13 @@ class RecordedWindows:
     Args:
         dataset: Gives poses and actions, all held in memory.
         stride: Distance of a window's frames.
+        told: Whether a gripper's actions are to be what it was told and not how far it came, see `told_actions`.
 
     Raises:
         ValueError: If poses or actions are not finite numbers.
     """
 
-    def __init__(self, dataset: EpisodeSource, stride: int = 1) -> None:
+    def __init__(self, dataset: EpisodeSource, stride: int = 1, told: bool = False) -> None:
         self.stride = stride
         self.lengths = tuple(dataset.lengths)
         self.action_spec = strided_spec(dataset.spec, stride)
@@ -65,6 +67,16 @@ class RecordedWindows:
         for episode, values in enumerate(zip(self.poses, self.actions, strict=True)):
             if not all(np.isfinite(each).all() for each in values):
                 raise ValueError(f"episode {episode} has poses or actions that are not finite: it can't be learnt from")
+        if told and self.gripper is not None:
+            for poses, actions in zip(self.poses, self.actions, strict=True):
+                for first in range(stride):
+                    actions[first::stride] = told_actions(poses[first::stride], actions[first::stride], self.gripper)
+
+    @property
+    def gripper(self) -> int | None:
+        """Which number of a pose, and of an action, is the gripper's closedness; None if none is."""
+        names = self.action_spec.names
+        return names.index("gripper") if "gripper" in names else None
 
     def windows(self, episodes: Sequence[int], frames: int) -> Windows:
         """Returns the windows of some episodes, to be numbered and located."""
@@ -154,7 +166,7 @@ def _strided_actions(
 ) -> Float32[np.ndarray, "U A"]:
     """Returns the action from each frame to the one `stride` later: U = T - stride, as recorded where stride is 1."""
     if stride == 1:
-        return actions
+        return actions.copy()
     starts, ends = poses[:-stride].astype(np.float64), poses[stride:].astype(np.float64)
     return motion_of(spec).difference(starts, ends).astype(np.float32)
 

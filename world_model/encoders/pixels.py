@@ -11,6 +11,8 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 """Of the colours of ImageNet, 0..1: what V-JEPA 2 was trained with."""
 
+_AT_ONCE = 16  # images: more do not stay in a processor's cache, which takes twice as long
+
 
 def to_pixels(
     images: UInt8[Tensor, "B h w 3"],
@@ -39,7 +41,12 @@ def to_pixels(
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = images[:, top : top + side, left : left + side].permute(0, 3, 1, 2)  # (B, 3, side, side)
-    pixels = square.to(dtype) / 255.0
+    pixels = torch.empty(
+        (len(images), 3, size, size), dtype=dtype, device=images.device, memory_format=torch.channels_last
+    )
     middle, spread = (pixels.new_tensor(values)[:, None, None] for values in (mean, std))
-    resized = functional.interpolate(pixels, (size, size), mode="bilinear", align_corners=False, antialias=False)
-    return (resized - middle) / spread
+    for part, made in zip(square.split(_AT_ONCE), pixels.split(_AT_ONCE), strict=True):
+        scaled = part.to(dtype).div_(255.0)
+        resized = functional.interpolate(scaled, (size, size), mode="bilinear", align_corners=False, antialias=False)
+        made.copy_(resized.sub_(middle).div_(spread))
+    return pixels

@@ -75,6 +75,7 @@ class Judge(nn.Module):
     """
 
     used: Tensor
+    gripper: Tensor
 
     def __init__(self, size: int, pose_size: int, shape: JudgeShape) -> None:
         super().__init__()
@@ -89,12 +90,13 @@ class Judge(nn.Module):
         self.compare = residual_blocks(shape.width, shape.depth, shape.dropout)
         self.count = nn.Sequential(nn.LayerNorm(shape.width), nn.Linear(shape.width, shape.longest + 1))
         self.register_buffer("used", torch.ones(pose_size))
+        self.register_buffer("gripper", torch.zeros(pose_size))
 
     def forward(self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"]) -> Judged:
         """Returns what it says; poses are the frames', normalised."""
         read = self.read(torch.stack([now, goal]).to(self.code.weight.dtype))
         (code, wanted), seen = self.code(read), self.pose(read) * self.used
-        poses, near = (poses * self.used).to(code), self.place.out_features
+        poses, near = torch.where(self.gripper > 0, seen[0], (poses * self.used).to(code)), self.place.out_features
         differences = torch.cat(
             [
                 wanted - code,
@@ -109,10 +111,20 @@ class Judge(nn.Module):
         return Judged(self.count(x).float(), x, seen)
 
     @torch.no_grad()
-    def fit(self, actions: Float[Tensor, "B A"]) -> None:
-        """Leaves out what recorded actions, normalised, never move of poses that have the same dimensions."""
+    def fit(self, actions: Float[Tensor, "B A"], gripper: int | None) -> None:
+        """Leaves out what recorded actions, normalised, never move of poses that have the same dimensions.
+
+        A gripper's closedness is always read from the frame: in imagination a pose has what it was told, not where
+        something stopped it.
+
+        Args:
+            actions: Recorded ones.
+            gripper: Which number of a pose is the closedness, if one is.
+        """
         if actions.shape[1] == len(self.used):
             self.used.copy_(moved(actions))
+        if gripper is not None:
+            self.gripper[gripper] = 1.0
 
     def embed(self, latents: Float[Tensor, "B Z"]) -> Float[Tensor, "B C+P"]:
         """Returns what is read from frames, by which they can be told apart."""
@@ -189,14 +201,14 @@ class InverseDynamics(Head):
         self.register_buffer("free", torch.ones(config.action_size))
 
     @torch.no_grad()
-    def fit(self, actions: Float[Tensor, "B A"], seed: int) -> None:
+    def fit(self, actions: Float[Tensor, "B A"], gripper: int | None, seed: int) -> None:
         """Takes the typical actions from recorded ones, normalised, and which dimensions they ever move.
 
         What is held fixed varies by little else than what came before, which tells a network what comes next without
         looking: such dimensions are left out, see also `Judge.fit`.
         """
         self.free.copy_(moved(actions))
-        self.judge.fit(actions)
+        self.judge.fit(actions, gripper)
         self.first.fit((actions * self.free)[:: -(-len(actions) // _FITTED)], seed)
 
     def check_fits(self, model: StoredModel) -> None:
@@ -263,10 +275,10 @@ class TemporalDistance(Head):
         self.config, shape = config, config.shape
         self.members = nn.ModuleList(Judge(config.size, config.pose_size, shape.judge) for _ in range(shape.members))
 
-    def fit(self, actions: Float[Tensor, "B A"]) -> None:
+    def fit(self, actions: Float[Tensor, "B A"], gripper: int | None) -> None:
         """See `Judge.fit`."""
         for member in self.judges:
-            member.fit(actions)
+            member.fit(actions, gripper)
 
     @property
     def judges(self) -> list[Judge]:

@@ -152,7 +152,8 @@ class CompactTrainer:
             self.ways = make_inverse_dynamics(self.model, config.inverse_dynamics).to(self.device)
         recorded = np.concatenate([batches.recorded.actions[episode] for episode in self.split.training])
         if config.ways:
-            self.ways.fit(self.model.normalise_actions(torch.from_numpy(recorded).to(self.device)), config.seed)
+            normalised = self.model.normalise_actions(torch.from_numpy(recorded).to(self.device))
+            self.ways.fit(normalised, batches.recorded.gripper, config.seed)
         self.optimizer = make_adamw(self._parts, config.learning_rate, config.weight_decay)
         self.windows = batches.recorded.windows(self.split.training, config.frames)
         self.held_out = batches.recorded.windows(self.split.held_out, config.evaluate_horizon + 1)
@@ -193,7 +194,8 @@ class CompactTrainer:
         shown = torch.cat([batch.images, batch.goals], dim=2) if config.ways else batch.images
         images = one_view_a_frame(shown, generator).to(self.device)
         pixels = self.model.encoder.preprocess(images.flatten(0, 1))
-        seen = self.model.latents(jitter_colours(pixels, config.jitter, generator))
+        rise = (step + 1) / (config.jitter_from * config.steps) - 1 if config.jitter_from else 1.0
+        seen = self.model.latents(jitter_colours(pixels, config.jitter * min(1.0, max(0.0, rise)), generator))
         seen = seen.flatten(1).unflatten(0, images.shape[:2])  # (B, T, Z), with a goal at its end if asked for
         latents, goals = seen[:, :frames], seen[:, frames:]
         poses, actions = batch.poses.to(self.device), batch.actions.to(self.device)
@@ -213,12 +215,13 @@ class CompactTrainer:
         self, latents: Float[Tensor, "B T Z"], poses: Float[Tensor, "B T P"], actions: Float[Tensor, "B T-1 A"]
     ) -> list[Float[Tensor, ""]]:
         """Returns the mean squared error of each step fed back, each from every frame that has a frame to compare."""
-        errors, predicted, frames = [], latents, latents.shape[1]
+        errors, predicted, frames, known = [], latents, latents.shape[1], poses
         for step in range(self.config.rollout_steps):
             starts = frames - 1 - step  # frames from which a rollout of step + 1 actions stays in the window
             given = predicted[:, :starts].flatten(0, 1)
-            now, done = poses[:, step : step + starts].flatten(0, 1), actions[:, step : step + starts].flatten(0, 1)
+            now, done = known[:, :starts].flatten(0, 1), actions[:, step : step + starts].flatten(0, 1)
             predicted = self.model.predict(given, now, done).unflatten(0, (-1, starts))
+            known = self.model.motion.compose(now, done).unflatten(0, (-1, starts))  # as in planning
             errors.append((predicted - latents[:, step + 1 :]).square().mean())
         return errors
 
@@ -335,11 +338,22 @@ def one_view_a_frame(images: UInt8[Tensor, "B V T h w 3"], generator: torch.Gene
 def jitter_colours(
     pixels: Float[Tensor, "B 3 S S"], strength: float, generator: torch.Generator
 ) -> Float[Tensor, "B 3 S S"]:
-    """Returns images with contrast, brightness and each colour's share changed, each by at most `strength`."""
+    """Returns images in [-1, 1], each with its hue turned, its saturation, contrast and brightness changed.
+
+    Args:
+        pixels: Images.
+        strength: The hue turns by at most so many half turns, the rest changes by at most this share.
+        generator: Draws the changes.
+    """
     if strength == 0:
         return pixels
-    drawn = strength * (2 * torch.rand(len(pixels), 5, 1, 1, generator=generator) - 1).to(pixels)
-    return pixels * (1 + drawn[:, :3]) * (1 + drawn[:, 3:4]) + drawn[:, 4:]
+    turn, saturation, contrast, brightness = strength * (2 * torch.rand(4, len(pixels), generator=generator) - 1)
+    grey = torch.full((3, 3), 1 / 3)  # projects on the grey axis, which a turn of the hue leaves as it is
+    across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / 3**0.5
+    cosine, sine = (each[:, None, None] for each in (torch.cos(torch.pi * turn), torch.sin(torch.pi * turn)))
+    hue = grey + (1 + saturation)[:, None, None] * (cosine * (torch.eye(3) - grey) + sine * across)
+    mix = ((1 + contrast)[:, None, None] * hue).to(pixels)
+    return (mix @ pixels.flatten(2)).view_as(pixels) + brightness[:, None, None, None].to(pixels)
 
 
 @torch.no_grad()

@@ -85,7 +85,9 @@ class CompactConfig:
             for none.
         furthest: Actions, at most, from a window's last frame to that later one.
         inverse_dynamics: Shape of the network that reads it; it is not kept.
-        jitter: Largest relative change of a frame's brightness and contrast and of each colour; 0 for none.
+        jitter: How much each frame's colours change, see `world_model.training.compact.jitter_colours`; 0 for none.
+        jitter_from: Share of the steps without it, after which it rises, and is full after twice as many. From the
+            beginning it hides small objects, and latents that have not found them never do.
         steps: Optimiser steps.
         batch: Windows a step.
         learning_rate: At its peak.
@@ -132,6 +134,7 @@ class CompactConfig:
         default_factory=lambda: InverseDynamicsShape(JudgeShape(reader=192, width=256))
     )
     jitter: float = 0.0
+    jitter_from: float = 0.25
     steps: int = 8000
     batch: int = 48
     learning_rate: float = 1.5e-3
@@ -177,6 +180,8 @@ class CompactConfig:
             raise ValueError(f"SIGReg compares a batch with a Gaussian: batch must be at least 16, got {self.batch}")
         if not 0 <= self.jitter < 1:
             raise ValueError(f"jitter must be at least 0 and under 1, got {self.jitter}")
+        if not 0 <= self.jitter_from <= 0.5:
+            raise ValueError(f"jitter_from must be in 0..0.5, a share of the steps, got {self.jitter_from}")
 
     @property
     def cache_directory(self) -> Path:

@@ -60,7 +60,7 @@ def learn(config: CompactConfig) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted; decodes the episodes first."""
     reading = load_reading(config.reading)
     views = [open_dataset(folder, reading) for folder in (config.data, *config.views)]
-    recorded = RecordedWindows(views[0], config.stride)
+    recorded = RecordedWindows(views[0], config.stride, told=True)
     for folder, view in zip(config.views, views[1:], strict=True):
         check_view(recorded, RecordedWindows(view, config.stride), str(folder))
     batches = ImageBatches(

@@ -128,8 +128,8 @@ class HeadsTrainer:
         self.training, self.held_out = (
             HindsightPairs(model, latents, recorded, part, config.furthest) for part in (split.training, split.held_out)
         )
-        self.inverse.fit(self.training.actions, config.seed)
-        self.distance.fit(self.training.actions)
+        self.inverse.fit(self.training.actions, recorded.gripper, config.seed)
+        self.distance.fit(self.training.actions, recorded.gripper)
         self.optimizer = make_adamw((self.inverse, self.distance), config.learning_rate, config.weight_decay)
 
     def step(self, step: int) -> dict[str, float]:

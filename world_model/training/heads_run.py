@@ -43,7 +43,7 @@ def learn(config: HeadsConfig) -> Manifest | None:
     datasets = [open_dataset(folder, reading) for folder in folders]
     for dataset in datasets:
         model.action_spec.check_same_meaning(dataset.spec)
-    recorded = join_recorded([RecordedWindows(dataset) for dataset in datasets])
+    recorded = join_recorded([RecordedWindows(dataset, told=True) for dataset in datasets])
     caches = (config.cache_directory, *(cache_beside(folder) for folder in config.more))
     latents = []
     for dataset, cache in zip(datasets, caches, strict=True):

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from world_model.data.batches import WindowBatches
+from world_model.data.gripper import told_actions
 from world_model.heads.action_modes import STILL
-from world_model.heads.goal_policy.grips import held_frames, lying_places, taking_height, told_actions
+from world_model.heads.goal_policy.grips import held_frames, lying_places, taking_height
 from world_model.vjepa2_ac import VJEPA2AC
 
 
@@ -37,7 +38,7 @@ class FrameTable:
         episodes: Of the frames.
         left: Actions that lie between a frame and its episode's end.
         poses: Normalised.
-        actions: From each frame on, normalised, the gripper's as told and not as measured, see `grips.told_actions`.
+        actions: From each frame on, normalised, the gripper's as told and not as measured, see `told_actions`.
         moves: Where an action moves anything.
         labels: What an image shows, by the names of what `sight.Sight` reads: the place where a thing lies, normalised;
             whether one is held, 0 or 1; the pose.

@@ -7,11 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-OPEN, CLOSED = 0.2, 0.72
-"""A gripper that stays between these closednesses was stopped by something; 0 is open, 1 closed."""
-
-STEADY = 0.03
-"""It moves less than this from one frame to the next."""
+from world_model.data.gripper import CLOSED, OPEN, grip_began, grips
 
 _TAKING = 0.03  # m
 
@@ -35,7 +31,10 @@ def taking_height(poses: Sequence[Float[np.ndarray, "T P"]], gripper: int) -> fl
     half open, or of a thing that is let fall.
     """
     heights = [
-        each[_begin(each[:, gripper], first), 2] for each in poses for first, _ in _grips(each[:, gripper]) if first > 0
+        each[grip_began(each[:, gripper], first), 2]
+        for each in poses
+        for first, _ in grips(each[:, gripper])
+        if first > 0
     ]
     return float(np.median(heights)) + _TAKING if heights else np.inf
 
@@ -58,9 +57,9 @@ def lying_places(
     """
     closedness, frames = poses[:, gripper], len(poses)
     places, known = np.zeros_like(poses[:, :3], np.float32), np.zeros(frames, np.bool_)
-    grips = _grips(closedness)
-    takes = [(_begin(closedness, first), -1) for first, _ in grips if first > 0]
-    for last, step in (*takes, *((last, 1) for _, last in grips)):
+    stops = grips(closedness)
+    takes = [(grip_began(closedness, first), -1) for first, _ in stops if first > 0]
+    for last, step in (*takes, *((last, 1) for _, last in stops)):
         place, before, frame = poses[last, :3], last, last if step < 0 else last + 1
         if place[2] > highest:
             continue
@@ -100,47 +99,6 @@ def held_frames(
     """
     closedness = poses[:, gripper]
     held = np.zeros(len(poses), np.bool_)
-    for first, last in _grips(closedness):
-        held[first : last + 1] = first == 0 or poses[_begin(closedness, first), 2] <= highest
+    for first, last in grips(closedness):
+        held[first : last + 1] = first == 0 or poses[grip_began(closedness, first), 2] <= highest
     return held, held | (closedness < WIDE_OPEN) | (closedness > SHUT)
-
-
-def told_actions(
-    poses: Float[np.ndarray, "T P"], actions: Float[np.ndarray, "U A"], gripper: int
-) -> Float[np.ndarray, "U A"]:
-    """Returns measured actions with what a gripper was told where something stopped it: to shut.
-
-    A policy that is taught how far the gripper came closes as far as the mean of all things is wide, and does not
-    touch a narrower one. An arm that is told to shut stops at the thing all the same.
-
-    Args:
-        poses: Of one episode.
-        actions: Differences of consecutive poses, U at least T - 1.
-        gripper: Which of the numbers of a pose, and of an action, is the closedness.
-    """
-    told, closedness = actions.copy(), poses[:, gripper]
-    for first, _ in _grips(closedness):
-        for frame in range(_begin(closedness, first), first):
-            told[frame, gripper] = 1.0 - closedness[frame]
-    return told
-
-
-def _begin(closedness: Float[np.ndarray, " T"], first: int) -> int:
-    """Returns the last frame before the gripper closes on what stops it from `first` on; the arm may move meanwhile."""
-    while first > 0 and closedness[first] - closedness[first - 1] > STEADY:
-        first -= 1
-    return first
-
-
-def _grips(closedness: Float[np.ndarray, " T"]) -> list[tuple[int, int]]:
-    """Returns first and last frames of where the gripper is stopped and does not move, three frames or longer."""
-    stopped, runs, first = (closedness > OPEN) & (closedness < CLOSED), [], None
-    for frame in range(len(stopped) + 1):
-        goes_on = frame < len(stopped) and stopped[frame]
-        if first is not None and not (goes_on and abs(closedness[frame] - closedness[frame - 1]) < STEADY):
-            if frame - first >= 3:
-                runs.append((first, frame - 1))
-            first = None
-        if first is None and goes_on:
-            first = frame
-    return runs
