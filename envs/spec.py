@@ -139,6 +139,12 @@ class ActionSpec:
         """Duration of one action [s]."""
         return 1.0 / self.rate
 
+    @property
+    def gripper(self) -> int | None:
+        """Which number of an action, and of a pose alike, is a gripper's closedness, 0..1; None if none is."""
+        numbered = list(zip(self.names, self.units, strict=True))
+        return numbered.index(("gripper", "1")) if ("gripper", "1") in numbered else None
+
     def check_same_meaning(self, other: ActionSpec) -> None:
         """Returns if both specs mean the same by a vector; bounds are limits, not meaning, and may differ.
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.moving_square import MovingSquare
 from world_model.data.batches import RecordedWindows
-from world_model.data.gripper import told_actions
+from world_model.data.gripper import told_actions, told_poses
 
 
 def test_a_gripper_that_a_thing_stopped_was_told_to_shut() -> None:
@@ -20,6 +20,14 @@ def test_a_gripper_that_a_thing_stopped_was_told_to_shut() -> None:
     expected = actions.copy()
     expected[1:3, 6] = [1.0, 0.8]
     np.testing.assert_allclose(told, expected)
+
+
+def test_what_imagination_has_of_a_gripper_that_is_stopped() -> None:
+    poses = np.zeros((8, 7), np.float32)
+    poses[:, 6] = [0.0, 0.2, 0.4, 0.4, 0.4, 0.1, 0.0, 1.0]
+    told = told_poses(poses, gripper=6)
+    np.testing.assert_allclose(told[:, 6], [0.0, 0.2, 1.0, 1.0, 1.0, 0.1, 0.0, 1.0])
+    assert poses[3, 6] == np.float32(0.4)
 
 
 class Gripper(MovingSquare):
@@ -33,7 +41,7 @@ class Gripper(MovingSquare):
 
 @pytest.mark.parametrize(("stride", "closes"), [(1, [0, 1, 0, 0, 0, 0, 0]), (2, [1, 1, 0, 0, 0, 0])])
 def test_windows_have_what_was_told_if_that_is_asked_for(stride: int, closes: list[float]) -> None:
-    data = Gripper((8,), spec=replace(MovingSquare((8,)).spec, names=("x", "gripper")))
+    data = Gripper((8,), spec=replace(MovingSquare((8,)).spec, names=("x", "gripper"), units=("m", "1")))
     measured, told = (RecordedWindows(data, stride, told=told) for told in (False, True))
     np.testing.assert_allclose(told.actions[0][:, 1], closes, atol=1e-6)
     np.testing.assert_allclose(measured.actions[0][:, 1], 0.4 * np.array(closes), atol=1e-6)

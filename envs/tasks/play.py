@@ -12,7 +12,7 @@ A behaviour is a generator of 7-D actions for one episode, looking at the simula
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +22,7 @@ from envs.arms.safety import SafeArm
 from envs.episodes import Episode
 from envs.pose import compose
 from envs.simulation.arm import DOWN, MujocoArm, MujocoArmConfig
-from envs.simulation.objects import TRAINING_OBJECTS, SceneObject, sample_object
+from envs.simulation.objects import TRAINING_OBJECTS, ObjectInstance, SceneObject, sample_object
 from envs.simulation.scene import SceneConfig
 from envs.spec import Observation
 from envs.tasks.events import Watch
@@ -109,7 +109,13 @@ class PlayConfig:
         return self.wander, self.visit, self.push, self.chain, self.fumble
 
 
-def record_episode(arm: MujocoArm, config: PlayConfig, seed: int, watch: Watch | None = None) -> Episode:
+def record_episode(
+    arm: MujocoArm,
+    config: PlayConfig,
+    seed: int,
+    watch: Watch | None = None,
+    objects: Sequence[ObjectInstance] = TRAINING_OBJECTS,
+) -> Episode:
     """Returns one episode of play; the same seed gives the same episode.
 
     Actions are the differences of the *measured* poses, not the commands.
@@ -119,6 +125,7 @@ def record_episode(arm: MujocoArm, config: PlayConfig, seed: int, watch: Watch |
         config: What play is like.
         seed: Seed of everything random in the episode.
         watch: Counts what happens to the objects; None for nobody.
+        objects: What each of the scene's may be.
 
     Raises:
         ValueError: If a behaviour needs an object and the scene has none.
@@ -127,7 +134,7 @@ def record_episode(arm: MujocoArm, config: PlayConfig, seed: int, watch: Watch |
         raise ValueError("chain and fumble need an object: set scene.objects to 1 or more, or their weights to 0")
     generator = np.random.default_rng(seed)
     name = str(generator.choice(list(BEHAVIOURS), p=np.array(config.weights) / sum(config.weights)))
-    _reset(arm, config, generator)
+    _reset(arm, config, objects, generator)
     steps = _steps(name, arm, config, generator)
 
     def choose(observation: Observation) -> Float[np.ndarray, "7"]:
@@ -173,7 +180,9 @@ def make_play_arm(image_size: int, scene: SceneConfig | None = None) -> MujocoAr
     return MujocoArm(MujocoArmConfig(scene or SceneConfig(), image_size))
 
 
-def _reset(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -> None:
+def _reset(
+    arm: MujocoArm, config: PlayConfig, objects: Sequence[ObjectInstance], generator: np.random.Generator
+) -> None:
     """Places blocks, objects and arm at random."""
     arm.reset()
     for index in range(0 if arm.objects else arm.config.scene.blocks):
@@ -183,7 +192,7 @@ def _reset(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -
     if not arm.objects:
         arm.set_pose(np.array([*start, *DOWN, 0.0]))
         return
-    instances = [sample_object(TRAINING_OBJECTS, generator) for _ in arm.objects]
+    instances = [sample_object(objects, generator) for _ in arm.objects]
     place_at_random(arm, instances, generator)
     if generator.random() < config.held:
         perform(arm, lift, sample_carry(generator), thing=_any_object(arm, generator))

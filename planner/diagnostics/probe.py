@@ -1,112 +1,331 @@
-"""How well an encoder's tokens say where things are in the simulated scene."""
+"""Where latents, seen and predicted, say that objects and hand are: privileged labels judge them, nothing learns."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import permutations
+
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from envs.bar import progress
-from envs.simulation.arm import DOWN, MujocoArm, MujocoArmConfig
-from envs.simulation.objects import TRAINING_OBJECTS, sample_object
-from envs.simulation.scene_config import MANIPULATION_SCENE
-from envs.tasks.manipulation import OBJECT_HIGH, OBJECT_LOW
-from envs.tasks.reach import HELD_OUT
-from planner.diagnostics.probe_program import ProbeConfig
-from world_model.base import Encoder
-from world_model.checkpoints.checkpoint import find_checkpoint
+from envs.episodes import Episode
+from envs.program import FAILED
+from envs.simulation.arm import MujocoArm
+from envs.simulation.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS, ObjectInstance
+from envs.simulation.variation import vary
+from envs.spec import Observation
+from envs.tasks.events import Watch, positions_of
+from envs.tasks.play import make_play_arm, record_episode
+from planner.diagnostics.probe_program import Gates, ProbeConfig
+from world_model.base import LatentState, WorldModel
+from world_model.compact import CompactModel
+from world_model.data.gripper import told_actions
 from world_model.encoders.folder import load_encoder
+from world_model.load import load_world_model
 
-IMAGE_SIZE = 168
-NAMES = ("object x", "object y", "gripper x", "gripper y", "gripper z")
+MOVED = 0.03
+"""An object has moved that lies farther than this from where it lay [m]."""
 
-
-class Head(nn.Module):
-    """Positions as sums of what each patch says, weighted by how much it has to say."""
-
-    def __init__(self, tokens: int, width: int, hidden: int = 128) -> None:
-        super().__init__()
-        outputs = len(NAMES)
-        self.network = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, 2 * outputs)
-        )
-        self.places = nn.Parameter(torch.zeros(tokens, outputs))
-        self.bias = nn.Parameter(torch.zeros(tokens, outputs))
-
-    def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B K"]:
-        """Returns the positions."""
-        weight, offset = self.network(tokens).chunk(2, dim=-1)
-        return ((3.0 * weight + self.bias).softmax(dim=1) * (self.places + offset)).sum(dim=1)
+_JUDGED_SEED = 500_000  # play to judge by is of other seeds than play to learn from
+_STARTS = 3  # predictions begin at every third frame
 
 
-def look(config: ProbeConfig) -> None:
-    """Learns to read the scene from an encoder's tokens and prints how well that goes.
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """An episode of play with where things were.
+
+    Attributes:
+        episode: What was seen and done.
+        objects: Places on the table (T, K, 2) [m].
+        hands: (T, 3) [m].
+        held: Whether something was held.
+    """
+
+    episode: Episode
+    objects: Float[np.ndarray, "T K 2"]
+    hands: Float[np.ndarray, "T 3"]
+    held: Bool[np.ndarray, "T"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a probe reads, of held-out objects; lengths in mm.
+
+    Attributes:
+        object: Median error of objects' places.
+        object_90: Nine of ten errors are smaller.
+        hand: Median error of the hand's place.
+        held: Share of frames in which it is told whether something is held.
+        ahead: By number of predicted actions: median error of objects that moved, how far these did, and median error
+            of those that lay still.
+    """
+
+    object: float
+    object_90: float
+    hand: float
+    held: float
+    ahead: dict[int, tuple[float, float, float]]
+
+
+def run(config: ProbeConfig) -> int:
+    """Probes, prints what is found and returns the exit status: not 0 if a gate is missed.
 
     Raises:
-        ValueError: If there is no such encoder.
+        ValueError: If there is no such checkpoint or encoder.
     """
-    folder = config.encoder or find_checkpoint(str(config.checkpoint)) / "encoder"
-    encoder = load_encoder(folder).eval()
-    images, positions = draw_scenes(config.images + config.images // 5, config.seed)
-    errors, spread = probe(encode(encoder, images), positions, config)
-    print(f"{folder}: {encoder.tokens} tokens of width {encoder.width}; {config.images} images to learn from, ", end="")
-    print(f"{len(errors)} to judge by [mm]\n{'':12}{'rms':>8}{'median':>8}{'always the middle, rms':>26}")
-    for index, name in enumerate(NAMES):
-        rms, median = errors[:, index].square().mean().sqrt(), errors[:, index].abs().median()
-        print(f"{name:12}{1e3 * rms:8.1f}{1e3 * median:8.1f}{1e3 * spread[index]:26.1f}")
+    findings = probe(config)
+    print(table(config, findings))
+    missed = misses(config.gates, findings["network"])
+    for miss in missed:
+        print(f"error: {miss}", file=sys.stderr)
+    return FAILED if missed else 0
 
 
-def draw_scenes(count: int, seed: int) -> tuple[UInt8[np.ndarray, "B h w 3"], Float[np.ndarray, "B 5"]]:
-    """Returns images of a training object and an arm, in four of ten just over it, and both's positions [m]."""
-    generator = np.random.default_rng(HELD_OUT + seed)
-    arm = MujocoArm(MujocoArmConfig(MANIPULATION_SCENE, IMAGE_SIZE))
-    images, positions = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8), np.empty((count, len(NAMES)))
-    for index in progress(range(count), desc="draw", unit="image"):
-        place = generator.uniform(OBJECT_LOW, OBJECT_HIGH)
-        hand = generator.uniform((0.34, -0.22, 0.03), (0.68, 0.22, 0.36))
-        if generator.random() < 0.4:
-            near = np.clip(place + generator.normal(0.0, 0.04, 2), (0.34, -0.24), (0.68, 0.24))
-            hand = np.array([*near, generator.uniform(0.07, 0.2)])
-        instance = sample_object(TRAINING_OBJECTS, generator)
-        arm.set_pose(np.array([*hand, *DOWN, generator.random()]))
-        on_table = np.array([*place, instance.height / 2])
-        arm.objects[0].place(instance, on_table, float(generator.uniform(-np.pi, np.pi)))
-        images[index], positions[index] = arm.render(IMAGE_SIZE), (*place, *arm.pose()[:3])
-    arm.close()
-    return images, positions
+def probe(config: ProbeConfig) -> dict[str, Finding]:
+    """Returns what a linear probe and a small network find in the latents of play that neither has learnt from.
+
+    Raises:
+        ValueError: If there is no such checkpoint or encoder.
+    """
+    read, model = _reader(config)
+    known = _play(config, config.episodes, config.seed, TRAINING_OBJECTS, "play to learn from")
+    judged = _play(config, config.judged, config.seed + _JUDGED_SEED, HELD_OUT_OBJECTS, "play to judge by")
+    seen, new = ([_read_all(read, each) for each in part] for part in (known, judged))
+    predicted = {} if model is None else {ahead: _predict(model, new, judged, ahead) for ahead in config.ahead}
+    findings = {}
+    for name, hidden in (("linear", 0), ("network", 256)):
+        reader = Probe(torch.cat([each.tokens[:, 0] for each in seen]), known, hidden)
+        reader.learn(config.steps, config.seed)
+        findings[name] = _judge(reader, new, judged, predicted)
+    return findings
+
+
+def misses(gates: Gates, finding: Finding) -> list[str]:
+    """Returns a sentence for each gate that a finding misses."""
+    last = max(finding.ahead, default=None)
+    predicted = np.inf if last is None else finding.ahead[last][0]
+    said = {
+        "object": (finding.object, "mm off, the median of objects", 1.0),
+        "hand": (finding.hand, "mm off, the median of the hand", 1.0),
+        "held": (finding.held, "of the frames told held or not", -1.0),
+        "predicted": (predicted, f"mm off after {last} predicted actions, the median of objects that moved", 1.0),
+    }
+    return [
+        f"the gate {name!r} is missed: {value:.3g} {words}, wanted {getattr(gates, name):.3g}"
+        for name, (value, words, sign) in said.items()
+        if getattr(gates, name) is not None and not sign * value <= sign * getattr(gates, name)
+    ]
+
+
+def table(config: ProbeConfig, findings: dict[str, Finding]) -> str:
+    """Returns the findings for people."""
+    lines = [
+        f"{config.checkpoint or config.encoder}: probes learnt from {config.episodes} episodes, judged by "
+        f"{config.judged} with held-out objects [mm]",
+        f"{'':9}{'object':>8}{'90 %':>7}{'hand':>7}{'held or not':>13}",
+    ]
+    for name, each in findings.items():
+        lines.append(f"{name:9}{each.object:8.1f}{each.object_90:7.0f}{each.hand:7.1f}{100 * each.held:12.1f}%")
+    for name, each in findings.items():
+        for ahead, (moved, way, still) in each.ahead.items():
+            lines.append(
+                f"{name}, after {ahead} predicted actions: objects that moved {moved:.1f} (by {way:.0f}), that lay "
+                f"still {still:.1f}"
+            )
+    return "\n".join(lines)
+
+
+class Probe(nn.Module):
+    """Reads places of objects and hand, and whether something is held, from a frame's tokens.
+
+    Sums of what each token says, weighted by how much it has to say; tokens are standardised first, one by one.
+    """
+
+    def __init__(self, tokens: Float[Tensor, "F N D"], known: Sequence[Labelled], hidden: int) -> None:
+        """Takes the tokens and labels to learn from, and the network's width, 0 for a linear one."""
+        super().__init__()
+        places = np.concatenate([_places(each) for each in known])
+        self._targets = torch.from_numpy(places).float()
+        self._held = torch.from_numpy(np.concatenate([each.held for each in known])).float()
+        self._mean, self._std = tokens.mean(0), tokens.std(0)
+        self._middle, self._spread = self._targets.mean(0), self._targets.std(0) + 1e-6
+        self._tokens, outputs, (count, width) = tokens, self._targets.shape[1] + 1, tokens.shape[1:]
+        self.objects = (outputs - 4) // 2
+        self.network = (
+            nn.Sequential(
+                nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
+                nn.Linear(hidden, 2 * outputs),
+            )
+            if hidden
+            else nn.Linear(width, 2 * outputs)
+        )  # fmt: skip
+        self.places = nn.Parameter(torch.zeros(count, outputs))
+        self.bias = nn.Parameter(torch.zeros(count, outputs))
+
+    def forward(self, tokens: Float[Tensor, "B N D"]) -> tuple[Float[Tensor, "B P"], Float[Tensor, "B"]]:
+        """Returns the places [m], and how likely something is held, a logit."""
+        floor = 0.1 * self._std.mean()
+        weight, offset = self.network(((tokens - self._mean) / (self._std + floor)).clamp(-8, 8)).chunk(2, dim=-1)
+        said = ((3.0 * weight + self.bias).softmax(dim=1) * (self.places + offset)).sum(dim=1)
+        return said[:, :-1] * self._spread + self._middle, said[:, -1]
+
+    def learn(self, steps: int, seed: int) -> None:
+        """Takes optimiser steps; of several objects each is compared with the one that fits best."""
+        torch.manual_seed(seed)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=2e-3, weight_decay=0.02)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.05)
+        for _ in progress(range(steps), desc="probe", unit="step"):
+            chosen = torch.randint(len(self._tokens), (512,))
+            places, held = self(self._tokens[chosen])
+            wanted = assign(self._targets[chosen], places, self.objects)
+            loss = ((places - wanted) / self._spread).abs().mean()
+            loss = loss + 0.2 * functional.binary_cross_entropy_with_logits(held, self._held[chosen])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        self.eval().requires_grad_(False)
+
+
+def assign(wanted: Float[Tensor, "B P"], places: Float[Tensor, "B P"], objects: int) -> Float[Tensor, "B P"]:
+    """Returns what is wanted with the objects, first of all places, in the order that is nearest to what is said."""
+    if objects == 1:
+        return wanted
+    there, said = (each[:, : 2 * objects].unflatten(1, (objects, 2)) for each in (wanted, places))
+    orders = torch.stack([there[:, list(order)] for order in permutations(range(objects))])  # (O, B, K, 2)
+    best = (orders - said).norm(dim=-1).sum(-1).argmin(0)
+    ordered = orders[best, torch.arange(len(wanted))].flatten(1)
+    return torch.cat([ordered, wanted[:, 2 * objects :]], dim=1)
+
+
+class _Labels(Watch):
+    """Notes where things are after every action."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: list[Float[np.ndarray, "K 2"]] = []
+        self.held: list[bool] = []
+
+    def start(self, arm: MujocoArm) -> None:
+        """See `Watch.start`."""
+        self.objects, self.held = [], []
+        self._note(arm)
+
+    def look(self, arm: MujocoArm) -> None:
+        """See `Watch.look`."""
+        self._note(arm)
+
+    def _note(self, arm: MujocoArm) -> None:
+        self.objects.append(positions_of(arm)[:, :2])
+        self.held.append(arm.held() is not None)
+
+
+def _play(config: ProbeConfig, count: int, seed: int, objects: Sequence[ObjectInstance], what: str) -> list[Labelled]:
+    """Returns labelled episodes."""
+    episodes = []
+    for number in progress(range(seed, seed + count), desc=what, unit="episode"):
+        scene = vary(config.scene, config.variation, np.random.default_rng((number, 1)))
+        with closing(make_play_arm(config.image_size, scene)) as arm:
+            labels = _Labels()
+            episode = record_episode(arm, config.play, number, labels, objects)
+        places, held = np.array(labels.objects), np.array(labels.held)
+        episodes.append(Labelled(episode, places, episode.poses[:, :3].astype(np.float64), held))
+    return episodes
+
+
+def _reader(config: ProbeConfig) -> tuple[Callable[[Observation], LatentState], WorldModel | None]:
+    """Returns what gives a frame's latents, and the model if there is one."""
+    if config.checkpoint is not None:
+        model = load_world_model(config.checkpoint)
+        return lambda seen: model.encode([seen]), model
+    assert config.encoder is not None
+    encoder = load_encoder(config.encoder).eval()
+
+    @torch.no_grad()
+    def read(seen: Observation) -> LatentState:
+        tokens = encoder(encoder.preprocess(torch.from_numpy(seen.image[None])))
+        return LatentState(tokens[None], torch.from_numpy(np.array(seen.pose))[None, None])
+
+    return read, None
+
+
+def _read_all(read: Callable[[Observation], LatentState], labelled: Labelled) -> LatentState:
+    """Returns the latents of an episode's frames, one after another: (T, 1, N, D)."""
+    episode = labelled.episode
+    seen = [read(Observation(image, pose, 0.0)) for image, pose in zip(episode.images, episode.poses, strict=True)]
+    return LatentState(
+        torch.cat([each.tokens for each in seen]).float(), torch.cat([each.poses for each in seen]).float()
+    )
 
 
 @torch.no_grad()
-def encode(encoder: Encoder, images: UInt8[np.ndarray, "B h w 3"]) -> Float[Tensor, "B N D"]:
-    """Returns the images' tokens."""
-    parts = [torch.from_numpy(images[first : first + 64]) for first in range(0, len(images), 64)]
-    return torch.cat([encoder(encoder.preprocess(part)) for part in progress(parts, desc="encode", unit="batch")])
+def _predict(
+    model: WorldModel, seen: Sequence[LatentState], judged: Sequence[Labelled], ahead: int
+) -> list[Float[Tensor, "S N D"]]:
+    """Returns, for every third frame of each episode, the latents that are predicted so many actions later."""
+    predicted = []
+    for states, labelled in zip(seen, judged, strict=True):
+        actions, gripper = labelled.episode.actions, model.action_spec.gripper
+        if gripper is not None and isinstance(model, CompactModel):  # which learns what a gripper was told
+            actions = told_actions(labelled.episode.poses, actions, gripper)
+        rolled = [
+            model.rollout(
+                LatentState(states.tokens[at : at + 1], states.poses[at : at + 1]),
+                torch.from_numpy(actions[None, at : at + ahead]),
+            )
+            for at in range(0, len(actions) - ahead + 1, _STARTS)
+        ]
+        predicted.append(torch.cat([each.tokens[:, -1] for each in rolled]).float())
+    return predicted
 
 
-def probe(
-    tokens: Float[Tensor, "B N D"], positions: Float[np.ndarray, "B K"], config: ProbeConfig
-) -> tuple[Float[Tensor, "b K"], Float[Tensor, " K"]]:
-    """Returns a trained head's errors on the images that were kept back [m], and the spread of all positions [m].
+@torch.no_grad()
+def _judge(
+    reader: Probe,
+    seen: Sequence[LatentState],
+    judged: Sequence[Labelled],
+    predicted: dict[int, list[Float[Tensor, "S N D"]]],
+) -> Finding:
+    """Returns how wrong a probe is of other play."""
+    count = reader.objects
+    wanted = torch.from_numpy(np.concatenate([_places(each) for each in judged])).float()
+    places, held = reader(torch.cat([each.tokens[:, 0] for each in seen]))
+    errors = _object_errors(places, wanted, count)
+    hand = (places - wanted)[:, 2 * count :].norm(dim=-1)
+    told = (held > 0).numpy() == np.concatenate([each.held for each in judged])
+    ahead = {}
+    for actions, parts in predicted.items():
+        first, later = [], []
+        for each, part in zip(judged, parts, strict=True):
+            starts = _STARTS * np.arange(len(part))
+            first.append(_places(each)[starts])
+            later.append(_places(each)[starts + actions])
+        before, after = (torch.from_numpy(np.concatenate(each)).float() for each in (first, later))
+        way = (after - before)[:, : 2 * count].unflatten(1, (count, 2)).norm(dim=-1)
+        wrong = _object_errors(reader(torch.cat(parts))[0], after, count)
+        moved = way > MOVED
+        ahead[actions] = (_mm(wrong[moved], 0.5), _mm(way[moved], 0.5), _mm(wrong[~moved], 0.5))
+    return Finding(_mm(errors, 0.5), _mm(errors, 0.9), _mm(hand, 0.5), float(told.mean()), ahead)
 
-    Tokens are standardised patch by patch first, as a patch's mean is most of what it says.
-    """
-    torch.manual_seed(config.seed)
-    known, wanted = config.images, torch.from_numpy(positions).float()
-    mean, std = tokens[:known].mean(0), tokens[:known].std(0)
-    tokens = ((tokens - mean) / (std + 0.1 * std.mean())).clamp(-8.0, 8.0)
-    middle, spread = wanted[:known].mean(0), wanted[:known].std(0)
-    targets = (wanted - middle) / spread
-    head = Head(*tokens.shape[1:])
-    optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, config.steps, pct_start=0.05)
-    for _ in progress(range(config.steps), desc="probe", unit="step"):
-        chosen = torch.randint(0, known, (256,))
-        loss = (head(tokens[chosen]) - targets[chosen]).abs().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    with torch.no_grad():
-        guessed = torch.cat([head(part) for part in tokens[known:].split(256)]) * spread + middle
-    return guessed - wanted[known:], spread
+
+def _object_errors(places: Float[Tensor, "B P"], wanted: Float[Tensor, "B P"], objects: int) -> Float[Tensor, "B K"]:
+    """Returns how far each object is from the place that is said of it [m], objects in the wanted order."""
+    said = assign(places, wanted, objects)
+    return (said - wanted)[:, : 2 * objects].unflatten(1, (objects, 2)).norm(dim=-1)
+
+
+def _places(labelled: Labelled) -> Float[np.ndarray, "T P"]:
+    """Returns the places of the objects, and then of the hand."""
+    return np.concatenate([labelled.objects.reshape(len(labelled.objects), -1), labelled.hands], axis=1)
+
+
+def _mm(lengths: Float[Tensor, "..."], quantile: float) -> float:
+    """Returns a quantile of lengths, in millimetres; not a number of none."""
+    return 1e3 * lengths.flatten().quantile(quantile).item() if lengths.numel() else float("nan")

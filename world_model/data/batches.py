@@ -67,16 +67,11 @@ class RecordedWindows:
         for episode, values in enumerate(zip(self.poses, self.actions, strict=True)):
             if not all(np.isfinite(each).all() for each in values):
                 raise ValueError(f"episode {episode} has poses or actions that are not finite: it can't be learnt from")
-        if told and self.gripper is not None:
+        gripper = self.action_spec.gripper
+        if told and gripper is not None:
             for poses, actions in zip(self.poses, self.actions, strict=True):
                 for first in range(stride):
-                    actions[first::stride] = told_actions(poses[first::stride], actions[first::stride], self.gripper)
-
-    @property
-    def gripper(self) -> int | None:
-        """Which number of a pose, and of an action, is the gripper's closedness; None if none is."""
-        names = self.action_spec.names
-        return names.index("gripper") if "gripper" in names else None
+                    actions[first::stride] = told_actions(poses[first::stride], actions[first::stride], gripper)
 
     def windows(self, episodes: Sequence[int], frames: int) -> Windows:
         """Returns the windows of some episodes, to be numbered and located."""

@@ -114,12 +114,10 @@ class Judge(nn.Module):
     def fit(self, actions: Float[Tensor, "B A"], gripper: int | None) -> None:
         """Leaves out what recorded actions, normalised, never move of poses that have the same dimensions.
 
-        A gripper's closedness is always read from the frame: in imagination a pose has what it was told, not where
-        something stopped it.
-
         Args:
             actions: Recorded ones.
-            gripper: Which number of a pose is the closedness, if one is.
+            gripper: Which number of a pose is a gripper's closedness that is to be read from frames alone, so that
+                their latents learn to tell it; None if it is told as the rest of the pose is.
         """
         if actions.shape[1] == len(self.used):
             self.used.copy_(moved(actions))

@@ -153,7 +153,7 @@ class CompactTrainer:
         recorded = np.concatenate([batches.recorded.actions[episode] for episode in self.split.training])
         if config.ways:
             normalised = self.model.normalise_actions(torch.from_numpy(recorded).to(self.device))
-            self.ways.fit(normalised, batches.recorded.gripper, config.seed)
+            self.ways.fit(normalised, self.model.action_spec.gripper, config.seed)
         self.optimizer = make_adamw(self._parts, config.learning_rate, config.weight_decay)
         self.windows = batches.recorded.windows(self.split.training, config.frames)
         self.held_out = batches.recorded.windows(self.split.held_out, config.evaluate_horizon + 1)

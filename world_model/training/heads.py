@@ -14,6 +14,7 @@ from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_m
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
 from world_model.data.clips import split_episodes
+from world_model.data.gripper import told_poses
 from world_model.finite import check_measured
 from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, TemporalDistance
 from world_model.heads.ways_config import TemporalDistanceConfig
@@ -23,6 +24,7 @@ from world_model.training.loop import Report, clip_gradients, learning_rate_fact
 from world_model.training.run import run_steps
 
 JUDGED_PAIRS = 2048
+_IMAGINED = 0.25
 _THERE = 16  # of one pair in so many the distance is asked from a frame to itself
 
 
@@ -71,7 +73,11 @@ class HindsightPairs:
             raise ValueError("no episode has two frames: there is no way to learn from")
         self.furthest = furthest
         self.latents = torch.cat([latents[episode] for episode in chosen])
-        self.poses = model.normalise_poses(torch.cat([torch.from_numpy(recorded.poses[e]) for e in chosen]))
+        poses, gripper = [recorded.poses[episode] for episode in chosen], model.action_spec.gripper
+        told = poses if gripper is None else [told_poses(each, gripper) for each in poses]
+        self.poses, self.told = (
+            model.normalise_poses(torch.from_numpy(np.concatenate(each))) for each in (poses, told)
+        )
         actions = [torch.from_numpy(recorded.actions[episode]) for episode in chosen]
         padded = [torch.cat([each, torch.zeros_like(each[:1])]) for each in actions]  # none leads on from the last
         self.actions = model.normalise_actions(torch.cat(padded))
@@ -79,15 +85,21 @@ class HindsightPairs:
         self.starts = np.flatnonzero(self.left)
 
     def draw(self, count: int, generator: np.random.Generator) -> Pairs:
-        """Returns so many pairs: any frame that is not its episode's last, any goal after it; one in 16 is there."""
+        """Returns so many pairs: any frame that is not its episode's last, any goal after it; one in 16 is there.
+
+        One pose in four has what a gripper was told, as imagined poses have it, and not where something stopped it.
+        """
         frames = generator.choice(self.starts, count)
         counts = generator.integers(1, np.minimum(self.furthest, self.left[frames]) + 1)
         counts[: count // _THERE] = 0
         ends = frames + counts
+        poses = self.poses[np.stack([frames, ends])]
+        imagined = torch.from_numpy(generator.random(count) < _IMAGINED)
+        poses[0, imagined] = self.told[frames][imagined]
         return Pairs(
             self.latents[frames],
             self.latents[ends],
-            self.poses[np.stack([frames, ends])],
+            poses,
             self.actions[frames],
             torch.from_numpy(counts),
         )
@@ -128,8 +140,8 @@ class HeadsTrainer:
         self.training, self.held_out = (
             HindsightPairs(model, latents, recorded, part, config.furthest) for part in (split.training, split.held_out)
         )
-        self.inverse.fit(self.training.actions, recorded.gripper, config.seed)
-        self.distance.fit(self.training.actions, recorded.gripper)
+        self.inverse.fit(self.training.actions, None, config.seed)
+        self.distance.fit(self.training.actions, None)
         self.optimizer = make_adamw((self.inverse, self.distance), config.learning_rate, config.weight_decay)
 
     def step(self, step: int) -> dict[str, float]:

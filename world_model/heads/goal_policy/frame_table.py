@@ -50,8 +50,7 @@ class FrameTable:
 
     def __init__(self, model: VJEPA2AC, batches: WindowBatches) -> None:
         self._model, self._batches, stride = model, batches, batches.stride
-        names = model.action_spec.names
-        gripper = self.gripper = names.index("gripper") if "gripper" in names else None
+        gripper = self.gripper = model.action_spec.gripper
         poses = [poses[::stride] for poses in batches.poses]
         lengths = np.array([len(each) for each in poses])
         self.episodes = np.repeat(np.arange(len(lengths)), lengths)
