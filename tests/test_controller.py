@@ -196,7 +196,7 @@ def test_same_seed_same_actions_and_fresh_noise_at_each_step() -> None:
 def test_controller_holds_when_the_plan_is_not_better_by_the_share_asked_for(improvement: float, holds: bool) -> None:
     towards = torch.zeros(3, 7)
     towards[:, 0] = 0.05
-    config = ControllerConfig(hold_if_no_better=True, min_improvement=improvement)
+    config = ControllerConfig(rather="stay", min_improvement=improvement)
     action, plan = ready(ToyWorldModel(), Recorder(towards), config).step(look(START))
     assert np.array_equal(action, np.zeros(7)) == holds
     assert torch.equal(plan.actions, torch.zeros(3, 7)) == holds
@@ -204,10 +204,22 @@ def test_controller_holds_when_the_plan_is_not_better_by_the_share_asked_for(imp
 
 def test_controller_holds_at_the_goal_rather_than_follow_a_plan_away() -> None:
     away = torch.full((3, 7), 0.02) * torch.tensor([1.0, 1, 1, 0, 0, 0, 0])
-    config = ControllerConfig(hold_if_no_better=True)
+    config = ControllerConfig(rather="stay")
     action, plan = ready(ToyWorldModel(), Recorder(away), config, goal=START).step(look(START))
     np.testing.assert_array_equal(action, np.zeros(7))
     assert plan.cost == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("improvement", "departs"), [(0.0, True), (0.99, False)])
+def test_a_search_departs_from_the_first_guess_only_for_as_much_as_asked(improvement: float, departs: bool) -> None:
+    config = ControllerConfig(rather="first guess", min_improvement=improvement)
+    planner = Recorder(torch.tensor([0.01, 0, 0, 0, 0, 0, 0]).repeat(3, 1))
+    controller = ready(ToyWorldModel(), planner, config)
+    controller.step(look(START))  # from then on the first guess is this plan, shifted
+    shifted = torch.cat([planner.actions[1:], torch.zeros(1, 7)])
+    planner.actions = torch.tensor([0.05, 0, 0, 0, 0, 0, 0]).repeat(3, 1)
+    _, plan = controller.step(look(START))
+    assert torch.equal(plan.actions, planner.actions if departs else shifted)
 
 
 def test_actions_stay_within_the_bounds_in_double_precision() -> None:

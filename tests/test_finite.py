@@ -466,7 +466,7 @@ def test_where_staying_has_no_finite_cost_the_plan_is_not_given_up_for_it() -> N
             still = (actions == 0).all(dim=2).all(dim=1)
             return LatentState(torch.where(still[:, None, None, None], NAN, predicted.tokens), predicted.poses)
 
-    controller = controlled(StayingIsNone(), hold_if_no_better=True, min_improvement=0.99)
+    controller = controlled(StayingIsNone(), rather="stay", min_improvement=0.99)
     controller.reset([want(GOAL)], seed=0)
     action, plan = controller.step(look(START))
     assert np.isfinite(plan.cost) and np.abs(action).max() > 0

@@ -133,7 +133,7 @@ class Controller:
     ) -> tuple[Float[np.ndarray, "A"], Plan]:
         """Returns the action to execute next, within the spec's bounds, and the plan that it begins.
 
-        When the controller holds, the plan returned is the one to stay and its cost.
+        Where something else is done rather, see `ControllerConfig.rather`, the plan returned is that, with its cost.
 
         Args:
             observation: What was seen last.
@@ -161,8 +161,8 @@ class Controller:
         plan = replace(plan, actions=follow(plan.actions))
         self._check(plan, state)
         self._last_plan = plan
-        if self.config.hold_if_no_better:
-            plan = self._hold_if_no_better(state, plan, staying=guesses[-1])
+        if self.config.rather is not None:
+            plan = self._unless_better(state, plan, guesses[-1 if self.config.rather == "stay" else 0])
         action = plan.actions[0].detach().cpu().numpy().astype(np.float64)
         return np.clip(action, self.spec.low, self.spec.high), plan  # the clip undoes float32's rounding of the bounds
 
@@ -285,13 +285,13 @@ class Controller:
             self._last_plan = self._start = None
             raise
 
-    def _hold_if_no_better(self, state: LatentState, plan: Plan, staying: Float[Tensor, "H A"]) -> Plan:
-        """Returns the plan, or the one to stay if the first is not better by the share that is asked for.
+    def _unless_better(self, state: LatentState, plan: Plan, other: Float[Tensor, "H A"]) -> Plan:
+        """Returns the plan, or other actions if it is not better than these by the share that is asked for.
 
         Both are scored in one batch, so that the same arithmetic compares them.
         """
-        both = self.score(state, torch.stack([plan.actions, staying]))
-        cost, cost_of_staying = cost_or_worst(both).tolist()
-        if cost < (1.0 - self.config.min_improvement) * cost_of_staying or not isfinite(cost_of_staying):
+        both = self.score(state, torch.stack([plan.actions, other]))
+        cost, cost_of_other = cost_or_worst(both).tolist()
+        if cost < (1.0 - self.config.min_improvement) * cost_of_other or not isfinite(cost_of_other):
             return plan
-        return replace(plan, actions=staying, cost=cost_of_staying, evaluations=plan.evaluations + 2)
+        return replace(plan, actions=other, cost=cost_of_other, evaluations=plan.evaluations + 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from planner.proposals.config import ProposerConfig
 from planner.subgoals.config import SubgoalsConfig
@@ -23,8 +24,9 @@ class ControllerConfig:
         proposals: Sequences that each of them is asked for.
         follow: What the search leaves as the first guess has it, by the spec's names, such as ["gripper"]: where the
             model does not see that opening it lets go of something, a search opens it for nothing.
-        hold_if_no_better: Whether to stay (zero action) when the plan is not predicted to be better than staying.
-        min_improvement: By what share of staying's cost the plan must be better, or the controller holds.
+        rather: What is done where a plan is not predicted to be better: "stay", or the "first guess", such as a
+            policy's way where the first proposer is one, so that search departs from it only where much is to be gained.
+        min_improvement: By what share of its cost the plan must be better.
         camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
             scripts/doctor.py fits it for a camera that stands elsewhere than the training's; zero for none.
         planning_time: Time for encoding and planning, after which the best plan so far counts [s]; None for no limit.
@@ -41,7 +43,7 @@ class ControllerConfig:
     proposers: tuple[ProposerConfig, ...] = ()
     proposals: int = 32
     follow: tuple[str, ...] = ()
-    hold_if_no_better: bool = False
+    rather: Literal["stay", "first guess"] | None = None
     min_improvement: float = 0.0
     camera_rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     planning_time: float | None = None

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The checkpoint `franka`, from nothing to runs/franka-practised/checkpoint: about three hours on two cores.
+# Each step shows its progress; after an interruption the same command goes on where it stopped.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=.venv/bin/python
+configs=scripts/configs/franka
+
+$python scripts/collect.py --config $configs/collect.yaml                        # play
+$python scripts/train_compact.py --config $configs/compact.yaml                  # trunk, latents, dynamics
+$python scripts/probe.py --config $configs/probe.yaml --checkpoint runs/franka/checkpoint # or it ends here
+$python scripts/train_heads.py --config $configs/heads.yaml                      # what play says of the way to a goal
+$python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, an expert goes on
+$python scripts/train_heads.py --config $configs/heads.yaml --more data/franka-practice --output runs/franka-practised
