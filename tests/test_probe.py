@@ -5,42 +5,40 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from envs.episodes import Episode
 from planner.diagnostics import probe as probing
 from planner.diagnostics.probe import Finding, Labelled, Probe, assign, misses, table
 from planner.diagnostics.probe_program import Gates, ProbeConfig, main
-from tests.small_models import ACTIONS, small_model
+from tests.small_models import small_model
+from world_model.base import LatentState
 from world_model.checkpoints.checkpoint import save_checkpoint
 
 
-def labelled(objects: int, seed: int, frames: int = 200) -> Labelled:
+def labelled(objects: int, seed: int, frames: int = 200, noise: bool = False) -> Labelled:
     generator = np.random.default_rng(seed)
-    poses, images = np.zeros((frames, 7), np.float32), np.zeros((frames, 2, 2, 3), np.uint8)
-    episode = Episode(images, poses, np.zeros((frames - 1, 7), np.float32), 4.0, ACTIONS)
     places = generator.uniform(-0.2, 0.2, (frames, objects, 2)) + 0.5 * np.arange(objects)[:, None]
-    return Labelled(episode, places, generator.uniform(0.0, 0.3, (frames, 3)), generator.random(frames) < 0.5)
+    hands, held = generator.uniform(0.0, 0.3, (frames, 3)), generator.random(frames) < 0.5
+    told = np.concatenate([places.reshape(frames, -1), hands, held[:, None]], axis=1)
+    mix = np.random.default_rng(7).normal(size=(told.shape[1], 12))
+    latents = generator.normal(size=(frames, 12)) if noise else told @ mix
+    seen = LatentState(torch.from_numpy(latents).float()[:, None, None], torch.zeros(frames, 1, 7))
+    actions, images = np.zeros((frames - 1, 7), np.float32), np.zeros((frames, 64, 64, 3), np.uint8)
+    return Labelled(seen, actions, places, hands, held, images)
 
 
 @pytest.mark.parametrize("objects", [1, 2])
 def test_latents_that_tell_places_are_read_and_noise_is_not(objects: int) -> None:
-    known, new = labelled(objects, 0, 2000), labelled(objects, 1)
-    torch.manual_seed(0)
-    mix = torch.randn(2 * objects + 4, 12)
-
-    def tokens(each: Labelled) -> torch.Tensor:
-        told = np.concatenate([each.objects.reshape(len(each.objects), -1), each.hands, each.held[:, None]], axis=1)
-        return (torch.from_numpy(told).float() @ mix)[:, None]  # (F, 1, 12)
-
-    def median(seen: torch.Tensor, other: torch.Tensor) -> float:
-        reader = Probe(seen, [known], hidden=0)
+    def median(noise: bool) -> float:
+        known, new = labelled(objects, 0, 2000, noise), labelled(objects, 1, noise=noise)
+        reader = Probe([known], hidden=0)
         reader.learn(1500, seed=0)
-        wanted = torch.from_numpy(probing._places(new)).float()
+        wanted = torch.from_numpy(new.places).float()
         with torch.no_grad():
-            return probing._object_errors(reader(other)[0], wanted, objects).median().item()
+            return probing._object_errors(reader(new.tokens)[0], wanted, objects).median().item()
 
-    assert median(tokens(known), tokens(new)) < 0.03
-    assert median(torch.randn(2000, 1, 12), torch.randn(200, 1, 12)) > 0.05
+    assert median(noise=False) < 0.03
+    assert median(noise=True) > 0.05
 
 
 def test_objects_are_compared_with_those_that_fit_best() -> None:
@@ -57,7 +55,7 @@ def test_a_missed_gate_says_what_was_found_and_wanted() -> None:
     assert missed[0] == "the gate 'object' is missed: 9.5 mm off, the median of objects, wanted 8"
     assert "0.97 of the frames told held or not, wanted 0.98" in missed[1]
     assert "16 mm off after 8 predicted actions" in missed[2]
-    assert len(misses(Gates(predicted=5.0), Finding(1.0, 1.0, 1.0, 1.0, {8: (float("nan"),) * 3}))) == 1
+    assert len(misses(Gates(predicted=5.0), Finding(1.0, 1.0, 1.0, 1.0, {8: (float("nan"), 0.0, 0.0)}))) == 1
 
 
 def test_the_program_probes_a_checkpoint_and_fails_at_a_gate(
@@ -66,9 +64,11 @@ def test_the_program_probes_a_checkpoint_and_fails_at_a_gate(
     folder = tmp_path / "checkpoint"  # type: ignore[operator]
     save_checkpoint(folder, small_model(), training={})
     words = ["--checkpoint", str(folder), "--episodes", "2", "--judged", "1", "--steps", "5", "--play.frames", "10"]
-    words += ["--image-size", "64", "--ahead", "1", "4"]
+    words += ["--image-size", "64", "--ahead", "1", "4", "--pictures", str(folder.parent / "new/imagined.png")]
     assert not main(words)
     shown = capsys.readouterr().out
+    with Image.open(folder.parent / "new/imagined.png") as picture:
+        assert len(np.unique(np.asarray(picture).reshape(-1, 4), axis=0)) > 50
     assert "judged by 1 with held-out objects" in shown and "network, after 4 predicted actions" in shown
     assert main([*words, "--gates.object", "0.001"]) == 1
     assert "the gate 'object' is missed" in capsys.readouterr().err

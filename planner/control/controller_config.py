@@ -25,7 +25,7 @@ class ControllerConfig:
         follow: What the search leaves as the first guess has it, by the spec's names, such as ["gripper"]: where the
             model does not see that opening it lets go of something, a search opens it for nothing.
         rather: What is done where a plan is not predicted to be better: "stay", or the "first guess", such as a
-            policy's way where the first proposer is one, so that search departs from it only where much is to be gained.
+            policy's way where the first proposer is one: search departs from it only where much is to be gained.
         min_improvement: By what share of its cost the plan must be better.
         camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
             scripts/doctor.py fits it for a camera that stands elsewhere than the training's; zero for none.

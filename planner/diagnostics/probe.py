@@ -10,12 +10,11 @@ from itertools import permutations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from envs.bar import progress
-from envs.episodes import Episode
 from envs.program import FAILED
 from envs.simulation.arm import MujocoArm
 from envs.simulation.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS, ObjectInstance
@@ -23,6 +22,7 @@ from envs.simulation.variation import vary
 from envs.spec import Observation
 from envs.tasks.events import Watch, positions_of
 from envs.tasks.play import make_play_arm, record_episode
+from planner.diagnostics.imagined import draw_imagined, imagine, learn_decoder, shrink
 from planner.diagnostics.probe_program import Gates, ProbeConfig
 from world_model.base import LatentState, WorldModel
 from world_model.compact import CompactModel
@@ -39,19 +39,33 @@ _STARTS = 3  # predictions begin at every third frame
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """An episode of play with where things were.
+    """An episode of play with where things were and what a model sees of it.
 
     Attributes:
-        episode: What was seen and done.
-        objects: Places on the table (T, K, 2) [m].
-        hands: (T, 3) [m].
+        seen: Latents and poses of its frames, one after another.
+        actions: As the model was trained on them.
+        objects: Places on the table [m].
+        hands: [m].
         held: Whether something was held.
+        images: Small ones, for a decoder.
     """
 
-    episode: Episode
+    seen: LatentState  # (T, 1, N, D)
+    actions: Float[np.ndarray, "T-1 A"]
     objects: Float[np.ndarray, "T K 2"]
     hands: Float[np.ndarray, "T 3"]
     held: Bool[np.ndarray, "T"]
+    images: UInt8[np.ndarray, "T s s 3"]
+
+    @property
+    def tokens(self) -> Float[Tensor, "T N D"]:
+        """Latents of its frames."""
+        return self.seen.tokens[:, 0]
+
+    @property
+    def places(self) -> Float[np.ndarray, "T P"]:
+        """Places of the objects, and then of the hand [m]."""
+        return np.concatenate([self.objects.reshape(len(self.objects), -1), self.hands], axis=1)
 
 
 @dataclass(frozen=True)
@@ -80,30 +94,41 @@ def run(config: ProbeConfig) -> int:
     Raises:
         ValueError: If there is no such checkpoint or encoder.
     """
-    findings = probe(config)
+    read, model = _reader(config)
+    told = isinstance(model, CompactModel)  # which learns what a gripper was told
+    known = _play(config, config.episodes, config.seed, TRAINING_OBJECTS, read, told, "play to learn from")
+    judged_seed = config.seed + _JUDGED_SEED
+    judged = _play(config, config.judged, judged_seed, HELD_OUT_OBJECTS, read, told, "play to judge by")
+    findings = probe(config, model, known, judged)
     print(table(config, findings))
+    if config.pictures is not None and model is not None:
+        draw_imagined(
+            learn_decoder(known, config.steps, config.seed), model, judged, max(config.ahead), config.pictures
+        )
+        print(f"imagined beside what happened: {config.pictures}")
     missed = misses(config.gates, findings["network"])
     for miss in missed:
         print(f"error: {miss}", file=sys.stderr)
     return FAILED if missed else 0
 
 
-def probe(config: ProbeConfig) -> dict[str, Finding]:
-    """Returns what a linear probe and a small network find in the latents of play that neither has learnt from.
+def probe(
+    config: ProbeConfig, model: WorldModel | None, known: Sequence[Labelled], judged: Sequence[Labelled]
+) -> dict[str, Finding]:
+    """Returns what a linear probe and a small network find in latents of play that neither has learnt from.
 
-    Raises:
-        ValueError: If there is no such checkpoint or encoder.
+    Args:
+        config: Settings.
+        model: Predicts; None for an encoder alone.
+        known: Play to learn from.
+        judged: Play to judge by.
     """
-    read, model = _reader(config)
-    known = _play(config, config.episodes, config.seed, TRAINING_OBJECTS, "play to learn from")
-    judged = _play(config, config.judged, config.seed + _JUDGED_SEED, HELD_OUT_OBJECTS, "play to judge by")
-    seen, new = ([_read_all(read, each) for each in part] for part in (known, judged))
-    predicted = {} if model is None else {ahead: _predict(model, new, judged, ahead) for ahead in config.ahead}
+    predicted = {} if model is None else {ahead: _predict(model, judged, ahead) for ahead in config.ahead}
     findings = {}
     for name, hidden in (("linear", 0), ("network", 256)):
-        reader = Probe(torch.cat([each.tokens[:, 0] for each in seen]), known, hidden)
+        reader = Probe(known, hidden)
         reader.learn(config.steps, config.seed)
-        findings[name] = _judge(reader, new, judged, predicted)
+        findings[name] = _judge(reader, judged, predicted)
     return findings
 
 
@@ -148,11 +173,11 @@ class Probe(nn.Module):
     Sums of what each token says, weighted by how much it has to say; tokens are standardised first, one by one.
     """
 
-    def __init__(self, tokens: Float[Tensor, "F N D"], known: Sequence[Labelled], hidden: int) -> None:
-        """Takes the tokens and labels to learn from, and the network's width, 0 for a linear one."""
+    def __init__(self, known: Sequence[Labelled], hidden: int) -> None:
+        """Takes what to learn from, and the network's width, 0 for a linear one."""
         super().__init__()
-        places = np.concatenate([_places(each) for each in known])
-        self._targets = torch.from_numpy(places).float()
+        tokens = torch.cat([each.tokens for each in known])
+        self._targets = torch.from_numpy(np.concatenate([each.places for each in known])).float()
         self._held = torch.from_numpy(np.concatenate([each.held for each in known])).float()
         self._mean, self._std = tokens.mean(0), tokens.std(0)
         self._middle, self._spread = self._targets.mean(0), self._targets.std(0) + 1e-6
@@ -227,17 +252,36 @@ class _Labels(Watch):
         self.held.append(arm.held() is not None)
 
 
-def _play(config: ProbeConfig, count: int, seed: int, objects: Sequence[ObjectInstance], what: str) -> list[Labelled]:
-    """Returns labelled episodes."""
+def _play(
+    config: ProbeConfig,
+    count: int,
+    seed: int,
+    objects: Sequence[ObjectInstance],
+    read: Callable[[Observation], LatentState],
+    told: bool,
+    what: str,
+) -> list[Labelled]:
+    """Returns labelled episodes as a model sees them."""
     episodes = []
     for number in progress(range(seed, seed + count), desc=what, unit="episode"):
         scene = vary(config.scene, config.variation, np.random.default_rng((number, 1)))
         with closing(make_play_arm(config.image_size, scene)) as arm:
             labels = _Labels()
             episode = record_episode(arm, config.play, number, labels, objects)
-        places, held = np.array(labels.objects), np.array(labels.held)
-        episodes.append(Labelled(episode, places, episode.poses[:, :3].astype(np.float64), held))
+        frames = zip(episode.images, episode.poses, strict=True)
+        parts = [read(Observation(image, pose, 0.0)) for image, pose in frames]
+        seen = LatentState(*(torch.cat(each).float() for each in zip(*map(_both, parts), strict=True)))
+        actions, gripper = episode.actions, episode.spec.gripper
+        if told and gripper is not None:
+            actions = told_actions(episode.poses, actions, gripper)
+        places, held, hands = np.array(labels.objects), np.array(labels.held), episode.poses[:, :3].astype(np.float64)
+        episodes.append(Labelled(seen, actions, places, hands, held, shrink(episode.images)))
     return episodes
+
+
+def _both(state: LatentState) -> tuple[Tensor, Tensor]:
+    """Returns a state's latents and poses."""
+    return state.tokens, state.poses
 
 
 def _reader(config: ProbeConfig) -> tuple[Callable[[Observation], LatentState], WorldModel | None]:
@@ -256,58 +300,33 @@ def _reader(config: ProbeConfig) -> tuple[Callable[[Observation], LatentState], 
     return read, None
 
 
-def _read_all(read: Callable[[Observation], LatentState], labelled: Labelled) -> LatentState:
-    """Returns the latents of an episode's frames, one after another: (T, 1, N, D)."""
-    episode = labelled.episode
-    seen = [read(Observation(image, pose, 0.0)) for image, pose in zip(episode.images, episode.poses, strict=True)]
-    return LatentState(
-        torch.cat([each.tokens for each in seen]).float(), torch.cat([each.poses for each in seen]).float()
-    )
-
-
 @torch.no_grad()
-def _predict(
-    model: WorldModel, seen: Sequence[LatentState], judged: Sequence[Labelled], ahead: int
-) -> list[Float[Tensor, "S N D"]]:
+def _predict(model: WorldModel, judged: Sequence[Labelled], ahead: int) -> list[Float[Tensor, "S N D"]]:
     """Returns, for every third frame of each episode, the latents that are predicted so many actions later."""
     predicted = []
-    for states, labelled in zip(seen, judged, strict=True):
-        actions, gripper = labelled.episode.actions, model.action_spec.gripper
-        if gripper is not None and isinstance(model, CompactModel):  # which learns what a gripper was told
-            actions = told_actions(labelled.episode.poses, actions, gripper)
-        rolled = [
-            model.rollout(
-                LatentState(states.tokens[at : at + 1], states.poses[at : at + 1]),
-                torch.from_numpy(actions[None, at : at + ahead]),
-            )
-            for at in range(0, len(actions) - ahead + 1, _STARTS)
-        ]
-        predicted.append(torch.cat([each.tokens[:, -1] for each in rolled]).float())
+    for each in judged:
+        starts = range(0, len(each.actions) - ahead + 1, _STARTS)
+        rolled = [imagine(model, each, at, ahead).tokens[:, -1] for at in starts]
+        predicted.append(torch.cat(rolled).float())
     return predicted
 
 
 @torch.no_grad()
-def _judge(
-    reader: Probe,
-    seen: Sequence[LatentState],
-    judged: Sequence[Labelled],
-    predicted: dict[int, list[Float[Tensor, "S N D"]]],
-) -> Finding:
+def _judge(reader: Probe, judged: Sequence[Labelled], predicted: dict[int, list[Float[Tensor, "S N D"]]]) -> Finding:
     """Returns how wrong a probe is of other play."""
     count = reader.objects
-    wanted = torch.from_numpy(np.concatenate([_places(each) for each in judged])).float()
-    places, held = reader(torch.cat([each.tokens[:, 0] for each in seen]))
+    wanted = torch.from_numpy(np.concatenate([each.places for each in judged])).float()
+    places, held = reader(torch.cat([each.tokens for each in judged]))
     errors = _object_errors(places, wanted, count)
     hand = (places - wanted)[:, 2 * count :].norm(dim=-1)
     told = (held > 0).numpy() == np.concatenate([each.held for each in judged])
     ahead = {}
     for actions, parts in predicted.items():
-        first, later = [], []
-        for each, part in zip(judged, parts, strict=True):
-            starts = _STARTS * np.arange(len(part))
-            first.append(_places(each)[starts])
-            later.append(_places(each)[starts + actions])
-        before, after = (torch.from_numpy(np.concatenate(each)).float() for each in (first, later))
+        starts = [_STARTS * np.arange(len(part)) for part in parts]
+        before, after = (
+            torch.cat([torch.from_numpy(each.places[at + k]) for each, at in zip(judged, starts, strict=True)]).float()
+            for k in (0, actions)
+        )
         way = (after - before)[:, : 2 * count].unflatten(1, (count, 2)).norm(dim=-1)
         wrong = _object_errors(reader(torch.cat(parts))[0], after, count)
         moved = way > MOVED
@@ -319,11 +338,6 @@ def _object_errors(places: Float[Tensor, "B P"], wanted: Float[Tensor, "B P"], o
     """Returns how far each object is from the place that is said of it [m], objects in the wanted order."""
     said = assign(places, wanted, objects)
     return (said - wanted)[:, : 2 * objects].unflatten(1, (objects, 2)).norm(dim=-1)
-
-
-def _places(labelled: Labelled) -> Float[np.ndarray, "T P"]:
-    """Returns the places of the objects, and then of the hand."""
-    return np.concatenate([labelled.objects.reshape(len(labelled.objects), -1), labelled.hands], axis=1)
 
 
 def _mm(lengths: Float[Tensor, "..."], quantile: float) -> float:

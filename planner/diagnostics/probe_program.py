@@ -50,6 +50,8 @@ class ProbeConfig:
         judged: Of play with held-out objects, to judge by.
         ahead: After how many predicted actions latents are read.
         steps: Optimiser steps of each probe.
+        pictures: Where to draw what is imagined beside what happened, as a decoder that learns from the same play sees
+            the latents; None for nowhere.
         gates: What must be found.
         seed: Of play and probes.
 
@@ -67,6 +69,7 @@ class ProbeConfig:
     judged: int = 60
     ahead: tuple[int, ...] = (1, 4, 8)
     steps: int = 3000
+    pictures: Path | None = None
     gates: Gates = field(default_factory=Gates)
     seed: int = 0
 
@@ -76,6 +79,8 @@ class ProbeConfig:
         for name in ("episodes", "judged", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.pictures is not None and self.checkpoint is None:
+            raise ValueError("an encoder imagines nothing: pictures need a --checkpoint")
         if not 1 <= self.scene.objects <= 3 or self.variation.objects:
             raise ValueError(
                 "a probe reads the places of 1 to 3 objects, as many in every episode: set scene.objects, and leave "
