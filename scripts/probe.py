@@ -1,7 +1,7 @@
 """Tells where a checkpoint's latents, seen and predicted, say that objects and hand are, in simulated play.
 
     python scripts/probe.py --checkpoint franka-manipulation
-    python scripts/probe.py --config scripts/configs/franka/probe.yaml --checkpoint runs/franka/checkpoint
+    python scripts/probe.py --config scripts/configs/franka/probe.yaml
     python scripts/probe.py --encoder runs/franka-manipulation/pretrain/encoder
 
 A planner can't move what latents do not tell. A linear probe and a small network learn places from play with training

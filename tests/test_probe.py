@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from planner.diagnostics import probe as probing
-from planner.diagnostics.probe import Finding, Labelled, Probe, assign, misses, table
+from envs.simulation.arm import MujocoArm
+from envs.simulation.objects import TRAINING_OBJECTS
+from envs.simulation.scene_config import MANIPULATION_SCENE
+from envs.tasks.play import make_play_arm
+from planner.diagnostics.imagined import project
+from planner.diagnostics.labelled import Labelled
+from planner.diagnostics.probe import Finding, Probe, assign, misses, object_errors, table
 from planner.diagnostics.probe_program import Gates, ProbeConfig, main
 from tests.small_models import small_model
 from world_model.base import LatentState
@@ -17,14 +24,14 @@ from world_model.checkpoints.checkpoint import save_checkpoint
 
 def labelled(objects: int, seed: int, frames: int = 200, noise: bool = False) -> Labelled:
     generator = np.random.default_rng(seed)
-    places = generator.uniform(-0.2, 0.2, (frames, objects, 2)) + 0.5 * np.arange(objects)[:, None]
-    hands, held = generator.uniform(0.0, 0.3, (frames, 3)), generator.random(frames) < 0.5
-    told = np.concatenate([places.reshape(frames, -1), hands, held[:, None]], axis=1)
+    places = generator.uniform(-0.2, 0.2, (frames, objects + 1, 3)) + 0.5 * np.arange(objects + 1)[:, None]
+    places, held = places.reshape(frames, -1), generator.random(frames) < 0.5
+    told = np.concatenate([places, held[:, None]], axis=1)
     mix = np.random.default_rng(7).normal(size=(told.shape[1], 12))
     latents = generator.normal(size=(frames, 12)) if noise else told @ mix
     seen = LatentState(torch.from_numpy(latents).float()[:, None, None], torch.zeros(frames, 1, 7))
-    actions, images = np.zeros((frames - 1, 7), np.float32), np.zeros((frames, 64, 64, 3), np.uint8)
-    return Labelled(seen, actions, places, hands, held, images)
+    images = np.zeros((0, 8, 8, 3), np.uint8)
+    return Labelled(seen, np.zeros((frames - 1, 7), np.float32), places, held, MANIPULATION_SCENE, images)
 
 
 @pytest.mark.parametrize("objects", [1, 2])
@@ -35,16 +42,32 @@ def test_latents_that_tell_places_are_read_and_noise_is_not(objects: int) -> Non
         reader.learn(1500, seed=0)
         wanted = torch.from_numpy(new.places).float()
         with torch.no_grad():
-            return probing._object_errors(reader(new.tokens)[0], wanted, objects).median().item()
+            return object_errors(reader(new.tokens)[0], wanted).median().item()
 
     assert median(noise=False) < 0.03
     assert median(noise=True) > 0.05
 
 
 def test_objects_are_compared_with_those_that_fit_best() -> None:
-    wanted = torch.tensor([[0.0, 0.0, 1.0, 1.0, 7.0, 8.0, 9.0]])
-    said = torch.tensor([[0.9, 1.0, 0.1, 0.0, 0.0, 0.0, 0.0]])
-    assert assign(wanted, said, 2).tolist() == [[1.0, 1.0, 0.0, 0.0, 7.0, 8.0, 9.0]]
+    wanted = torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 7.0, 8.0, 9.0]])
+    said = torch.tensor([[0.9, 1.0, 1.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    assert assign(wanted, said).tolist() == [[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 7.0, 8.0, 9.0]]
+    assert torch.equal(assign(wanted[:, 3:], said[:, 3:]), wanted[:, 3:])
+
+
+def test_points_are_drawn_where_the_camera_shows_them() -> None:
+    with closing(make_play_arm(120, MANIPULATION_SCENE)) as arm:
+        plain = place(arm, (0.9, 0.0))  # out of view
+        for x, y in ((0.5, 0.1), (0.6, -0.15)):
+            differs = np.abs(place(arm, (x, y)).astype(int) - plain).sum(-1) > 60
+            rows, columns = np.nonzero(differs)
+            at = project(MANIPULATION_SCENE, np.array([[x, y, 0.025]]), 120)[0]
+            assert abs(np.median(columns) - at[0]) < 3 and abs(np.median(rows) - at[1]) < 3
+
+
+def place(arm: MujocoArm, at: tuple[float, float]) -> np.ndarray:
+    arm.objects[0].place(TRAINING_OBJECTS[0], np.array([*at, 0.025]))
+    return arm.render(120)
 
 
 def test_a_missed_gate_says_what_was_found_and_wanted() -> None:

@@ -1,76 +1,38 @@
-"""Where latents, seen and predicted, say that objects and hand are: privileged labels judge them, nothing learns."""
+"""Where latents, seen and predicted, say that objects and hand are; privileged, for people."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from envs.bar import progress
 from envs.program import FAILED
-from envs.simulation.arm import MujocoArm
-from envs.simulation.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS, ObjectInstance
-from envs.simulation.variation import vary
-from envs.spec import Observation
-from envs.tasks.events import Watch, positions_of
-from envs.tasks.play import make_play_arm, record_episode
-from planner.diagnostics.imagined import draw_imagined, imagine, learn_decoder, shrink
+from envs.simulation.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS
+from planner.diagnostics.imagined import Stretch, draw_stretches
+from planner.diagnostics.labelled import Labelled, Viewer, play
 from planner.diagnostics.probe_program import Gates, ProbeConfig
-from world_model.base import LatentState, WorldModel
-from world_model.compact import CompactModel
-from world_model.data.gripper import told_actions
-from world_model.encoders.folder import load_encoder
-from world_model.load import load_world_model
+from world_model.base import WorldModel
 
 MOVED = 0.03
 """An object has moved that lies farther than this from where it lay [m]."""
 
 _JUDGED_SEED = 500_000  # play to judge by is of other seeds than play to learn from
 _STARTS = 3  # predictions begin at every third frame
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """An episode of play with where things were and what a model sees of it.
-
-    Attributes:
-        seen: Latents and poses of its frames, one after another.
-        actions: As the model was trained on them.
-        objects: Places on the table [m].
-        hands: [m].
-        held: Whether something was held.
-        images: Small ones, for a decoder.
-    """
-
-    seen: LatentState  # (T, 1, N, D)
-    actions: Float[np.ndarray, "T-1 A"]
-    objects: Float[np.ndarray, "T K 2"]
-    hands: Float[np.ndarray, "T 3"]
-    held: Bool[np.ndarray, "T"]
-    images: UInt8[np.ndarray, "T s s 3"]
-
-    @property
-    def tokens(self) -> Float[Tensor, "T N D"]:
-        """Latents of its frames."""
-        return self.seen.tokens[:, 0]
-
-    @property
-    def places(self) -> Float[np.ndarray, "T P"]:
-        """Places of the objects, and then of the hand [m]."""
-        return np.concatenate([self.objects.reshape(len(self.objects), -1), self.hands], axis=1)
+_ROWS, _COLUMNS = 4, 6  # of the pictures
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe reads, of held-out objects; lengths in mm.
+    """What a probe reads, of held-out objects; lengths in mm, of objects in the table's plane.
 
     Attributes:
         object: Median error of objects' places.
@@ -94,42 +56,24 @@ def run(config: ProbeConfig) -> int:
     Raises:
         ValueError: If there is no such checkpoint or encoder.
     """
-    read, model = _reader(config)
-    told = isinstance(model, CompactModel)  # which learns what a gripper was told
-    known = _play(config, config.episodes, config.seed, TRAINING_OBJECTS, read, told, "play to learn from")
-    judged_seed = config.seed + _JUDGED_SEED
-    judged = _play(config, config.judged, judged_seed, HELD_OUT_OBJECTS, read, told, "play to judge by")
-    findings = probe(config, model, known, judged)
+    viewer = Viewer(config.checkpoint, None if config.encoder is None else str(config.encoder))
+    known = play(
+        config, viewer, range(config.seed, config.seed + config.episodes), TRAINING_OBJECTS, False, "play to learn from"
+    )
+    first, draws = config.seed + _JUDGED_SEED, config.pictures is not None
+    judged = play(config, viewer, range(first, first + config.judged), HELD_OUT_OBJECTS, draws, "play to judge by")
+    probes = {name: Probe(known, hidden) for name, hidden in (("linear", 0), ("network", 256))}
+    for each in probes.values():
+        each.learn(config.steps, config.seed)
+    findings = {name: judge(each, viewer.model, judged, config.ahead) for name, each in probes.items()}
     print(table(config, findings))
-    if config.pictures is not None and model is not None:
-        draw_imagined(
-            learn_decoder(known, config.steps, config.seed), model, judged, max(config.ahead), config.pictures
-        )
+    if config.pictures is not None and viewer.model is not None:
+        draw_imagined(probes["network"], viewer.model, judged, max(config.ahead), config.pictures)
         print(f"imagined beside what happened: {config.pictures}")
     missed = misses(config.gates, findings["network"])
     for miss in missed:
         print(f"error: {miss}", file=sys.stderr)
     return FAILED if missed else 0
-
-
-def probe(
-    config: ProbeConfig, model: WorldModel | None, known: Sequence[Labelled], judged: Sequence[Labelled]
-) -> dict[str, Finding]:
-    """Returns what a linear probe and a small network find in latents of play that neither has learnt from.
-
-    Args:
-        config: Settings.
-        model: Predicts; None for an encoder alone.
-        known: Play to learn from.
-        judged: Play to judge by.
-    """
-    predicted = {} if model is None else {ahead: _predict(model, judged, ahead) for ahead in config.ahead}
-    findings = {}
-    for name, hidden in (("linear", 0), ("network", 256)):
-        reader = Probe(known, hidden)
-        reader.learn(config.steps, config.seed)
-        findings[name] = _judge(reader, judged, predicted)
-    return findings
 
 
 def misses(gates: Gates, finding: Finding) -> list[str]:
@@ -171,6 +115,9 @@ class Probe(nn.Module):
     """Reads places of objects and hand, and whether something is held, from a frame's tokens.
 
     Sums of what each token says, weighted by how much it has to say; tokens are standardised first, one by one.
+
+    Attributes:
+        objects: Whose places it reads, K.
     """
 
     def __init__(self, known: Sequence[Labelled], hidden: int) -> None:
@@ -182,20 +129,14 @@ class Probe(nn.Module):
         self._mean, self._std = tokens.mean(0), tokens.std(0)
         self._middle, self._spread = self._targets.mean(0), self._targets.std(0) + 1e-6
         self._tokens, outputs, (count, width) = tokens, self._targets.shape[1] + 1, tokens.shape[1:]
-        self.objects = (outputs - 4) // 2
-        self.network = (
-            nn.Sequential(
-                nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
-                nn.Linear(hidden, 2 * outputs),
-            )
-            if hidden
-            else nn.Linear(width, 2 * outputs)
-        )  # fmt: skip
+        self.objects = self._targets.shape[1] // 3 - 1
+        inner = [nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()] if hidden else []
+        self.network = nn.Sequential(*inner, nn.Linear(hidden or width, 2 * outputs))
         self.places = nn.Parameter(torch.zeros(count, outputs))
         self.bias = nn.Parameter(torch.zeros(count, outputs))
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> tuple[Float[Tensor, "B P"], Float[Tensor, "B"]]:
-        """Returns the places [m], and how likely something is held, a logit."""
+        """Returns the places, objects first, and how likely something is held, a logit."""
         floor = 0.1 * self._std.mean()
         weight, offset = self.network(((tokens - self._mean) / (self._std + floor)).clamp(-8, 8)).chunk(2, dim=-1)
         said = ((3.0 * weight + self.bias).softmax(dim=1) * (self.places + offset)).sum(dim=1)
@@ -209,7 +150,7 @@ class Probe(nn.Module):
         for _ in progress(range(steps), desc="probe", unit="step"):
             chosen = torch.randint(len(self._tokens), (512,))
             places, held = self(self._tokens[chosen])
-            wanted = assign(self._targets[chosen], places, self.objects)
+            wanted = assign(self._targets[chosen], places)
             loss = ((places - wanted) / self._spread).abs().mean()
             loss = loss + 0.2 * functional.binary_cross_entropy_with_logits(held, self._held[chosen])
             optimizer.zero_grad(set_to_none=True)
@@ -219,125 +160,80 @@ class Probe(nn.Module):
         self.eval().requires_grad_(False)
 
 
-def assign(wanted: Float[Tensor, "B P"], places: Float[Tensor, "B P"], objects: int) -> Float[Tensor, "B P"]:
-    """Returns what is wanted with the objects, first of all places, in the order that is nearest to what is said."""
-    if objects == 1:
+def assign(wanted: Float[Tensor, "B P"], places: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+    """Returns what is wanted with the objects, all but the last place, in the order that is nearest to what is said."""
+    there, said = (each.unflatten(1, (-1, 3)) for each in (wanted, places))
+    count = there.shape[1] - 1
+    if count == 1:
         return wanted
-    there, said = (each[:, : 2 * objects].unflatten(1, (objects, 2)) for each in (wanted, places))
-    orders = torch.stack([there[:, list(order)] for order in permutations(range(objects))])  # (O, B, K, 2)
+    orders = torch.stack([there[:, [*order, count]] for order in permutations(range(count))])  # (O, B, K + 1, 3)
     best = (orders - said).norm(dim=-1).sum(-1).argmin(0)
-    ordered = orders[best, torch.arange(len(wanted))].flatten(1)
-    return torch.cat([ordered, wanted[:, 2 * objects :]], dim=1)
+    return orders[best, torch.arange(len(wanted))].flatten(1)
 
 
-class _Labels(Watch):
-    """Notes where things are after every action."""
+def judge(probe: Probe, model: WorldModel | None, judged: Sequence[Labelled], ahead: Sequence[int]) -> Finding:
+    """Returns how wrong a probe is of play that it has not learnt from, and of what is predicted of it.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.objects: list[Float[np.ndarray, "K 2"]] = []
-        self.held: list[bool] = []
-
-    def start(self, arm: MujocoArm) -> None:
-        """See `Watch.start`."""
-        self.objects, self.held = [], []
-        self._note(arm)
-
-    def look(self, arm: MujocoArm) -> None:
-        """See `Watch.look`."""
-        self._note(arm)
-
-    def _note(self, arm: MujocoArm) -> None:
-        self.objects.append(positions_of(arm)[:, :2])
-        self.held.append(arm.held() is not None)
-
-
-def _play(
-    config: ProbeConfig,
-    count: int,
-    seed: int,
-    objects: Sequence[ObjectInstance],
-    read: Callable[[Observation], LatentState],
-    told: bool,
-    what: str,
-) -> list[Labelled]:
-    """Returns labelled episodes as a model sees them."""
-    episodes = []
-    for number in progress(range(seed, seed + count), desc=what, unit="episode"):
-        scene = vary(config.scene, config.variation, np.random.default_rng((number, 1)))
-        with closing(make_play_arm(config.image_size, scene)) as arm:
-            labels = _Labels()
-            episode = record_episode(arm, config.play, number, labels, objects)
-        frames = zip(episode.images, episode.poses, strict=True)
-        parts = [read(Observation(image, pose, 0.0)) for image, pose in frames]
-        seen = LatentState(*(torch.cat(each).float() for each in zip(*map(_both, parts), strict=True)))
-        actions, gripper = episode.actions, episode.spec.gripper
-        if told and gripper is not None:
-            actions = told_actions(episode.poses, actions, gripper)
-        places, held, hands = np.array(labels.objects), np.array(labels.held), episode.poses[:, :3].astype(np.float64)
-        episodes.append(Labelled(seen, actions, places, hands, held, shrink(episode.images)))
-    return episodes
-
-
-def _both(state: LatentState) -> tuple[Tensor, Tensor]:
-    """Returns a state's latents and poses."""
-    return state.tokens, state.poses
-
-
-def _reader(config: ProbeConfig) -> tuple[Callable[[Observation], LatentState], WorldModel | None]:
-    """Returns what gives a frame's latents, and the model if there is one."""
-    if config.checkpoint is not None:
-        model = load_world_model(config.checkpoint)
-        return lambda seen: model.encode([seen]), model
-    assert config.encoder is not None
-    encoder = load_encoder(config.encoder).eval()
-
-    @torch.no_grad()
-    def read(seen: Observation) -> LatentState:
-        tokens = encoder(encoder.preprocess(torch.from_numpy(seen.image[None])))
-        return LatentState(tokens[None], torch.from_numpy(np.array(seen.pose))[None, None])
-
-    return read, None
-
-
-@torch.no_grad()
-def _predict(model: WorldModel, judged: Sequence[Labelled], ahead: int) -> list[Float[Tensor, "S N D"]]:
-    """Returns, for every third frame of each episode, the latents that are predicted so many actions later."""
-    predicted = []
-    for each in judged:
-        starts = range(0, len(each.actions) - ahead + 1, _STARTS)
-        rolled = [imagine(model, each, at, ahead).tokens[:, -1] for at in starts]
-        predicted.append(torch.cat(rolled).float())
-    return predicted
-
-
-@torch.no_grad()
-def _judge(reader: Probe, judged: Sequence[Labelled], predicted: dict[int, list[Float[Tensor, "S N D"]]]) -> Finding:
-    """Returns how wrong a probe is of other play."""
-    count = reader.objects
+    Args:
+        probe: Reads.
+        model: Predicts; None for an encoder alone.
+        judged: The play.
+        ahead: Numbers of predicted actions.
+    """
     wanted = torch.from_numpy(np.concatenate([each.places for each in judged])).float()
-    places, held = reader(torch.cat([each.tokens for each in judged]))
-    errors = _object_errors(places, wanted, count)
-    hand = (places - wanted)[:, 2 * count :].norm(dim=-1)
+    places, held = probe(torch.cat([each.tokens for each in judged]))
+    hand = (places - wanted)[:, -3:].norm(dim=-1)
     told = (held > 0).numpy() == np.concatenate([each.held for each in judged])
-    ahead = {}
-    for actions, parts in predicted.items():
-        starts = [_STARTS * np.arange(len(part)) for part in parts]
-        before, after = (
-            torch.cat([torch.from_numpy(each.places[at + k]) for each, at in zip(judged, starts, strict=True)]).float()
-            for k in (0, actions)
-        )
-        way = (after - before)[:, : 2 * count].unflatten(1, (count, 2)).norm(dim=-1)
-        wrong = _object_errors(reader(torch.cat(parts))[0], after, count)
-        moved = way > MOVED
-        ahead[actions] = (_mm(wrong[moved], 0.5), _mm(way[moved], 0.5), _mm(wrong[~moved], 0.5))
-    return Finding(_mm(errors, 0.5), _mm(errors, 0.9), _mm(hand, 0.5), float(told.mean()), ahead)
+    errors = object_errors(places, wanted)
+    later = {} if model is None else {actions: _judge_ahead(probe, model, judged, actions) for actions in ahead}
+    return Finding(_mm(errors, 0.5), _mm(errors, 0.9), _mm(hand, 0.5), float(told.mean()), later)
 
 
-def _object_errors(places: Float[Tensor, "B P"], wanted: Float[Tensor, "B P"], objects: int) -> Float[Tensor, "B K"]:
-    """Returns how far each object is from the place that is said of it [m], objects in the wanted order."""
-    said = assign(places, wanted, objects)
-    return (said - wanted)[:, : 2 * objects].unflatten(1, (objects, 2)).norm(dim=-1)
+def _judge_ahead(
+    probe: Probe, model: WorldModel, judged: Sequence[Labelled], actions: int
+) -> tuple[float, float, float]:
+    """Returns `Finding.ahead` for a number of actions."""
+    imagined, before, after = [], [], []
+    for each in judged:
+        for at in range(0, len(each.actions) - actions + 1, _STARTS):
+            imagined.append(each.imagine(model, at, actions)[-1])
+            before.append(each.places[at])
+            after.append(each.places[at + actions])
+    was, wanted = (torch.from_numpy(np.array(each)).float() for each in (before, after))
+    way = (wanted - was)[:, :-3].unflatten(1, (-1, 3))[..., :2].norm(dim=-1)
+    wrong, moved = object_errors(probe(torch.stack(imagined))[0], wanted), way > MOVED
+    return _mm(wrong[moved], 0.5), _mm(way[moved], 0.5), _mm(wrong[~moved], 0.5)
+
+
+def object_errors(places: Float[Tensor, "B P"], wanted: Float[Tensor, "B P"]) -> Float[Tensor, "B K"]:
+    """Returns how far in the plane each object is from the place that is said of it [m], in the wanted order."""
+    return (assign(places, wanted) - wanted)[:, :-3].unflatten(1, (-1, 3))[..., :2].norm(dim=-1)
+
+
+def draw_imagined(probe: Probe, model: WorldModel, judged: Sequence[Labelled], ahead: int, path: Path) -> None:
+    """Writes the stretches in which objects moved most, with where a probe reads them from what is imagined.
+
+    Args:
+        probe: Reads.
+        model: Predicts.
+        judged: Play with its images.
+        ahead: Actions of a stretch.
+        path: Where to.
+    """
+    moves = []
+    for each in judged:
+        ways = np.linalg.norm((each.places[ahead:] - each.places[:-ahead])[:, :2], axis=1)
+        moves.append((float(ways.max()), int(ways.argmax())))
+    steps = np.unique(np.linspace(0, ahead, _COLUMNS).round().astype(int)).tolist()
+    stretches = []
+    for index in sorted(range(len(judged)), key=lambda index: -moves[index][0])[:_ROWS]:
+        each, at = judged[index], moves[index][1]
+        read, _ = probe(torch.cat([each.tokens[at : at + 1], each.imagine(model, at, ahead)])[steps])
+        wanted = torch.from_numpy(each.places[[at + step for step in steps]]).float()
+        errors = object_errors(read, wanted).amax(1).numpy()
+        images = [each.images[at + step] for step in steps]
+        stretches.append(Stretch(images, steps, read.numpy(), errors, each.scene))
+    draw_stretches(stretches, path)
 
 
 def _mm(lengths: Float[Tensor, "..."], quantile: float) -> float:

@@ -50,8 +50,7 @@ class ProbeConfig:
         judged: Of play with held-out objects, to judge by.
         ahead: After how many predicted actions latents are read.
         steps: Optimiser steps of each probe.
-        pictures: Where to draw what is imagined beside what happened, as a decoder that learns from the same play sees
-            the latents; None for nowhere.
+        pictures: Where to draw what happened, marked with where things are imagined; None for nowhere.
         gates: What must be found.
         seed: Of play and probes.
 

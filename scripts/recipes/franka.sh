@@ -8,7 +8,7 @@ configs=scripts/configs/franka
 
 $python scripts/collect.py --config $configs/collect.yaml                        # play
 $python scripts/train_compact.py --config $configs/compact.yaml                  # trunk, latents, dynamics
-$python scripts/probe.py --config $configs/probe.yaml --checkpoint runs/franka/checkpoint # or it ends here
+$python scripts/probe.py --config $configs/probe.yaml                      # or it ends here
 $python scripts/train_heads.py --config $configs/heads.yaml                      # what play says of the way to a goal
 $python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, an expert goes on
 $python scripts/train_heads.py --config $configs/heads.yaml --more data/franka-practice --output runs/franka-practised
