@@ -155,23 +155,27 @@ def test_the_bank_gives_what_led_from_here_to_the_goal(batches: ImageBatches, tm
     assert isinstance(model, CompactModel) and isinstance(bank, Bank)
     assert bank.codes.dtype == torch.int8 and bank.config.frames == 16 * 6  # the training episodes
     latents, actions = bank.latents, bank.actions
-    found = bank.nearest(latents, latents[6], latents[9], horizon=4, count=5, longest=5)
-    assert found.lengths[0] == 3 and found.distances[0] < 1e-6
-    assert torch.equal(found.actions[0, :3], actions[6:9]) and not found.actions[0, 3].any()
-    assert (found.distances.diff() >= 0).all() and len(found.actions) == 5
-    proposer = Retrieval(RetrievalConfig(longest=5), model, model.action_spec)
-    state, goal = LatentState(latents[6].view(1, 1, 1, -1), torch.zeros(1, 1, 7)), LatentGoal(latents[9:10])
-    assert torch.equal(proposer.propose(state, goal, 4, 5, torch.Generator()), found.actions)
+    found = bank.leading(latents, latents[9], count=30, longest=5)
+    assert found.frames[:3].sort().values.tolist() == [6, 7, 8] and (found.distances[:3] < 1e-6).all()
+    assert (found.distances.diff() >= 0).all() and len(found.frames) == 30
+    assert found.lengths[found.frames == 6].tolist() == [3]
+    spec = replace(model.action_spec, low=(-9.0, -9.0), high=(9.0, 9.0))
+    proposer = Retrieval(RetrievalConfig(longest=5, leading=3, neighbours=3), model, spec)
+    state, goal = LatentState(latents[6].view(1, 1, 1, -1), torch.zeros(1, 1, 2)), LatentGoal(latents[9:10])
+    ways = proposer.propose(state, goal, 4, 40, torch.Generator().manual_seed(0))
+    assert ways.shape == (40, 4, 2)
+    assert torch.equal(ways[0, 0], actions[6])  # the nearest; the others draw among the three
+    assert {tuple(each) for each in ways.flatten(0, 1).tolist()} == {tuple(each) for each in actions[6:9].tolist()}
 
 
 def test_no_stretch_of_the_bank_leaves_its_episode() -> None:
     latents = [torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0], [7.0]])]
     bank = Bank.of(latents, [torch.tensor([[1.0]]), torch.tensor([[2.0], [3.0]])])
-    found = bank.nearest(bank.latents, torch.tensor([1.0]), torch.tensor([5.0]), horizon=2, count=9, longest=9)
-    assert len(found.actions) == 3  # the last frame of an episode begins none
-    assert np.allclose(found.actions[0].flatten(), [1.0, 0.0]) or found.distances[0] > 1
+    found = bank.leading(bank.latents, torch.tensor([5.0]), count=9, longest=9)
+    assert sorted(found.frames.tolist()) == [0, 2, 3]  # the last frame of an episode begins none
+    assert found.distances[found.frames == 0].tolist() == [pytest.approx(16.0, rel=0.05)]  # ends at 1, not at 5
     with pytest.raises(ValueError, match=r"the bank's 5 frames are compared by keys"):
-        bank.nearest(bank.latents, torch.zeros(2), torch.zeros(1), 1, 1, 1)
+        bank.leading(bank.latents, torch.zeros(2), 1, 1)
 
 
 def test_a_model_without_a_bank_says_so(batches: ImageBatches, tmp_path: Path) -> None:
@@ -244,7 +248,8 @@ def check_retrieval(model: StoredModel) -> None:
     proposer = Retrieval(RetrievalConfig(longest=5), model, model.action_spec)
     state = LatentState(bank.latents[6].view(1, 1, 1, -1), torch.zeros(1, 1, len(model.statistics.pose_mean)))
     ways = proposer.propose(state, LatentGoal(bank.latents[9:10]), 4, 5, torch.Generator())
-    assert torch.allclose(ways[0, :3], bank.actions[6:9]) and len(ways) == 5
+    bound = torch.tensor(model.action_spec.high)
+    assert torch.allclose(ways[0, 0], bank.actions[6].clamp(-bound, bound)) and len(ways) == 5
     with torch.no_grad():
         for value in inverse.judge.code.parameters():
             value.zero_()

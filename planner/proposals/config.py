@@ -71,19 +71,24 @@ class RetrievalConfig:
 
     Attributes:
         kind: Names this proposer in YAML.
-        longest: Actions, at most, of a recorded stretch that is looked at; a search gets as many as its horizon.
+        longest: Actions, at most, from a recorded frame to what looks like the goal.
+        leading: Recorded frames that are looked at, those that led nearest to the goal.
+        neighbours: Of these, the nearest to a frame, among which all ways but the first draw.
 
     Raises:
-        ValueError: If longest is not positive.
+        ValueError: If a number is not positive.
     """
 
     makes: ClassVar = "planner.proposals.retrieval:Retrieval"
     kind: Literal["retrieval"] = "retrieval"
-    longest: int = 16
+    longest: int = 20
+    leading: int = 8192
+    neighbours: int = 4
 
     def __post_init__(self) -> None:
-        if self.longest < 1:
-            raise ValueError(f"longest must be at least 1 action, got {self.longest}")
+        for name in ("longest", "leading", "neighbours"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"retrieval's {name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -41,16 +41,16 @@ class BankConfig:
                 raise ValueError(f"a bank's {name} must be at least 1, got {getattr(self, name)}")
 
 
-class Chunks(NamedTuple):
-    """Recorded stretches of actions, the nearest first.
+class Leading(NamedTuple):
+    """Recorded frames after which things soon looked like a goal, the nearest first.
 
     Attributes:
-        actions: Physical units; staying where a stretch is shorter.
-        lengths: Actions of each until things looked like the goal.
-        distances: Mean squared difference of keys at its beginning and at its end, added.
+        frames: Their places in the bank.
+        lengths: Actions until then.
+        distances: Mean squared difference of the keys of where they led to and of the goal.
     """
 
-    actions: Float[Tensor, "K H A"]
+    frames: Int[Tensor, "K"]
     lengths: Int[Tensor, "K"]
     distances: Float[Tensor, "K"]
 
@@ -116,35 +116,24 @@ class Bank(Head):
         return self.codes.float() * self.scale + self.offset
 
     @torch.no_grad()
-    def nearest(
-        self,
-        keys: Float[Tensor, "F C"],
-        now: Float[Tensor, "C"],
-        goal: Float[Tensor, "C"],
-        horizon: int,
-        count: int,
-        longest: int,
-    ) -> Chunks:
-        """Returns the recorded stretches that began most like now and ended most like the goal.
+    def leading(self, keys: Float[Tensor, "F C"], goal: Float[Tensor, "C"], count: int, longest: int) -> Leading:
+        """Returns the recorded frames that led nearest to a goal.
 
         Args:
             keys: What frames are compared by, of all of them in order: their latents, or what is read from these.
-            now: The same of the present frame.
             goal: The same of what is wanted.
-            horizon: Actions of a sequence, H: of a longer stretch the first ones.
-            count: Stretches wanted at most.
-            longest: Actions of a stretch at most; of each beginning only its best length counts.
+            count: Frames wanted at most.
+            longest: Actions on the way at most; of each frame only its best number of them counts.
 
         Raises:
             ValueError: If the keys do not fit together.
         """
-        wanted = (self.config.frames, keys.shape[-1])
-        if keys.shape != wanted or now.shape != wanted[1:] or goal.shape != wanted[1:]:
+        if keys.shape != (self.config.frames, keys.shape[-1]) or goal.shape != keys.shape[1:]:
             raise ValueError(
-                f"the bank's {self.config.frames} frames are compared by keys (F, C), now and goal by (C,), got "
-                f"{tuple(keys.shape)}, {tuple(now.shape)} and {tuple(goal.shape)}"
+                f"the bank's {self.config.frames} frames are compared by keys (F, C), goals by (C,), got "
+                f"{tuple(keys.shape)} and {tuple(goal.shape)}"
             )
-        begun, ended = ((keys - each).square().mean(1) for each in (now, goal))
+        ended = (keys - goal).square().mean(1)
         best = torch.full_like(ended, torch.inf)
         lengths = torch.zeros_like(self.left)
         for length in range(1, min(longest, int(self.left.max())) + 1):
@@ -152,9 +141,5 @@ class Bank(Head):
             after[:-length] = ended[length:]
             nearer = (after < best) & (self.left >= length)
             best, lengths = torch.where(nearer, after, best), torch.where(nearer, length, lengths)
-        distances = begun + best
-        chosen = distances.topk(min(count, int(distances.isfinite().sum())), largest=False)
-        steps = torch.arange(horizon)
-        inside = steps < lengths[chosen.indices, None]  # (K, H)
-        frames = (chosen.indices[:, None] + steps).clamp(max=self.config.frames - 1)
-        return Chunks(self.actions[frames] * inside[..., None], lengths[chosen.indices], chosen.values)
+        chosen = best.topk(min(count, int(best.isfinite().sum())), largest=False)
+        return Leading(chosen.indices, lengths[chosen.indices], chosen.values)
