@@ -24,9 +24,10 @@ from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
-from world_model.heads.ways import InverseDynamics
+from world_model.heads.ways import InverseDynamics, Judged, TemporalDistance
 from world_model.heads.ways_config import InverseDynamicsConfig as WaysConfig
 from world_model.heads.ways_config import InverseDynamicsShape, JudgeShape, TemporalDistanceShape
+from world_model.heads.ways_config import TemporalDistanceConfig as DistanceConfig
 from world_model.load import load_world_model
 from world_model.training.compact import (
     CompactTrainer,
@@ -315,6 +316,16 @@ def test_how_far_a_gripper_is_closed_is_read_from_the_frame() -> None:
     now, goal, poses = torch.randn(5, 6), torch.randn(5, 6), torch.randn(5, 3)
     judged, closed = (head.judge(now, goal, each) for each in (poses, poses + torch.eye(3)[2]))
     assert torch.equal(judged.logits, closed.logits) and judged.poses[..., 2].any()
+
+
+def test_the_quickest_of_several_ways_is_expected_sooner_than_one() -> None:
+    head = TemporalDistance(DistanceConfig(6, 3, TemporalDistanceShape(JUDGE, members=1)))
+    shares = torch.tensor([[0.1, 0.2, 0.0, 0.3, 0.4, 0.0]])
+    head.members[0].forward = lambda *_: Judged(shares.log(), shares, shares)  # type: ignore[method-assign]
+    nothing = torch.zeros(1, 6)
+    assert head.actions(nothing, nothing, nothing).item() == pytest.approx(0.2 + 0.9 + 1.6)
+    drawn = torch.multinomial(shares[0], 80_000, replacement=True).view(-1, 4).amin(1).float().mean().item()
+    assert head.actions(nothing, nothing, nothing, quickest_of=4).item() == pytest.approx(drawn, abs=0.05)
 
 
 def test_a_quick_way_is_shorter_than_a_usual_one_and_there_is_there() -> None:

@@ -165,18 +165,22 @@ class TemporalDistanceConfig:
     Attributes:
         kind: Names this objective in YAML.
         frames: "all" for the mean over all predicted frames, "last" for the last one alone.
+        quickest_of: The quickest of so many recorded ways is what counts; 1 for the mean way. Recordings dawdle.
 
     Raises:
-        ValueError: If there are no such frames.
+        ValueError: If there are no such frames, or the number is not positive.
     """
 
     makes: ClassVar = "planner.objectives.temporal_distance:TemporalDistanceCost"
     kind: Literal["temporal_distance"] = "temporal_distance"
     frames: Literal["all", "last"] = "last"
+    quickest_of: int = 1
 
     def __post_init__(self) -> None:
         if self.frames not in {"all", "last"}:
             raise ValueError(f"the frames of temporal_distance are 'all' or 'last', got {self.frames!r}")
+        if self.quickest_of < 1:
+            raise ValueError(f"quickest_of must be at least 1 way, got {self.quickest_of}")
 
 
 @dataclass(frozen=True)

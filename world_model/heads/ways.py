@@ -304,11 +304,19 @@ class TemporalDistance(Head):
         return torch.stack([count + _POSE_WEIGHT * pose for count, pose, _ in parts]).mean()
 
     def actions(
-        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"]
+        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"], quickest_of: int = 1
     ) -> Float[Tensor, "B"]:
-        """Returns the expected number of actions of the member that expects the most; poses are normalised."""
-        counts = torch.arange(self.config.shape.judge.longest + 1, device=now.device, dtype=torch.float32)
-        return torch.stack([m(now, goal, poses).logits.softmax(-1) @ counts for m in self.judges]).amax(0)
+        """Returns the expected number of actions of the member that expects the most.
+
+        Args:
+            now: Latents of the frames.
+            goal: Latents of the goals.
+            poses: Of the frames, normalised.
+            quickest_of: Of so many recorded ways the quickest is expected: sum over k of P(n > k) to this power.
+        """
+        shares = torch.stack([m(now, goal, poses).logits.softmax(-1) for m in self.judges])
+        longer = (1.0 - shares.cumsum(-1)[..., :-1]).clamp_min(0.0)
+        return (longer**quickest_of).sum(-1).amax(0)
 
 
 def moved(actions: Float[Tensor, "B A"]) -> Float[Tensor, "A"]:
