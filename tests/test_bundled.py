@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_bundled_checkpoints_are_under_40_megabytes():
-    for name in ("franka-tiny", "franka-manipulation"):
+    for name in ("franka-tiny", "franka-manipulation", "franka"):
         folder = find_checkpoint(name)
         assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6
 
@@ -58,11 +58,14 @@ def test_every_config_in_the_repository_is_valid(path):
         "critic": TrainCriticConfig,
         "first-critic": TrainCriticConfig,
         "practice": program("planner.collecting.practice").PracticeConfig,
+        "probe": program("planner.diagnostics.probe_program").ProbeConfig,
         "deploy": program("envs.arm_file").ArmFile,
         "reading": Reading,
     }
     if path.parent.name == "cube-single" and path.stem == "collect":
         kinds["collect"] = program("planner.collecting.ogbench").CollectConfig
+    if "plan" in path.parts:
+        kinds[path.stem] = kinds["plan"]
     load_config(kinds[path.parent.name if path.parent.name in kinds else path.stem], path)
 
 

@@ -11,4 +11,4 @@ $python scripts/train_compact.py --config $configs/compact.yaml                 
 $python scripts/probe.py --config $configs/probe.yaml                      # or it ends here
 $python scripts/train_heads.py --config $configs/heads.yaml                      # what play says of the way to a goal
 $python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, an expert goes on
-$python scripts/train_heads.py --config $configs/heads.yaml --more data/franka-practice --output runs/franka-practised --steps 5000
+$python scripts/train_heads.py --config $configs/heads.yaml --more data/franka-practice --output runs/franka-practised --steps 4500
