@@ -9,6 +9,8 @@ from jaxtyping import Float
 
 from envs.simulation.scene import SceneConfig
 
+_SCENE_STREAM = 1  # of a seed's randomness
+
 
 @dataclass(frozen=True)
 class Variation:
@@ -102,3 +104,8 @@ def _draw(weights: tuple[float, ...], otherwise: int, generator: np.random.Gener
 def _to_tuple(vector: Float[np.ndarray, "3"]) -> tuple[float, float, float]:
     x, y, z = (float(value) for value in vector)
     return x, y, z
+
+
+def scene_of(seed: int, scene: SceneConfig, variation: Variation) -> SceneConfig:
+    """Returns the scene that the episode of a seed is recorded in; its play is the same in any scene."""
+    return vary(scene, variation, np.random.default_rng((seed, _SCENE_STREAM)))

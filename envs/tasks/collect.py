@@ -12,19 +12,15 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from envs.command_line import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.formats.lerobot import write_shard
 from envs.folders import write_text
 from envs.simulation.scene import SceneConfig
-from envs.simulation.variation import Variation, vary
+from envs.simulation.variation import Variation, scene_of
 from envs.tasks.collecting import Collection, collect
 from envs.tasks.events import Events, Watch
 from envs.tasks.play import PlayConfig, make_play_arm, record_episode
-
-_SCENE_STREAM = 1  # of a seed's randomness: its play is the same in any scene
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ def record_shard(config: CollectConfig, shard: int, advanced: Callable[[int], ob
 
 def _record(config: CollectConfig, seed: int, watch: Watch) -> Episode:
     """Returns one episode, in the scene of its seed."""
-    scene = vary(config.scene, config.variation, np.random.default_rng((seed, _SCENE_STREAM)))
+    scene = scene_of(seed, config.scene, config.variation)
     with closing(make_play_arm(config.image_size, scene)) as arm:
         return record_episode(arm, config.play, seed, watch)
 

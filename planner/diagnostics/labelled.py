@@ -15,7 +15,7 @@ from envs.bar import progress
 from envs.simulation.arm import MujocoArm
 from envs.simulation.objects import ObjectInstance
 from envs.simulation.scene_config import SceneConfig
-from envs.simulation.variation import vary
+from envs.simulation.variation import scene_of
 from envs.spec import Observation
 from envs.tasks.events import Watch, positions_of
 from envs.tasks.play import make_play_arm, record_episode
@@ -25,8 +25,6 @@ from world_model.compact import CompactModel
 from world_model.data.gripper import told_actions
 from world_model.encoders.folder import load_encoder
 from world_model.load import load_world_model
-
-_SCENE_STREAM = 1  # of a seed's randomness: its play is the same in any scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +128,7 @@ def play(
     """
     episodes = []
     for seed in progress(seeds, desc=called, unit="episode"):
-        scene = vary(config.scene, config.variation, np.random.default_rng((seed, _SCENE_STREAM)))
+        scene = scene_of(seed, config.scene, config.variation)
         with closing(make_play_arm(config.image_size, scene)) as arm:
             places = _Places()
             episode = record_episode(arm, config.play, seed, places, objects)
