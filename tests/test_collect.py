@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from envs.episodes.formats.lerobot import read_dataset
 from envs.spec import Observation
+from envs.tasks.manipulation import manipulation_action_spec
 from tests.disks import contents
 from tests.recordings import write_ours
 from tests.small_models import eager_model
@@ -114,6 +116,27 @@ def test_practice_is_the_critics_attempt_and_then_the_experts_way(
     assert episode.task == "practice push"
     with pytest.raises(ValueError, match="tasks are weights >= 0 of push, grasp, carry, place"):
         program.PracticeConfig(tmp_path, tasks={"pull": 1.0})
+    with pytest.raises(ValueError, match="shaky is at least one share"):
+        program.PracticeConfig(tmp_path, shaky=(-0.1,))
+
+
+def test_practice_by_a_plan_searches_and_shakes(tmp_path: Path) -> None:
+    program = importlib.import_module("planner.collecting.practice")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("planner: {algorithm: cem, horizon: 1, samples: 8, elites: 2, iterations: 1}\n", encoding="utf-8")
+    config = program.PracticeConfig(
+        tmp_path / "data", checkpoint="franka-tiny", episodes=1, episodes_per_shard=1, image_size=32, frames=5,
+        attempts=(3, 3), tasks={"push": 1.0}, plans=(plan,),
+    )  # fmt: skip
+    still, shaken, again = (program.record_practice(each, 4) for each in (config, *[replace(config, shaky=(0.3,))] * 2))
+    assert (shaken.poses == again.poses).all()
+    assert np.abs(shaken.poses[1, :3] - still.poses[1, :3]).max() > 0.003
+    np.testing.assert_allclose(shaken.poses[:4, 3:6], still.poses[:4, 3:6], atol=0.02)  # what is fixed stays fixed
+    attempts = importlib.import_module("planner.collecting.attempts")
+    with pytest.raises(SystemExit, match=r"error: .*nowhere\.yaml"):
+        attempts.check_actors(
+            replace(config, plans=(tmp_path / "nowhere.yaml",)), "franka-tiny", manipulation_action_spec()
+        )
 
 
 def test_a_finished_collection_goes_on_to_more_episodes(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from world_model.base import LatentGoal, LatentState
 from world_model.checkpoints.checkpoint import StoredModel
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows, join_recorded
+from world_model.data.joined import JoinedFrames
 from world_model.data.store import build_frames
 from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.vjepa2_config import EncoderConfig
@@ -50,7 +51,7 @@ JUDGE = JudgeShape(code=8, reader=16, longest=5, width=32, depth=1)
 @pytest.fixture(scope="module")
 def batches(tmp_path_factory: pytest.TempPathFactory) -> ImageBatches:
     data = MovingSquare(EPISODES)
-    return ImageBatches(RecordedWindows(data), [build_frames(data, tmp_path_factory.mktemp("frames"))])
+    return ImageBatches(RecordedWindows(data), [JoinedFrames([build_frames(data, tmp_path_factory.mktemp("frames"))])])
 
 
 def make_config(output: Path, **changes: object) -> CompactConfig:
@@ -125,6 +126,30 @@ def test_each_frame_is_seen_in_one_of_the_views(batches: ImageBatches) -> None:
     assert (seen[:, :, 0, 0, 0].amax(1) != seen[:, :, 0, 0, 0].amin(1)).any()  # within a window, too
     with pytest.raises(ValueError, match="view 0 holds other episodes"):
         ImageBatches(RecordedWindows(MovingSquare((6,) * 19)), batches.views)
+
+
+def test_frames_of_several_datasets_are_read_in_a_row(tmp_path: Path) -> None:
+    datasets = MovingSquare((6,) * 3), MovingSquare((6,) * 2)
+    frames = JoinedFrames([build_frames(data, tmp_path / f"{index}") for index, data in enumerate(datasets)])
+    assert frames.lengths == (6,) * 5
+    episodes, starts = np.array([4, 0, 3, 2]), np.array([1, 0, 2, 3])
+    read = frames.windows(episodes, starts, 2, stride=2)
+    for row, episode, start in zip(read, episodes, starts, strict=True):
+        images = datasets[episode // 3][episode - 3 * (episode // 3)].images
+        assert (row == images[start : start + 3 : 2]).all()
+
+
+def test_a_run_goes_on_from_a_checkpoint_of_its_shape(batches: ImageBatches, tmp_path: Path) -> None:
+    run(make_config(tmp_path / "first", bank_frames=50), batches)
+    parent = str(tmp_path / "first" / "checkpoint")
+    trainer = CompactTrainer(make_config(tmp_path, parent=parent), batches)
+    before = load_world_model(parent)
+    kept = {name: value for name, value in before.state_dict().items() if not name.startswith("heads")}
+    assert all(torch.equal(value, kept[name]) for name, value in trainer.model.state_dict().items())
+    trainer.step(5)
+    assert all((value != kept[name]).any() for name, value in trainer.model.named_parameters())
+    with pytest.raises(ValueError, match=r"has the dynamics .* set it alike"):
+        CompactTrainer(make_config(tmp_path, parent=parent, dynamics=DynamicsShape(width=16, depth=1)), batches)
 
 
 def test_colours_change_and_what_is_grey_stays_grey() -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from envs.config import Choice
+from envs.config import Choice, load_config
 from envs.spec import ActionSpec, Goal, Observation
 from envs.tasks.collecting import Practice
 from planner.control.controller import Controller, ControllerConfig
+from planner.evaluation.config import EvaluateConfig
+from planner.objectives.objective import make_objective
 from planner.proposals.config import PROPOSERS, GoalPolicyConfig, InverseDynamicsConfig, ProposerSettings
 from planner.search.first_guess import FirstGuess
+from planner.search.planner_config import make_planner
 from planner.subgoals.listed import ListedConfig
 from world_model.checkpoints.checkpoint import StoredModel
 from world_model.heads.ways import INVERSE_DYNAMICS
@@ -32,22 +37,57 @@ def begin_attempt(
     generator: np.random.Generator,
     subgoals: ListedConfig = _ONE_GOAL,
 ) -> Callable[[Observation], Float[np.ndarray, "A"] | None]:
-    """Returns what gives the checkpoint's proposal for what is seen, and None once an expert is to take over.
+    """Returns what gives the checkpoint's next action for what is seen, and None once an expert is to take over.
 
     Args:
-        config: How many actions are its own, and how quick a way it is asked for.
+        config: How many actions are its own, what chooses them, and how much noise is added.
         checkpoint: What acts, by name or path.
         spec: The arm's actions.
         goals: What to reach, in order.
-        generator: Draws the pace, and then the number of actions.
+        generator: Draws the pace, the number of actions, the plan and the noise.
         subgoals: When a goal is left for the next.
     """
     pace, attempts = float(generator.choice(config.paces)), int(generator.integers(*config.attempts, endpoint=True))
-    model = load_policy(checkpoint)
-    settings = ControllerConfig(proposers=(policy_of(model, pace),), subgoals=subgoals)
-    controller, taken = Controller(model, FirstGuess(), spec, settings), count()
-    controller.reset(goals, seed=0)  # a first guess draws nothing
-    return lambda seen: controller.step(seen)[0] if next(taken) < attempts else None
+    if config.plans:
+        plan = config.plans[int(generator.integers(len(config.plans)))]
+        controller, seed = load_planner(checkpoint, plan, spec, subgoals), int(generator.integers(2**31))
+    else:
+        model = load_policy(checkpoint)
+        settings = ControllerConfig(proposers=(policy_of(model, pace),), subgoals=subgoals)
+        controller, seed = Controller(model, FirstGuess(), spec, settings), 0  # a first guess draws nothing
+    controller.reset(goals, seed)
+    share = float(generator.choice(config.shaky)) if any(config.shaky) else 0.0
+    low, high, taken = np.array(spec.low), np.array(spec.high), count()
+
+    def attempt(seen: Observation) -> Float[np.ndarray, "A"] | None:
+        if next(taken) >= attempts:
+            return None
+        action = controller.step(seen)[0]
+        if share:
+            action = action + share * (high - low) / 2 * generator.standard_normal(len(low))
+        return np.clip(action, low, high)
+
+    return attempt
+
+
+@cache
+def load_planner(checkpoint: str, plan: Path, spec: ActionSpec, subgoals: ListedConfig = _ONE_GOAL) -> Controller:
+    """Returns what plans as a file of an evaluation says, made once a process; ends the program if it can't."""
+    try:
+        config, model = load_config(EvaluateConfig, plan), load_world_model(checkpoint)
+        objective = partial(make_objective, config=config.objective, spec=spec, model=model)
+        settings = replace(config.controller, subgoals=subgoals)
+        return Controller(model, make_planner(config.planner), spec, settings, objective)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def check_actors(config: Practice, checkpoint: str, spec: ActionSpec) -> None:
+    """Ends the program with one line if the checkpoint can't act by itself, or a plan can't with it."""
+    if not config.plans:
+        load_policy(checkpoint)
+    for plan in config.plans:
+        load_planner(checkpoint, plan, spec)
 
 
 def policy_of(model: StoredModel, pace: float) -> ProposerSettings:

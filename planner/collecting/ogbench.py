@@ -17,7 +17,7 @@ from envs.command_line import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.formats.lerobot import write_shard
 from envs.tasks.collecting import Practice, collect
-from envs.tasks.ogbench import OgbenchArm
+from envs.tasks.ogbench import OgbenchArm, cube_action_spec
 from envs.tasks.ogbench_play import CubePlayConfig, record_cube_play
 
 
@@ -56,9 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         CollectConfig, "Records OGBench's scripted play as a LeRobot v3.0 dataset.", arguments
     )
     if config.practice is not None:
-        from planner.collecting.attempts import load_policy  # play alone begins ten times sooner without torch
+        from planner.collecting.attempts import check_actors  # play alone begins ten times sooner without torch
 
-        load_policy(config.practice)  # what is wrong with it is better said now than by a process
+        # what is wrong with them is better said now than by a process
+        check_actors(config, config.practice, cube_action_spec())
     collect(config, record_shard, robot_type="ur5e-ogbench", program="collect_ogbench")
 
 

@@ -29,6 +29,7 @@ from envs.tasks.manipulation import (
     FrankaPushEnv,
     FrankaReachWithObjectEnv,
     ManipulationEnv,
+    manipulation_action_spec,
 )
 from envs.tasks.play import BEHAVIOURS, PlayConfig, drive, show
 from planner.control.episode import goals_of
@@ -73,9 +74,10 @@ class PracticeConfig(Practice):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Records the missing shards and finalizes the dataset."""
     config = config_from_command_line(PracticeConfig, "Records attempts, shown to their end by an expert.", arguments)
-    from planner.collecting.attempts import load_policy  # torch takes seconds
+    from planner.collecting.attempts import check_actors  # torch takes seconds
 
-    load_policy(config.checkpoint)  # what is wrong with it is better said now than by a process
+    # what is wrong with them is better said now than by a process
+    check_actors(config, config.checkpoint, manipulation_action_spec())
     collect(config, record_shard, robot_type="panda-mujoco", program="collect_practice")
 
 

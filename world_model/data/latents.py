@@ -18,6 +18,7 @@ from envs.episodes import EpisodeSource
 from envs.folders import begin_cache
 from world_model.base import Encoder
 from world_model.data.decode import DecodedImages, rebatch
+from world_model.data.joined import InARow
 from world_model.data.store import CHECKED_BYTES, FrameStore, build_store, verify_store
 from world_model.data.store_layout import SHARD_BYTES, Layout
 from world_model.data.store_shard import CacheError
@@ -68,7 +69,7 @@ class JoinedLatents:
     """
 
     def __init__(self, parts: Sequence[Latents], episodes: Sequence[int]) -> None:
-        self._parts, self._ends = tuple(parts), np.cumsum(episodes)
+        self._parts, self._row = tuple(parts), InARow(episodes)
 
     @property
     def key(self) -> str:
@@ -79,12 +80,11 @@ class JoinedLatents:
         self, episodes: Int[np.ndarray, " B"], starts: Int[np.ndarray, " B"], frames: int, stride: int = 1
     ) -> BFloat16[Tensor, "B T N D"]:
         """See `LatentCache.windows`."""
-        of = np.searchsorted(self._ends, episodes, side="right")
-        order, found = np.argsort(of, kind="stable"), []
-        for index in np.unique(of):
-            rows, first = of == index, self._ends[index - 1] if index else 0
-            found.append(self._parts[index].windows(episodes[rows] - first, starts[rows], frames, stride))
-        return torch.cat(found)[torch.from_numpy(np.argsort(order))]
+        places, found = [], []
+        for part, rows, numbers in self._row.locate(episodes):
+            places.append(np.flatnonzero(rows))
+            found.append(self._parts[part].windows(numbers, starts[rows], frames, stride))
+        return torch.cat(found)[torch.from_numpy(np.argsort(np.concatenate(places)))]
 
 
 Latents = LatentCache | JoinedLatents

@@ -15,7 +15,7 @@ from world_model.checkpoints.checkpoint import Manifest, read_manifest, save_che
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
 from world_model.data.clips import Shuffle, Windows, split_episodes
-from world_model.data.store import FrameStore
+from world_model.data.joined import JoinedFrames
 from world_model.device import autocast, find_device, resolve_precision
 from world_model.encoders.readout import Readout, ReadoutConfig
 from world_model.encoders.registry import StoredEncoder
@@ -24,6 +24,7 @@ from world_model.finite import DivergedError, check_measured
 from world_model.heads.bank import HEAD, Bank
 from world_model.heads.ways import InverseDynamics
 from world_model.heads.ways_config import InverseDynamicsConfig, InverseDynamicsShape
+from world_model.load import load_world_model
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
 from world_model.training.compact_config import SESSION_FIELDS, CompactConfig
 from world_model.training.held_out import choose_windows
@@ -67,16 +68,16 @@ class ImageBatches:
         ValueError: If a view's episodes are not as long.
     """
 
-    def __init__(self, recorded: RecordedWindows, views: Sequence[FrameStore]) -> None:
+    def __init__(self, recorded: RecordedWindows, views: Sequence[JoinedFrames]) -> None:
         self.recorded, self.views = recorded, tuple(views)
         for number, view in enumerate(self.views):
-            if tuple(view.layout.lengths) != recorded.lengths:
+            if view.lengths != recorded.lengths:
                 raise ValueError(f"view {number} holds other episodes than the data: their lengths differ")
 
     @property
     def key(self) -> str:
         """Hash of what is learnt from."""
-        return " ".join(view.layout.key for view in self.views)
+        return " ".join(view.key for view in self.views)
 
     def gather(self, windows: Windows, numbers: Int[np.ndarray, " B"], ahead: Int[np.ndarray, " B"]) -> ImageBatch:
         """Returns the numbered windows, and the frame so many actions after each, at most its episode's last."""
@@ -311,13 +312,38 @@ class CompactTrainer:
 
 
 def make_compact(config: CompactConfig, recorded: RecordedWindows, training: Sequence[int]) -> CompactModel:
-    """Returns a new model for the recorded actions and poses, with the statistics of the training episodes."""
+    """Returns a model for the recorded actions and poses.
+
+    A new one has the statistics of the training episodes, one that goes on its parent's.
+
+    Raises:
+        ValueError: If the parent is another kind of model, has another shape, or is for other actions.
+    """
     encoder: StoredEncoder = Choice("kind", TRUNKS).make(config.encoder)
     shape, statistics = config.latents, recorded.statistics(training)
     readout = ReadoutConfig(encoder.tokens, encoder.width, **vars(shape))
     sizes = shape.latents * shape.width, len(statistics.pose_mean), len(statistics.action_mean)
     dynamics = DynamicsConfig(*sizes, **vars(config.dynamics))
-    return CompactModel(encoder, Readout(readout), CompactDynamics(dynamics), recorded.action_spec, statistics)
+    model = CompactModel(encoder, Readout(readout), CompactDynamics(dynamics), recorded.action_spec, statistics)
+    return model if config.parent is None else begin_with(config.parent, model)
+
+
+def begin_with(name: str, model: CompactModel) -> CompactModel:
+    """Returns a checkpoint's model without its heads, to go on training, if it is of another model's shape.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    parent = load_world_model(name)
+    if not isinstance(parent, CompactModel):
+        raise ValueError(f"the parent {name} is a {parent.kind} world model: a compact one can go on learning here")
+    parent.action_spec.check_same_meaning(model.action_spec)
+    wanted, found = model.parts(), parent.parts()
+    for part, settings in wanted.items():
+        if found.get(part) != settings:
+            raise ValueError(f"the parent {name} has the {part} {found.get(part)}, this run {settings}: set it alike")
+    parts = parent.encoder, parent.readout, parent.dynamics
+    return CompactModel(*parts, model.action_spec, parent.statistics).requires_grad_(True)
 
 
 def make_inverse_dynamics(model: CompactModel, shape: InverseDynamicsShape) -> InverseDynamics:
@@ -358,7 +384,7 @@ def jitter_colours(
 
 @torch.no_grad()
 def encode_episode(
-    model: CompactModel, frames: FrameStore, episode: int, length: int, stride: int = 1
+    model: CompactModel, frames: JoinedFrames, episode: int, length: int, stride: int = 1
 ) -> Float[Tensor, "T Z"]:
     """Returns the latents of so many frames of an episode, from the first on, on the model's device."""
     images = frames.windows(np.array([episode]), np.array([0]), length, stride)[0]

@@ -14,7 +14,7 @@ from world_model.encoders.trunks import TRUNKS, TrunkSettings
 from world_model.heads.ways_config import InverseDynamicsShape, JudgeShape
 
 SESSION_FIELDS = (  # these may change when a run is resumed
-    "data", "views", "output", "cache", "checkpoint", "bank_frames", "device", "save_every", "log", "reading",
+    "data", "views", "more", "output", "cache", "checkpoint", "bank_frames", "device", "save_every", "log", "reading",
     "decoding_processes",
 )  # fmt: skip
 
@@ -66,6 +66,8 @@ class CompactConfig:
         output: Run directory: resolved config, log, state to resume from.
         views: Further folders that hold the same episodes as other cameras saw them, or in other light. Each frame of
             a window is taken from any of them: what only one view shows can't be predicted, so the latents drop it.
+        more: Folders of further recordings of the same arm, such as practice or other scenes, decoded beside them.
+        parent: Checkpoint of the same shape, by name or path, whose weights training begins with; None for new ones.
         reading: YAML file that says how to read them, see `envs.episodes.reading.Reading`; None where the format does.
         checkpoint: Where the finished model goes; None for checkpoint/ in the run directory.
         cache: Where decoded frames are kept; None for data + "-cache".
@@ -115,6 +117,8 @@ class CompactConfig:
     data: Path
     output: Path
     views: tuple[Path, ...] = ()
+    more: tuple[Path, ...] = ()
+    parent: str | None = None
     reading: Path | None = None
     checkpoint: Path | None = None
     cache: Path | None = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from envs.episodes.open import load_reading, open_dataset
 from envs.folders import writing
 from envs.program import FAILED, INTERRUPTED
 from world_model.checkpoints.checkpoint import Manifest
-from world_model.data.batches import RecordedWindows
+from world_model.data.batches import RecordedWindows, join_recorded
+from world_model.data.joined import JoinedFrames
 from world_model.data.store import FrameStore, build_frames
+from world_model.data.store_layout import cache_beside
 from world_model.finite import DivergedError
 from world_model.training.compact import ImageBatches, train_compact
 from world_model.training.compact_config import CompactConfig
@@ -25,6 +28,35 @@ from world_model.training.progress import make_report, origin
 from world_model.training.run_folders import RunFolders, run_folders
 
 SAME_POSE = 1e-4  # m, rad: two views of one episode differ by nothing but their pictures
+
+
+class RecordingsConfig(Protocol):
+    """What is read of the configuration of a run on decoded recordings; the real ones are frozen dataclasses."""
+
+    @property
+    def more(self) -> tuple[Path, ...]:
+        """Folders of further recordings."""
+        ...
+
+    @property
+    def cache_directory(self) -> Path:
+        """Where the frames of the first are kept."""
+        ...
+
+    @property
+    def decoding_processes(self) -> int:
+        """Processes that decode videos."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of everything random."""
+        ...
 
 
 def run(config: CompactConfig) -> int:
@@ -58,17 +90,36 @@ def run_to_end(config: RunFolders, name: str, checkpoint: Path, learn: Callable[
 
 def learn(config: CompactConfig) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted; decodes the episodes first."""
-    reading = load_reading(config.reading)
-    views = [open_dataset(folder, reading) for folder in (config.data, *config.views)]
-    recorded = RecordedWindows(views[0], config.stride, told=True)
-    for folder, view in zip(config.views, views[1:], strict=True):
-        check_view(recorded, RecordedWindows(view, config.stride), str(folder))
-    batches = ImageBatches(
-        recorded, [decode(config.cache_directory, config.decoding_processes, view) for view in views]
-    )
+    datasets = open_recordings((config.data, *config.more), config.reading)
+    views = open_recordings(config.views, config.reading)
+    parts = [RecordedWindows(dataset, config.stride, told=True) for dataset in datasets]
+    for folder, view in zip(config.views, views, strict=True):
+        check_view(parts[0], RecordedWindows(view, config.stride), str(folder))
+    first, *more = decode_all(config, datasets)
+    others = [decode(config.cache_directory, config.decoding_processes, view) for view in views]
+    batches = ImageBatches(join_recorded(parts), [JoinedFrames([view, *more]) for view in (first, *others)])
+    folders = dict(zip((config.data, *config.more, *config.views), (*datasets, *views), strict=True))
     bar = progress(total=config.steps, desc="train")
     with writing(config.output), RunLog(config.output, config.log) as log, bar:
-        return train_compact(config, batches, make_report(log, bar, format_errors), provenance(config, views))
+        return train_compact(config, batches, make_report(log, bar, format_errors), provenance(config, folders))
+
+
+def open_recordings(folders: Sequence[Path], reading: Path | None) -> list[EpisodeSource]:
+    """Returns the datasets of some folders.
+
+    Raises:
+        ValueError: If one can't be read, or the actions of two do not mean the same.
+    """
+    datasets = [open_dataset(folder, load_reading(reading)) for folder in folders]
+    for dataset in datasets[1:]:
+        datasets[0].spec.check_same_meaning(dataset.spec)
+    return datasets
+
+
+def decode_all(config: RecordingsConfig, datasets: Sequence[EpisodeSource]) -> list[FrameStore]:
+    """Returns the decoded frames of a run's recordings, each beside what it is decoded from."""
+    caches = (config.cache_directory, *(cache_beside(folder) for folder in config.more))
+    return [decode(cache, config.decoding_processes, dataset) for cache, dataset in zip(caches, datasets, strict=True)]
 
 
 def check_view(recorded: RecordedWindows, view: RecordedWindows, folder: str) -> None:
@@ -103,11 +154,15 @@ def format_errors(errors: Mapping[str, float]) -> str:
     return "\n".join([*lines, f"latents: variance {errors['variance']:.2f}, effective rank {errors['rank']:.1f}"])
 
 
-def provenance(config: CompactConfig, views: list[EpisodeSource]) -> dict[str, object]:
-    """Returns where the checkpoint comes from, for its manifest."""
-    folders = (config.data, *config.views)
+def provenance(config: RecordingsConfig, folders: Mapping[Path, EpisodeSource]) -> dict[str, object]:
+    """Returns where a checkpoint comes from, for its manifest."""
     data = [
-        {"folder": str(folder), "fingerprint": view.fingerprint, "episodes": len(view), "frames": sum(view.lengths)}
-        for folder, view in zip(folders, views, strict=True)
+        {
+            "folder": str(folder),
+            "fingerprint": dataset.fingerprint,
+            "episodes": len(dataset),
+            "frames": sum(dataset.lengths),
+        }
+        for folder, dataset in folders.items()
     ]
     return {**origin(), "data": data, "steps": config.steps, "seed": config.seed}
