@@ -227,7 +227,7 @@ def test_settings_out_of_range_are_refused(tmp_path: Path) -> None:
 def make_heads_config(parent: Path, output: Path, **changes: object) -> HeadsConfig:
     config = HeadsConfig(
         parent=str(parent), data=Path("nowhere"), output=output, steps=40, batch=64, warmup=5, save_every=10,
-        evaluate_every=20, furthest=4, held_out=0.2, device="cpu",
+        evaluate_every=20, furthest=4, held_out=0.2, device="cpu", rollout_steps=3, rollouts=32, precision="fp32",
         inverse_dynamics=InverseDynamicsShape(JUDGE, modes=6),
         temporal_distance=TemporalDistanceShape(JUDGE),
     )  # fmt: skip
@@ -256,11 +256,16 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     assert measured[199]["ways"] < 0.8 * measured[0]["ways"]
     assert measured[199]["held_out/offset"] < measured[19]["held_out/offset"]
     assert measured[199]["distance"] < 0.8 * measured[0]["distance"]
+    assert measured[199]["held_out/rollout"] < measured[19]["held_out/rollout"]
+    assert measured[199]["held_out/rollout"] < 0.7 * measured[199]["held_out/rollout_copy"]
     with pytest.raises(KeyboardInterrupt):
         train(make_heads_config(parent, tmp_path / "broken", steps=40), stop)
     train(make_heads_config(parent, tmp_path / "broken", steps=40))
     train(make_heads_config(parent, tmp_path / "unbroken", steps=40))
     again, whole = (load_world_model(tmp_path / name / "checkpoint") for name in ("broken", "unbroken"))
+    first = load_world_model(parent).state_dict()
+    assert (whole.state_dict()["dynamics.enter.weight"] != first["dynamics.enter.weight"]).any()
+    assert torch.equal(whole.state_dict()["readout.head.0.weight"], first["readout.head.0.weight"])
     assert set(whole.heads) == {"bank", "inverse_dynamics", "temporal_distance"}
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
     check_plans(load_world_model(tmp_path / "whole/checkpoint", precision="bf16"))

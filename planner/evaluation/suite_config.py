@@ -30,11 +30,13 @@ class Row:
     Attributes:
         name: Of its row.
         plan: YAML file of an evaluation: task, max_steps, planner, objective and controller.
+        changes: Settings that replace the plan's, such as another scene; see `Variant.changes`, which come after.
         columns: Further columns of its row, printed as they are, such as what somebody else reported.
     """
 
     name: str
     plan: Path
+    changes: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
 
 
@@ -189,7 +191,8 @@ def make_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes)
         for variant in suite.variants:
             episodes = min(variant.episodes or suite.episodes, suite.episodes)
             try:
-                config = load_config(EvaluateConfig, row.plan, {**variant.changes, **here, "episodes": episodes})
+                changes = {**row.changes, **variant.changes, **here, "episodes": episodes}
+                config = load_config(EvaluateConfig, row.plan, changes)
             except ConfigError as error:
                 raise ConfigError(f"row {row.name!r}, variant {variant.name!r} of the suite: {error}") from error
             configs.append(config)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -143,3 +144,9 @@ class Bank(Head):
             best, lengths = torch.where(nearer, after, best), torch.where(nearer, length, lengths)
         chosen = best.topk(min(count, int(best.isfinite().sum())), largest=False)
         return Leading(chosen.indices, lengths[chosen.indices], chosen.values)
+
+
+def spread(lengths: Sequence[int], frames: int) -> list[int]:
+    """Returns evenly chosen episodes, of such lengths, that have about so many frames together at most."""
+    count = max(1, int(min(1.0, frames / sum(lengths)) * len(lengths)))
+    return np.unique(np.linspace(0, len(lengths) - 1, count).round().astype(int)).tolist()

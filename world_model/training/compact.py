@@ -21,7 +21,7 @@ from world_model.encoders.readout import Readout, ReadoutConfig
 from world_model.encoders.registry import StoredEncoder
 from world_model.encoders.trunks import TRUNKS
 from world_model.finite import DivergedError, check_measured
-from world_model.heads.bank import HEAD, Bank
+from world_model.heads.bank import HEAD, Bank, spread
 from world_model.heads.ways import InverseDynamics
 from world_model.heads.ways_config import InverseDynamicsConfig, InverseDynamicsShape
 from world_model.load import load_world_model
@@ -396,10 +396,8 @@ def make_bank(model: CompactModel, batches: ImageBatches, episodes: Sequence[int
     """Returns the bank of evenly chosen episodes, as the first view shows them, with at most so many frames."""
     recorded = batches.recorded
     lengths = [(recorded.lengths[episode] - 1) // recorded.stride + 1 for episode in episodes]
-    share = min(1.0, frames / sum(lengths))
-    chosen = np.unique(np.linspace(0, len(episodes) - 1, max(1, int(share * len(episodes)))).round().astype(int))
     latents, actions = [], []
-    for episode, length in ((episodes[index], lengths[index]) for index in chosen):
+    for episode, length in ((episodes[index], lengths[index]) for index in spread(lengths, frames)):
         latents.append(encode_episode(model, batches.views[0], episode, length, recorded.stride).cpu())
         span = (length - 1) * recorded.stride
         actions.append(torch.from_numpy(recorded.actions[episode][: span : recorded.stride]))

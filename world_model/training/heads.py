@@ -1,21 +1,22 @@
-"""Training of what recordings say of the way to a goal, on a finished world model's latents."""
+"""Training on a finished encoder's latents: what recordings say of the way to a goal, and what comes of actions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest, save_checkpoint
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
 from world_model.data.clips import split_episodes
-from world_model.data.gripper import told_poses
+from world_model.device import autocast, resolve_precision
 from world_model.finite import check_measured
+from world_model.heads.bank import HEAD, Bank, spread
 from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, TemporalDistance
 from world_model.heads.ways_config import TemporalDistanceConfig
 from world_model.training.compact import make_inverse_dynamics
@@ -24,7 +25,6 @@ from world_model.training.loop import Report, clip_gradients, learning_rate_fact
 from world_model.training.run import run_steps
 
 JUDGED_PAIRS = 2048
-_IMAGINED = 0.25
 _THERE = 16  # of one pair in so many the distance is asked from a frame to itself
 
 
@@ -46,8 +46,24 @@ class Pairs(NamedTuple):
     counts: Int[Tensor, "B"]
 
 
+class Rollouts(NamedTuple):
+    """Actions that recordings took, and the frames that came of them; latents as they are, the rest physical.
+
+    Attributes:
+        frames: Places of the frames that they begin at.
+        poses: Of these frames.
+        actions: The recorded ones.
+        latents: Of these frames, and of those that followed.
+    """
+
+    frames: Int[np.ndarray, "B"]
+    poses: Float[Tensor, "B P"]
+    actions: Float[Tensor, "B H A"]
+    latents: Float[Tensor, "B H+1 Z"]
+
+
 class HindsightPairs:
-    """Draws pairs of frames, the later of which is a goal that was reached.
+    """Draws pairs of frames, the later of which is a goal that was reached, and what was done from frames on.
 
     Args:
         model: Whose latents and statistics they are.
@@ -71,52 +87,68 @@ class HindsightPairs:
         chosen = [episode for episode in episodes if len(latents[episode]) > 1]
         if not chosen:
             raise ValueError("no episode has two frames: there is no way to learn from")
-        self.furthest = furthest
+        self.model, self.furthest = model, furthest
         self.latents = torch.cat([latents[episode] for episode in chosen])
-        poses, gripper = [recorded.poses[episode] for episode in chosen], model.action_spec.gripper
-        told = poses if gripper is None else [told_poses(each, gripper) for each in poses]
-        self.poses, self.told = (
-            model.normalise_poses(torch.from_numpy(np.concatenate(each))) for each in (poses, told)
-        )
+        self.poses = torch.from_numpy(np.concatenate([recorded.poses[episode] for episode in chosen]))
         actions = [torch.from_numpy(recorded.actions[episode]) for episode in chosen]
-        padded = [torch.cat([each, torch.zeros_like(each[:1])]) for each in actions]  # none leads on from the last
-        self.actions = model.normalise_actions(torch.cat(padded))
+        self.actions = torch.cat([torch.cat([each, torch.zeros_like(each[:1])]) for each in actions])
         self.left = np.concatenate([np.arange(len(latents[episode]) - 1, -1, -1) for episode in chosen])
-        self.starts = np.flatnonzero(self.left)
+
+    @property
+    def normalised_actions(self) -> Float[Tensor, "F A"]:
+        """All actions, one after another; of an episode's last frame zero."""
+        return self.model.normalise_actions(self.actions.to(self.model.action_mean))
 
     def draw(self, count: int, generator: np.random.Generator) -> Pairs:
-        """Returns so many pairs: any frame that is not its episode's last, any goal after it; one in 16 is there.
-
-        One pose in four has what a gripper was told, as imagined poses have it, and not where something stopped it.
-        """
-        frames = generator.choice(self.starts, count)
+        """Returns so many pairs: any frame that is not its episode's last, any goal after it; one in 16 is there."""
+        frames = generator.choice(np.flatnonzero(self.left), count)
         counts = generator.integers(1, np.minimum(self.furthest, self.left[frames]) + 1)
         counts[: count // _THERE] = 0
-        ends = frames + counts
-        poses = self.poses[np.stack([frames, ends])]
-        imagined = torch.from_numpy(generator.random(count) < _IMAGINED)
-        poses[0, imagined] = self.told[frames][imagined]
+        return self.pairs(frames, counts)
+
+    def pairs(self, frames: Int[np.ndarray, "B"], counts: Int[np.ndarray, "B"]) -> Pairs:
+        """Returns pairs of frames at some places and those so many actions after."""
+        ends, model = frames + counts, self.model
+        device = model.action_mean.device
         return Pairs(
             self.latents[frames],
             self.latents[ends],
-            poses,
-            self.actions[frames],
-            torch.from_numpy(counts),
+            model.normalise_poses(self.poses[np.stack([frames, ends])].to(device)),
+            model.normalise_actions(self.actions[frames].to(device)),
+            torch.from_numpy(counts).to(device),
         )
+
+    def rollouts(self, count: int, steps: int, generator: np.random.Generator) -> Rollouts:
+        """Returns so many recorded rollouts.
+
+        Raises:
+            ValueError: If no episode is as long.
+        """
+        starts = np.flatnonzero(self.left >= steps)
+        if not len(starts):
+            raise ValueError(f"no episode has {steps} actions, what rollout_steps asks for")
+        frames = generator.choice(starts, count)
+        ahead, device = frames[:, None] + np.arange(steps + 1), self.model.action_mean.device
+        poses, actions = self.poses[frames].to(device), self.actions[ahead[:, :-1]].to(device)
+        return Rollouts(frames, poses, actions, self.latents[ahead])
 
 
 class HeadsTrainer:
-    """Goal-conditioned inverse dynamics and temporal distance in training.
+    """Goal-conditioned inverse dynamics, temporal distance, and the dynamics that go on learning, in training.
 
     Of a frame t and a goal n >= 0 frames after it in the same episode::
 
         L = CE(n | z_t, s_t, z_{t+n}) + CE(mode of a_t | .., n) + 4 |a_t - its mode's| + sum_e CE_e(n | z_t, z_{t+n})
+            + w mean_h |f(... f(z_t, s_t, a_t) ..., a_{t+h-1}) - z_{t+h}|^2      h = 1 .. H, predictions fed back
 
-    Source: hindsight relabelling (arXiv 1707.01495). What happens in a step is fixed by the seed and its number.
+    Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to.
+
+    Source: hindsight relabelling (arXiv 1707.01495); what a planner tried as data (Dyna, Sutton 1991). What happens in
+    a step is fixed by the seed and its number.
 
     Args:
         config: The run's.
-        model: Frozen.
+        model: Frozen but for the dynamics, if these are to go on learning.
         latents: Of every episode's frames.
         recorded: Poses and actions of the episodes.
     """
@@ -128,7 +160,8 @@ class HeadsTrainer:
         latents: Sequence[Float[Tensor, "T Z"]],
         recorded: RecordedWindows,
     ) -> None:
-        self.config, self.device = config, model.action_mean.device
+        self.config, self.model, self.device = config, model, model.action_mean.device
+        self.precision: Literal["bf16", "fp32"] = resolve_precision(config.precision, self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.inverse = make_inverse_dynamics(model, config.inverse_dynamics).to(self.device)
@@ -136,26 +169,30 @@ class HeadsTrainer:
                 latents[0].shape[1], len(model.statistics.pose_mean), config.temporal_distance
             )
             self.distance = TemporalDistance(distance).to(self.device)
-        split = split_episodes(len(latents), config.held_out, config.seed)
+        self.parts: dict[str, nn.Module] = {"inverse": self.inverse, "distance": self.distance}
+        if config.rollout_steps:
+            self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
+        self.split = split_episodes(len(latents), config.held_out, config.seed)
         self.training, self.held_out = (
-            HindsightPairs(model, latents, recorded, part, config.furthest) for part in (split.training, split.held_out)
+            HindsightPairs(model, latents, recorded, part, config.furthest)
+            for part in (self.split.training, self.split.held_out)
         )
-        self.inverse.fit(self.training.actions, None, config.seed)
-        self.distance.fit(self.training.actions, None)
-        self.optimizer = make_adamw((self.inverse, self.distance), config.learning_rate, config.weight_decay)
+        self.inverse.fit(self.training.normalised_actions, None, config.seed)
+        self.distance.fit(self.training.normalised_actions, None)
+        self.optimizer = make_adamw(tuple(self.parts.values()), config.learning_rate, config.weight_decay)
 
     def step(self, step: int) -> dict[str, float]:
         """Takes one optimiser step; returns its losses, and when due those of held-out pairs. See `Trainer.step`."""
         config = self.config
         share = learning_rate_factor(step, config.steps, config.warmup, "cosine", config.final_learning_rate)
         set_learning_rate(self.optimizer, config.learning_rate * share)
-        pairs = self.training.draw(config.batch, np.random.default_rng((config.seed, step)))
-        with torch.random.fork_rng(devices=[]):
+        generator = np.random.default_rng((config.seed, step))
+        with torch.random.fork_rng(devices=[]), autocast(self.precision, self.device):
             torch.manual_seed(config.seed * 1_000_003 + step)  # of noise and dropout
-            losses = self.losses(pairs, config.noise)
-            self.optimizer.zero_grad(set_to_none=True)
-            sum(losses.values(), torch.zeros((), device=self.device)).backward()
-        norm = clip_gradients([*self.inverse.parameters(), *self.distance.parameters()], config.clip)
+            losses = self.losses(generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(losses.values(), torch.zeros((), device=self.device)).backward()
+        norm = clip_gradients([each for part in self.parts.values() for each in part.parameters()], config.clip)
         measured = {name: loss.item() for name, loss in losses.items()}
         check_measured({**measured, "the gradient's norm": norm.item()})  # before the weights change
         self.optimizer.step()
@@ -163,45 +200,88 @@ class HeadsTrainer:
             measured |= {f"held_out/{name}": value for name, value in self.evaluate().items()}
         return measured
 
-    def losses(self, pairs: Pairs, noise: float) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, generator: np.random.Generator) -> dict[str, Float[Tensor, ""]]:
         """Returns the parts of the loss, weighted, by name."""
-        pairs = Pairs(*(each.to(self.device) for each in pairs))
-        now, goals = (each + noise * torch.randn_like(each) for each in (pairs.now, pairs.goals))
-        poses, counts, blur = pairs.poses, pairs.counts, self.config.blur
-        return {
-            "ways": self.inverse.errors(now, goals, poses, counts, pairs.actions, blur).total,
-            "distance": self.distance.errors(now, goals, poses, counts, blur),
-        }
+        config, losses = self.config, {}
+        imagined = round(config.imagined * config.batch) if config.rollout_steps else 0
+        pairs = self.training.draw(config.batch - imagined, generator)
+        if config.rollout_steps:
+            rollouts = self.training.rollouts(config.rollouts, config.rollout_steps, generator)
+            predicted, poses = self.predict(rollouts)
+            losses["dynamics"] = config.rollout_weight * (predicted - rollouts.latents[:, 1:]).square().mean()
+            pairs = _join(pairs, self._imagined(rollouts, predicted.detach().float(), poses, imagined, generator))
+        now, goals = (each + config.noise * torch.randn_like(each) for each in (pairs.now, pairs.goals))
+        losses["ways"] = self.inverse.errors(now, goals, pairs.poses, pairs.counts, pairs.actions, config.blur).total
+        losses["distance"] = self.distance.errors(now, goals, pairs.poses, pairs.counts, config.blur)
+        return losses
+
+    def predict(self, rollouts: Rollouts) -> tuple[Float[Tensor, "B H Z"], Float[Tensor, "B H P"]]:
+        """Returns what is predicted to follow on frames, and the poses that the actions lead to."""
+        latents, poses, frames, known = rollouts.latents[:, 0], rollouts.poses, [], []
+        for action in rollouts.actions.unbind(1):
+            latents, poses = self.model.predict(latents, poses, action), self.model.motion.compose(poses, action)
+            frames.append(latents)
+            known.append(poses)
+        return torch.stack(frames, dim=1), torch.stack(known, dim=1)
+
+    def _imagined(
+        self,
+        rollouts: Rollouts,
+        predicted: Float[Tensor, "B H Z"],
+        poses: Float[Tensor, "B H P"],
+        count: int,
+        generator: np.random.Generator,
+    ) -> Pairs:
+        """Returns so many pairs whose frames are predicted ones."""
+        rows, steps = generator.integers(len(predicted), size=count), generator.integers(predicted.shape[1], size=count)
+        frames = rollouts.frames[rows] + steps + 1
+        counts = generator.integers(0, np.minimum(self.config.furthest, self.training.left[frames]) + 1)
+        recorded = self.training.pairs(frames, counts)
+        there = torch.stack([self.model.normalise_poses(poses[rows, steps]), recorded.poses[1]])
+        return recorded._replace(now=predicted[rows, steps], poses=there)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Returns errors on held-out pairs: see `WayErrors`, and of the distance [actions].
 
-        "distance_middle" is that of the middle distance for all.
+        "distance_middle" is that of the middle distance for all. Where the dynamics go on learning, "rollout" is their
+        mean squared error at the last step, and "rollout_copy" that of what does not change.
         """
-        pairs = self.held_out.draw(JUDGED_PAIRS, np.random.default_rng(self.config.seed))
-        pairs = Pairs(*(each.to(self.device) for each in pairs))
-        for part in (self.inverse, self.distance):
+        config, generator = self.config, np.random.default_rng(self.config.seed)
+        pairs = self.held_out.draw(JUDGED_PAIRS, generator)
+        for part in self.parts.values():
             part.eval()
         errors = self.inverse.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.actions)
         expected = self.distance.actions(pairs.now, pairs.goals, pairs.poses[0])
-        for part in (self.inverse, self.distance):
-            part.train()
-        counts = pairs.counts.clamp(max=self.config.temporal_distance.judge.longest).float()
-        return {
+        counts = pairs.counts.clamp(max=config.temporal_distance.judge.longest).float()
+        measured = {
             **{name: value.item() for name, value in errors._asdict().items()},
             "distance": (expected - counts).abs().mean().item(),
             "distance_middle": (counts.median() - counts).abs().mean().item(),
         }
+        if config.rollout_steps:
+            rollouts = self.held_out.rollouts(JUDGED_PAIRS, config.rollout_steps, generator)
+            start, end = rollouts.latents[:, 0], rollouts.latents[:, -1]
+            measured["rollout"] = (self.predict(rollouts)[0][:, -1] - end).square().mean().item()
+            measured["rollout_copy"] = (start - end).square().mean().item()
+        for part in self.parts.values():
+            part.train()
+        return measured
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all that a resumed run needs."""
-        return {name: getattr(self, name).state_dict() for name in ("inverse", "distance", "optimizer")}
+        return {name: part.state_dict() for name, part in (*self.parts.items(), ("optimizer", self.optimizer))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        for name in ("inverse", "distance", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
+        for name, part in (*self.parts.items(), ("optimizer", self.optimizer)):
+            part.load_state_dict(state[name])
+
+
+def _join(one: Pairs, other: Pairs) -> Pairs:
+    """Returns the pairs of both."""
+    parts = zip(Pairs._fields, one, other, strict=True)
+    return Pairs(*(torch.cat([first, second], dim=int(name == "poses")) for name, first, second in parts))
 
 
 def train_heads(
@@ -213,7 +293,7 @@ def train_heads(
     report: Report,
     provenance: Mapping[str, Any],
 ) -> Manifest | None:
-    """Trains, or goes on training, saves the parent with its heads and returns the manifest; None if interrupted.
+    """Trains, or goes on training, saves the parent with what was learnt and returns the manifest; None if interrupted.
 
     Args:
         config: The run's.
@@ -233,6 +313,12 @@ def train_heads(
     if not run_steps(trainer, config, SESSION_FIELDS, fingerprint, report):
         return None
     metrics = trainer.evaluate()
+    model.freeze()
+    if config.bank_frames:
+        training = trainer.split.training
+        chosen = [training[index] for index in spread([len(latents[each]) for each in training], config.bank_frames)]
+        actions = [torch.from_numpy(recorded.actions[episode]) for episode in chosen]
+        model.add_head(HEAD, Bank.of([latents[episode] for episode in chosen], actions))
     model.add_head(INVERSE_DYNAMICS, trainer.inverse.eval().requires_grad_(False))
     model.add_head(TEMPORAL_DISTANCE, trainer.distance.eval().requires_grad_(False))
     parent = read_manifest(find_checkpoint(config.parent))

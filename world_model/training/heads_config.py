@@ -1,4 +1,4 @@
-"""The settings of a training run of what is learnt on a world model's latents."""
+"""The settings of a training run on a compact world model's latents: of its heads, and further of its dynamics."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from world_model.choices import Precision
 from world_model.data.store_layout import cache_beside
 from world_model.heads.ways_config import InverseDynamicsShape, TemporalDistanceShape
 
 SESSION_FIELDS = (  # these may change when a run is resumed
-    "data", "more", "output", "cache", "checkpoint", "device", "save_every", "log", "reading", "decoding_processes",
+    "data", "more", "output", "cache", "checkpoint", "bank_frames", "device", "save_every", "log", "reading",
+    "decoding_processes",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class HeadsConfig:
-    """One training run of the heads of a compact world model.
+    """One training run on the latents of a compact world model.
 
     Attributes:
         parent: The checkpoint whose latents they are learnt on, by name or path.
@@ -30,6 +32,14 @@ class HeadsConfig:
         inverse_dynamics: Shape of the goal-conditioned inverse dynamics.
         temporal_distance: Shape of the temporal distance.
         furthest: Actions to a goal at most, in what is learnt from.
+        rollout_steps: Actions of the rollouts that the dynamics go on learning from, predictions fed back; 0: they stay
+            as they are. A search goes where its model errs in its favour: recordings of what a search tried tell the
+            dynamics what comes of it.
+        rollouts: Rollouts a step.
+        rollout_weight: Weight of their mean squared error.
+        imagined: Share of the pairs whose frame is one of the rollouts': a search asks the heads of such alone.
+        bank_frames: Frames, at most, of the bank of all these recordings that takes the place of the parent's; 0: that
+            stays.
         noise: Std of the noise on latents, which have a std of about 1.
         blur: Std of the noise on poses, as a share of theirs: what a pose tells of the past tells what comes next
             without looking.
@@ -45,6 +55,7 @@ class HeadsConfig:
         evaluate_every: Steps between evaluations; there is one at the end anyway.
         save_every: Steps between saved states.
         log: Where measurements go beside losses.jsonl; wandb is an extra.
+        precision: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
         device: "auto", "cpu", "cuda", ...
         seed: Of everything random.
 
@@ -63,6 +74,11 @@ class HeadsConfig:
     inverse_dynamics: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
     temporal_distance: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
     furthest: int = 24
+    rollout_steps: int = 6
+    rollouts: int = 160
+    rollout_weight: float = 10.0
+    imagined: float = 0.5
+    bank_frames: int = 0
     noise: float = 0.1
     blur: float = 0.05
     steps: int = 5000
@@ -76,18 +92,22 @@ class HeadsConfig:
     evaluate_every: int = 500
     save_every: int = 500
     log: Literal["tensorboard", "wandb"] = "tensorboard"
+    precision: Precision = "auto"
     device: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in (
             "furthest", "steps", "batch", "learning_rate", "evaluate_every", "save_every", "decoding_processes",
+            "rollouts", "rollout_weight",
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("noise", "blur", "warmup", "weight_decay", "clip"):
+        for name in ("noise", "blur", "warmup", "weight_decay", "clip", "rollout_steps", "bank_frames"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 <= self.imagined <= 1:
+            raise ValueError(f"imagined is a share, from 0 to 1, got {self.imagined}")
 
     @property
     def cache_directory(self) -> Path:
