@@ -9,7 +9,7 @@ import pytest
 
 from tests.moving_square import MovingSquare
 from world_model.data.batches import RecordedWindows
-from world_model.data.gripper import told_actions, told_poses
+from world_model.data.gripper import told_actions
 
 
 def test_a_gripper_that_a_thing_stopped_was_told_to_shut() -> None:
@@ -20,14 +20,6 @@ def test_a_gripper_that_a_thing_stopped_was_told_to_shut() -> None:
     expected = actions.copy()
     expected[1:3, 6] = [1.0, 0.8]
     np.testing.assert_allclose(told, expected)
-
-
-def test_what_imagination_has_of_a_gripper_that_is_stopped() -> None:
-    poses = np.zeros((8, 7), np.float32)
-    poses[:, 6] = [0.0, 0.2, 0.4, 0.4, 0.4, 0.1, 0.0, 1.0]
-    told = told_poses(poses, gripper=6)
-    np.testing.assert_allclose(told[:, 6], [0.0, 0.2, 1.0, 1.0, 1.0, 0.1, 0.0, 1.0])
-    assert poses[3, 6] == np.float32(0.4)
 
 
 class Gripper(MovingSquare):

@@ -239,7 +239,7 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     parent = tmp_path / "run/checkpoint"
 
     def train(config: HeadsConfig, report: Report = lambda *_: None) -> None:
-        model = load_world_model(parent)
+        model = load_world_model(config.parent)
         assert isinstance(model, CompactModel)
         latents = [encode_episode(model, batches.views[0], episode, 6) for episode in range(20)]
         assert train_heads(config, model, latents, batches.recorded, "made up", report, {}) is not None
@@ -269,6 +269,10 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     assert set(whole.heads) == {"bank", "inverse_dynamics", "temporal_distance"}
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
     check_plans(load_world_model(tmp_path / "whole/checkpoint", precision="bf16"))
+    train(make_heads_config(tmp_path / "whole/checkpoint", tmp_path / "tried", learn=("dynamics",)))
+    tried, kept = (load_world_model(tmp_path / name / "checkpoint").state_dict() for name in ("tried", "whole"))
+    changed = {name.split(".")[0] for name, value in kept.items() if not torch.equal(value, tried[name])}
+    assert changed == {"dynamics"}
     check_retrieval(load_world_model(tmp_path / "whole/checkpoint"))
 
 

@@ -32,14 +32,6 @@ def told_actions(
     return told
 
 
-def told_poses(poses: Float[np.ndarray, "T P"], gripper: int) -> Float[np.ndarray, "T P"]:
-    """Returns measured poses with what a gripper was told where something stopped it, as imagination has them."""
-    told = poses.copy()
-    for first, last in grips(poses[:, gripper]):
-        told[first : last + 1, gripper] = 1.0
-    return told
-
-
 def grip_began(closedness: Float[np.ndarray, " T"], first: int) -> int:
     """Returns the last frame before the gripper closes on what stops it from `first` on; the arm may move meanwhile."""
     while first > 0 and closedness[first] - closedness[first - 1] > STEADY:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest, save_checkpoint
+from world_model.checkpoints.checkpoint import Head, Manifest, find_checkpoint, read_manifest, save_checkpoint
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
 from world_model.data.clips import split_episodes
@@ -164,22 +164,30 @@ class HeadsTrainer:
         self.precision: Literal["bf16", "fp32"] = resolve_precision(config.precision, self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.inverse = make_inverse_dynamics(model, config.inverse_dynamics).to(self.device)
-            distance = TemporalDistanceConfig(
-                latents[0].shape[1], len(model.statistics.pose_mean), config.temporal_distance
-            )
-            self.distance = TemporalDistance(distance).to(self.device)
-        self.parts: dict[str, nn.Module] = {"inverse": self.inverse, "distance": self.distance}
-        if config.rollout_steps:
-            self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
+            inverse = make_inverse_dynamics(model, config.inverse_dynamics).to(self.device)
+            sizes = latents[0].shape[1], len(model.statistics.pose_mean)
+            distance = TemporalDistance(TemporalDistanceConfig(*sizes, config.temporal_distance)).to(self.device)
         self.split = split_episodes(len(latents), config.held_out, config.seed)
         self.training, self.held_out = (
             HindsightPairs(model, latents, recorded, part, config.furthest)
             for part in (self.split.training, self.split.held_out)
         )
-        self.inverse.fit(self.training.normalised_actions, None, config.seed)
-        self.distance.fit(self.training.normalised_actions, None)
+        self.parts: dict[str, nn.Module] = {}
+        self.inverse = self.distance = None
+        if "inverse_dynamics" in config.learn:
+            inverse.fit(self.training.normalised_actions, None, config.seed)
+            self.inverse = self.parts[INVERSE_DYNAMICS] = inverse
+        if "temporal_distance" in config.learn:
+            distance.fit(self.training.normalised_actions, None)
+            self.distance = self.parts[TEMPORAL_DISTANCE] = distance
+        if "dynamics" in config.learn:
+            self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
         self.optimizer = make_adamw(tuple(self.parts.values()), config.learning_rate, config.weight_decay)
+
+    @property
+    def heads(self) -> dict[str, Head]:
+        """What learns of them, by name."""
+        return {name: part for name, part in self.parts.items() if isinstance(part, Head)}
 
     def step(self, step: int) -> dict[str, float]:
         """Takes one optimiser step; returns its losses, and when due those of held-out pairs. See `Trainer.step`."""
@@ -203,16 +211,19 @@ class HeadsTrainer:
     def losses(self, generator: np.random.Generator) -> dict[str, Float[Tensor, ""]]:
         """Returns the parts of the loss, weighted, by name."""
         config, losses = self.config, {}
-        imagined = round(config.imagined * config.batch) if config.rollout_steps else 0
+        imagined = round(config.imagined * config.batch)
         pairs = self.training.draw(config.batch - imagined, generator)
-        if config.rollout_steps:
-            rollouts = self.training.rollouts(config.rollouts, config.rollout_steps, generator)
-            predicted, poses = self.predict(rollouts)
+        rollouts = self.training.rollouts(config.rollouts, config.rollout_steps, generator)
+        predicted, poses = self.predict(rollouts)
+        if "dynamics" in self.parts:
             losses["dynamics"] = config.rollout_weight * (predicted - rollouts.latents[:, 1:]).square().mean()
-            pairs = _join(pairs, self._imagined(rollouts, predicted.detach().float(), poses, imagined, generator))
+        pairs = _join(pairs, self._imagined(rollouts, predicted.detach().float(), poses, imagined, generator))
         now, goals = (each + config.noise * torch.randn_like(each) for each in (pairs.now, pairs.goals))
-        losses["ways"] = self.inverse.errors(now, goals, pairs.poses, pairs.counts, pairs.actions, config.blur).total
-        losses["distance"] = self.distance.errors(now, goals, pairs.poses, pairs.counts, config.blur)
+        if self.inverse is not None:
+            errors = self.inverse.errors(now, goals, pairs.poses, pairs.counts, pairs.actions, config.blur)
+            losses["ways"] = errors.total
+        if self.distance is not None:
+            losses["distance"] = self.distance.errors(now, goals, pairs.poses, pairs.counts, config.blur)
         return losses
 
     def predict(self, rollouts: Rollouts) -> tuple[Float[Tensor, "B H Z"], Float[Tensor, "B H P"]]:
@@ -242,24 +253,25 @@ class HeadsTrainer:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Returns errors on held-out pairs: see `WayErrors`, and of the distance [actions].
+        """Returns errors of what learns, on held-out recordings.
 
-        "distance_middle" is that of the middle distance for all. Where the dynamics go on learning, "rollout" is their
-        mean squared error at the last step, and "rollout_copy" that of what does not change.
+        Of inverse dynamics see `WayErrors`; "distance" [actions] is beside "distance_middle", that of the middle
+        distance for all, and "rollout", the dynamics' mean squared error at the last step, beside "rollout_copy", that
+        of what does not change.
         """
-        config, generator = self.config, np.random.default_rng(self.config.seed)
+        config, generator, measured = self.config, np.random.default_rng(self.config.seed), {}
         pairs = self.held_out.draw(JUDGED_PAIRS, generator)
         for part in self.parts.values():
             part.eval()
-        errors = self.inverse.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.actions)
-        expected = self.distance.actions(pairs.now, pairs.goals, pairs.poses[0])
-        counts = pairs.counts.clamp(max=config.temporal_distance.judge.longest).float()
-        measured = {
-            **{name: value.item() for name, value in errors._asdict().items()},
-            "distance": (expected - counts).abs().mean().item(),
-            "distance_middle": (counts.median() - counts).abs().mean().item(),
-        }
-        if config.rollout_steps:
+        if self.inverse is not None:
+            errors = self.inverse.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.actions)
+            measured |= {name: value.item() for name, value in errors._asdict().items()}
+        if self.distance is not None:
+            counts = pairs.counts.clamp(max=config.temporal_distance.judge.longest).float()
+            expected = self.distance.actions(pairs.now, pairs.goals, pairs.poses[0])
+            measured["distance"] = (expected - counts).abs().mean().item()
+            measured["distance_middle"] = (counts.median() - counts).abs().mean().item()
+        if "dynamics" in self.parts:
             rollouts = self.held_out.rollouts(JUDGED_PAIRS, config.rollout_steps, generator)
             start, end = rollouts.latents[:, 0], rollouts.latents[:, -1]
             measured["rollout"] = (self.predict(rollouts)[0][:, -1] - end).square().mean().item()
@@ -319,8 +331,8 @@ def train_heads(
         chosen = [training[index] for index in spread([len(latents[each]) for each in training], config.bank_frames)]
         actions = [torch.from_numpy(recorded.actions[episode]) for episode in chosen]
         model.add_head(HEAD, Bank.of([latents[episode] for episode in chosen], actions))
-    model.add_head(INVERSE_DYNAMICS, trainer.inverse.eval().requires_grad_(False))
-    model.add_head(TEMPORAL_DISTANCE, trainer.distance.eval().requires_grad_(False))
+    for name, head in trainer.heads.items():
+        model.add_head(name, head.eval().requires_grad_(False))
     parent = read_manifest(find_checkpoint(config.parent))
     training = {**parent.training, "heads": {**provenance, "metrics": metrics, "parent_files": parent.files}}
     save_checkpoint(config.checkpoint_directory, model, training=training, parent=config.parent)

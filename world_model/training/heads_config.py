@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from world_model.choices import Precision
 from world_model.data.store_layout import cache_beside
 from world_model.heads.ways_config import InverseDynamicsShape, TemporalDistanceShape
+
+Part: TypeAlias = Literal["dynamics", "inverse_dynamics", "temporal_distance"]
 
 SESSION_FIELDS = (  # these may change when a run is resumed
     "data", "more", "output", "cache", "checkpoint", "bank_frames", "device", "save_every", "log", "reading",
@@ -32,9 +34,10 @@ class HeadsConfig:
         inverse_dynamics: Shape of the goal-conditioned inverse dynamics.
         temporal_distance: Shape of the temporal distance.
         furthest: Actions to a goal at most, in what is learnt from.
-        rollout_steps: Actions of the rollouts that the dynamics go on learning from, predictions fed back; 0: they stay
-            as they are. A search goes where its model errs in its favour: recordings of what a search tried tell the
-            dynamics what comes of it.
+        learn: What learns: "inverse_dynamics", "temporal_distance", and "dynamics", which go on. The rest stays the
+            parent's. A search goes where its model errs in its favour: recordings of what a search tried tell dynamics
+            and distance what comes of it, but a policy learns nothing good from them.
+        rollout_steps: Actions of the rollouts that the dynamics learn from, predictions fed back.
         rollouts: Rollouts a step.
         rollout_weight: Weight of their mean squared error.
         imagined: Share of the pairs whose frame is one of the rollouts': a search asks the heads of such alone.
@@ -74,6 +77,7 @@ class HeadsConfig:
     inverse_dynamics: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
     temporal_distance: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
     furthest: int = 24
+    learn: tuple[Part, ...] = ("dynamics", "inverse_dynamics", "temporal_distance")
     rollout_steps: int = 6
     rollouts: int = 160
     rollout_weight: float = 10.0
@@ -99,13 +103,15 @@ class HeadsConfig:
     def __post_init__(self) -> None:
         for name in (
             "furthest", "steps", "batch", "learning_rate", "evaluate_every", "save_every", "decoding_processes",
-            "rollouts", "rollout_weight",
+            "rollout_steps", "rollouts", "rollout_weight",
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("noise", "blur", "warmup", "weight_decay", "clip", "rollout_steps", "bank_frames"):
+        for name in ("noise", "blur", "warmup", "weight_decay", "clip", "bank_frames"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not self.learn or len(set(self.learn)) < len(self.learn):
+            raise ValueError(f"learn names what learns, each once, got {self.learn}")
         if not 0 <= self.imagined <= 1:
             raise ValueError(f"imagined is a share, from 0 to 1, got {self.imagined}")
 

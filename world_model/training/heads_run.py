@@ -62,8 +62,14 @@ def encode(model: CompactModel, frames: JoinedFrames) -> list[Float[Tensor, "T Z
 
 
 def format_errors(errors: Mapping[str, float]) -> str:
-    """Returns held-out errors as two lines."""
-    return (
-        f"inverse dynamics: count {errors['count']:.3f}, mode {errors['mode']:.3f}, offset {errors['offset']:.3f}\n"
-        f"distance: {errors['distance']:.2f} actions off, the middle one for all {errors['distance_middle']:.2f}"
-    )
+    """Returns held-out errors as a few lines."""
+    lines = []
+    if "count" in errors:
+        shown = (f"{name} {errors[name]:.3f}" for name in ("count", "mode", "offset"))
+        lines.append(f"inverse dynamics: {', '.join(shown)}")
+    if "distance" in errors:
+        middle = errors["distance_middle"]
+        lines.append(f"distance: {errors['distance']:.2f} actions off, the middle one for all {middle:.2f}")
+    if "rollout" in errors:
+        lines.append(f"dynamics: error^2 {errors['rollout']:.4f}, of copying {errors['rollout_copy']:.4f}")
+    return "\n".join(lines)
