@@ -25,6 +25,8 @@ from world_model.training.loop import Report, clip_gradients, learning_rate_fact
 from world_model.training.run import run_steps
 
 JUDGED_PAIRS = 2048
+_ALIKE = 64  # goals that one of a like pose is chosen among
+_FAR = 2**30  # actions
 _THERE = 16  # of one pair in so many the distance is asked from a frame to itself
 
 
@@ -116,6 +118,26 @@ class HindsightPairs:
             model.normalise_poses(self.poses[np.stack([frames, ends])].to(device)),
             model.normalise_actions(self.actions[frames].to(device)),
             torch.from_numpy(counts).to(device),
+        )
+
+    def unrelated(self, pairs: Pairs, count: int, generator: np.random.Generator) -> Pairs:
+        """Returns the frames of so many of the pairs with goals of any episode, further away than can be told.
+
+        Every other goal's pose is, of some that are drawn, the nearest to the frame's.
+        """
+        device = self.model.action_mean.device
+        rows = torch.from_numpy(generator.choice(len(pairs.now), count, replace=False)).to(device)
+        drawn = generator.integers(len(self.latents), size=(count, _ALIKE))
+        poses, frames = self.model.normalise_poses(self.poses[drawn].to(device)), pairs.poses[0, rows]
+        nearest = (poses - frames[:, None]).square().sum(-1).argmin(1)
+        nearest[::2] = 0
+        each = torch.arange(count, device=device)
+        return Pairs(
+            pairs.now[rows],
+            self.latents[torch.from_numpy(drawn).to(device)[each, nearest]],
+            torch.stack([frames, poses[each, nearest]]),
+            pairs.actions[rows],
+            torch.full_like(rows, _FAR),
         )
 
     def rollouts(self, count: int, steps: int, generator: np.random.Generator) -> Rollouts:
@@ -223,7 +245,9 @@ class HeadsTrainer:
             errors = self.inverse.errors(now, goals, pairs.poses, pairs.counts, pairs.actions, config.blur)
             losses["ways"] = errors.total
         if self.distance is not None:
-            losses["distance"] = self.distance.errors(now, goals, pairs.poses, pairs.counts, config.blur)
+            far = self.training.unrelated(pairs, round(config.unrelated * config.batch), generator)
+            both = _join(pairs._replace(now=now, goals=goals), far)
+            losses["distance"] = self.distance.errors(both.now, both.goals, both.poses, both.counts, config.blur)
         return losses
 
     def predict(self, rollouts: Rollouts) -> tuple[Float[Tensor, "B H Z"], Float[Tensor, "B H P"]]:

@@ -41,6 +41,8 @@ class HeadsConfig:
         rollouts: Rollouts a step.
         rollout_weight: Weight of their mean squared error.
         imagined: Share of the pairs whose frame is one of the rollouts': a search asks the heads of such alone.
+        unrelated: Pairs with goals of other episodes, as a share of the batch, that the distance learns as far: half of
+            them are of a like pose. Recordings alone say of no frame that it is far from what looks nearly like it.
         bank_frames: Frames, at most, of the bank of all these recordings that takes the place of the parent's; 0: that
             stays.
         noise: Std of the noise on latents, which have a std of about 1.
@@ -82,6 +84,7 @@ class HeadsConfig:
     rollouts: int = 160
     rollout_weight: float = 10.0
     imagined: float = 0.5
+    unrelated: float = 0.3
     bank_frames: int = 0
     noise: float = 0.1
     blur: float = 0.05
@@ -112,8 +115,9 @@ class HeadsConfig:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not self.learn or len(set(self.learn)) < len(self.learn):
             raise ValueError(f"learn names what learns, each once, got {self.learn}")
-        if not 0 <= self.imagined <= 1:
-            raise ValueError(f"imagined is a share, from 0 to 1, got {self.imagined}")
+        for name in ("imagined", "unrelated"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share, from 0 to 1, got {getattr(self, name)}")
 
     @property
     def cache_directory(self) -> Path:
