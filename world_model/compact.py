@@ -120,13 +120,22 @@ class CompactModel(StoredModel):
         with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
             latent = state.tokens[:, -1].flatten(1).expand(samples, -1)  # (S, K * D)
             pose = state.poses[:, -1].to(self.action_mean).expand(samples, -1)
-            frames, poses = [], []
-            for action in actions.unbind(dim=1):
-                latent = self.predict(latent, pose, action)
-                pose = self.motion.compose(pose, action)
-                frames.append(latent)
-                poses.append(pose)
-        return LatentState(torch.stack(frames, dim=1).unflatten(2, (latents, width)), torch.stack(poses, dim=1))
+            frames, poses = self.unroll(latent, pose, actions)
+        return LatentState(frames.unflatten(2, (latents, width)), poses)
+
+    def unroll(
+        self, latents: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"], actions: Float[Tensor, "B H A"]
+    ) -> tuple[Float[Tensor, "B H Z"], Float[Tensor, "B H P"]]:
+        """Returns the frames after each action, predictions fed back, and the poses that the actions lead to.
+
+        As `rollout`, but with gradients to all that asks for them, as training does.
+        """
+        frames, known = [], []
+        for action in actions.unbind(dim=1):
+            latents, poses = self.predict(latents, poses, action), self.motion.compose(poses, action)
+            frames.append(latents)
+            known.append(poses)
+        return torch.stack(frames, dim=1), torch.stack(known, dim=1)
 
     def predict(
         self, latents: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"], actions: Float[Tensor, "B A"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from envs.spec import ActionSpec, Goal, Observation
 from envs.tasks.collecting import Practice
 from planner.control.controller import Controller, ControllerConfig
 from planner.evaluation.config import EvaluateConfig
-from planner.objectives.objective import make_objective
+from planner.evaluation.episodes import make_controller
 from planner.proposals.config import PROPOSERS, GoalPolicyConfig, InverseDynamicsConfig, ProposerSettings
 from planner.search.first_guess import FirstGuess
-from planner.search.planner_config import make_planner
 from planner.subgoals.listed import ListedConfig
 from world_model.checkpoints.checkpoint import StoredModel
 from world_model.heads.ways import INVERSE_DYNAMICS
@@ -64,8 +63,9 @@ def begin_attempt(
             return None
         action = controller.step(seen)[0]
         if share:
-            action = action + share * (high - low) / 2 * generator.standard_normal(len(low))
-        return np.clip(action, low, high)
+            noise = share * (high - low) / 2 * generator.standard_normal(len(low))
+            action = np.clip(action + noise, low, high)
+        return action
 
     return attempt
 
@@ -74,10 +74,9 @@ def begin_attempt(
 def load_planner(checkpoint: str, plan: Path, spec: ActionSpec, subgoals: ListedConfig = _ONE_GOAL) -> Controller:
     """Returns what plans as a file of an evaluation says, made once a process; ends the program if it can't."""
     try:
-        config, model = load_config(EvaluateConfig, plan), load_world_model(checkpoint)
-        objective = partial(make_objective, config=config.objective, spec=spec, model=model)
-        settings = replace(config.controller, subgoals=subgoals)
-        return Controller(model, make_planner(config.planner), spec, settings, objective)
+        config = load_config(EvaluateConfig, plan)
+        config = replace(config, controller=replace(config.controller, subgoals=subgoals))
+        return make_controller(config, _load(checkpoint), spec)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
@@ -99,8 +98,14 @@ def policy_of(model: StoredModel, pace: float) -> ProposerSettings:
 def load_policy(checkpoint: str) -> StoredModel:
     """Returns a checkpoint that can act without search, loaded once a process; ends the program without."""
     try:
-        model = load_world_model(checkpoint)
+        model = _load(checkpoint)
         Choice("kind", PROPOSERS).make(policy_of(model, 1.0), model, model.action_spec)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     return model
+
+
+@cache
+def _load(checkpoint: str) -> StoredModel:
+    """Returns a checkpoint, loaded once a process, whatever acts with it."""
+    return load_world_model(checkpoint)

@@ -19,6 +19,7 @@ from envs.config import dump_config
 from envs.registry import load_module
 from envs.simulation.arm import MujocoArm
 from envs.simulation.scene import SceneConfig
+from envs.spec import ActionSpec
 from envs.tasks.contract import check_task
 from envs.workers import ctrl_c_is_ours, end_with_parent
 from planner.control.baselines import RandomActions, ZeroActions
@@ -114,8 +115,17 @@ def workplace(config: EvaluateConfig) -> tuple[gymnasium.Env, Controller]:
     if config.dynamics == "simulator":
         model = SimulatedDynamics(model, simulated_arm(env, config.task))
     spec = env.unwrapped.action_spec  # type: ignore[attr-defined]
+    return env, make_controller(config, model, spec)
+
+
+def make_controller(config: EvaluateConfig, model: WorldModel, spec: ActionSpec) -> Controller:
+    """Returns what plans for an arm as an evaluation's settings say.
+
+    Raises:
+        ValueError: If model, arm and settings do not fit together.
+    """
     objective = partial(make_objective, config=config.objective, spec=spec, model=model)
-    return env, Controller(model, make_planner(config.planner), spec, config.controller, objective)
+    return Controller(model, make_planner(config.planner), spec, config.controller, objective)
 
 
 def make_task(task: str, scene: SceneConfig | None = None) -> gymnasium.Env:

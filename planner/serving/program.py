@@ -24,12 +24,10 @@ from envs.arms.remote.listen import ListenConfig
 from envs.bar import progress
 from envs.command_line import config_from_command_line
 from envs.config import load_config
-from envs.spec import ActionSpec
 from planner.evaluation.config import EvaluateConfig
 from world_model.choices import Precision
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
-    from planner.control.controller import Controller
     from planner.serving.server import PlanServer
     from world_model.base import WorldModel
     from world_model.heads.neighbours import Gallery
@@ -115,10 +113,7 @@ def make_server(config: ServeConfig) -> PlanServer:
     Raises:
         ValueError: If there is no such checkpoint, file, recordings or device, or a setting is wrong.
     """
-    from planner.control.controller import Controller
-    from planner.evaluation.episodes import load_model
-    from planner.objectives.objective import make_objective
-    from planner.search.planner_config import make_planner
+    from planner.evaluation.episodes import load_model, make_controller
     from planner.serving.server import Offer, PlanServer
 
     if config.imagine is not None and config.checkpoint == "toy":
@@ -128,14 +123,11 @@ def make_server(config: ServeConfig) -> PlanServer:
     model = load_model(planning)
     size = image_size(config.checkpoint)
 
-    def make_controller(spec: ActionSpec) -> Controller:
-        objective = partial(make_objective, config=planning.objective, spec=spec, model=model)
-        return Controller(model, make_planner(planning.planner), spec, planning.controller, objective)
-
-    horizon = make_controller(model.action_spec).planner.horizon
+    make = partial(make_controller, planning, model)
+    horizon = make(model.action_spec).planner.horizon
     gallery = None if config.imagine is None else make_gallery(config.imagine, model)
     offer = Offer(Path(config.checkpoint).name, model.action_spec, horizon, size, planning.takes_goal_pose, gallery)
-    return PlanServer(make_controller, offer, config.listen())
+    return PlanServer(make, offer, config.listen())
 
 
 def make_gallery(folder: Path, model: WorldModel) -> Gallery:

@@ -284,14 +284,8 @@ class CompactTrainer:
             latents = model.latents(model.encoder.preprocess(images.flatten(0, 1))).flatten(1)
         latents = latents.float().unflatten(0, images.shape[:2])
         poses, actions = batch.poses.to(self.device), batch.actions.to(self.device)
-        forecasts = []
-        for given in (actions, actions.roll(1, dims=0)):
-            now, pose, rolled = latents[:, 0], poses[:, 0], []
-            for action in given.unbind(1):
-                now, pose = model.predict(now, pose, action), model.motion.compose(pose, action)
-                rolled.append(now)
-            forecasts.append(torch.stack(rolled, dim=1))
-        return latents, *forecasts
+        start = latents[:, 0], poses[:, 0]
+        return latents, model.unroll(*start, actions)[0], model.unroll(*start, actions.roll(1, dims=0))[0]
 
     def _check_rank(self, rank: float) -> None:
         """Raises DivergedError if the latents have collapsed."""
@@ -427,5 +421,5 @@ def train_compact(
     model = trainer.model.freeze()
     if config.bank_frames:
         model.add_head(HEAD, make_bank(model, batches, trainer.split.training, config.bank_frames))
-    save_checkpoint(config.checkpoint_directory, model, training=training)
+    save_checkpoint(config.checkpoint_directory, model, training=training, parent=config.parent)
     return read_manifest(config.checkpoint_directory)

@@ -30,17 +30,12 @@ from world_model.training.run_folders import RunFolders, run_folders
 SAME_POSE = 1e-4  # m, rad: two views of one episode differ by nothing but their pictures
 
 
-class RecordingsConfig(Protocol):
+class RecordingsConfig(RunFolders, Protocol):
     """What is read of the configuration of a run on decoded recordings; the real ones are frozen dataclasses."""
 
     @property
     def more(self) -> tuple[Path, ...]:
         """Folders of further recordings."""
-        ...
-
-    @property
-    def cache_directory(self) -> Path:
-        """Where the frames of the first are kept."""
         ...
 
     @property
@@ -110,7 +105,8 @@ def open_recordings(folders: Sequence[Path], reading: Path | None) -> list[Episo
     Raises:
         ValueError: If one can't be read, or the actions of two do not mean the same.
     """
-    datasets = [open_dataset(folder, load_reading(reading)) for folder in folders]
+    read = load_reading(reading)
+    datasets = [open_dataset(folder, read) for folder in folders]
     for dataset in datasets[1:]:
         datasets[0].spec.check_same_meaning(dataset.spec)
     return datasets

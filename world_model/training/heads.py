@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -95,6 +96,7 @@ class HindsightPairs:
         actions = [torch.from_numpy(recorded.actions[episode]) for episode in chosen]
         self.actions = torch.cat([torch.cat([each, torch.zeros_like(each[:1])]) for each in actions])
         self.left = np.concatenate([np.arange(len(latents[episode]) - 1, -1, -1) for episode in chosen])
+        self._starts = cache(lambda actions: np.flatnonzero(self.left >= actions))  # frames that so many follow on
 
     @property
     def normalised_actions(self) -> Float[Tensor, "F A"]:
@@ -103,7 +105,7 @@ class HindsightPairs:
 
     def draw(self, count: int, generator: np.random.Generator) -> Pairs:
         """Returns so many pairs: any frame that is not its episode's last, any goal after it; one in 16 is there."""
-        frames = generator.choice(np.flatnonzero(self.left), count)
+        frames = generator.choice(self._starts(1), count)
         counts = generator.integers(1, np.minimum(self.furthest, self.left[frames]) + 1)
         counts[: count // _THERE] = 0
         return self.pairs(frames, counts)
@@ -146,7 +148,7 @@ class HindsightPairs:
         Raises:
             ValueError: If no episode is as long.
         """
-        starts = np.flatnonzero(self.left >= steps)
+        starts = self._starts(steps)
         if not len(starts):
             raise ValueError(f"no episode has {steps} actions, what rollout_steps asks for")
         frames = generator.choice(starts, count)
@@ -196,11 +198,12 @@ class HeadsTrainer:
         )
         self.parts: dict[str, nn.Module] = {}
         self.inverse = self.distance = None
+        actions = self.training.normalised_actions
         if "inverse_dynamics" in config.learn:
-            inverse.fit(self.training.normalised_actions, None, config.seed)
+            inverse.fit(actions, None, config.seed)
             self.inverse = self.parts[INVERSE_DYNAMICS] = inverse
         if "temporal_distance" in config.learn:
-            distance.fit(self.training.normalised_actions, None)
+            distance.fit(actions, None)
             self.distance = self.parts[TEMPORAL_DISTANCE] = distance
         if "dynamics" in config.learn:
             self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
@@ -236,7 +239,7 @@ class HeadsTrainer:
         imagined = round(config.imagined * config.batch)
         pairs = self.training.draw(config.batch - imagined, generator)
         rollouts = self.training.rollouts(config.rollouts, config.rollout_steps, generator)
-        predicted, poses = self.predict(rollouts)
+        predicted, poses = self.model.unroll(rollouts.latents[:, 0], rollouts.poses, rollouts.actions)
         if "dynamics" in self.parts:
             losses["dynamics"] = config.rollout_weight * (predicted - rollouts.latents[:, 1:]).square().mean()
         pairs = _join(pairs, self._imagined(rollouts, predicted.detach().float(), poses, imagined, generator))
@@ -249,15 +252,6 @@ class HeadsTrainer:
             both = _join(pairs._replace(now=now, goals=goals), far)
             losses["distance"] = self.distance.errors(both.now, both.goals, both.poses, both.counts, config.blur)
         return losses
-
-    def predict(self, rollouts: Rollouts) -> tuple[Float[Tensor, "B H Z"], Float[Tensor, "B H P"]]:
-        """Returns what is predicted to follow on frames, and the poses that the actions lead to."""
-        latents, poses, frames, known = rollouts.latents[:, 0], rollouts.poses, [], []
-        for action in rollouts.actions.unbind(1):
-            latents, poses = self.model.predict(latents, poses, action), self.model.motion.compose(poses, action)
-            frames.append(latents)
-            known.append(poses)
-        return torch.stack(frames, dim=1), torch.stack(known, dim=1)
 
     def _imagined(
         self,
@@ -298,7 +292,8 @@ class HeadsTrainer:
         if "dynamics" in self.parts:
             rollouts = self.held_out.rollouts(JUDGED_PAIRS, config.rollout_steps, generator)
             start, end = rollouts.latents[:, 0], rollouts.latents[:, -1]
-            measured["rollout"] = (self.predict(rollouts)[0][:, -1] - end).square().mean().item()
+            predicted, _ = self.model.unroll(start, rollouts.poses, rollouts.actions)
+            measured["rollout"] = (predicted[:, -1] - end).square().mean().item()
             measured["rollout_copy"] = (start - end).square().mean().item()
         for part in self.parts.values():
             part.train()
