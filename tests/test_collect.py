@@ -106,8 +106,12 @@ def test_practice_is_the_critics_attempt_and_then_the_experts_way(
     episode, again = (program.record_practice(config, 4) for _ in range(2))
     assert len(episode) == 12 and (episode.images == again.images).all()
     critic = importlib.import_module("planner.collecting.attempts").load_policy(config.checkpoint)
-    first = program.make_task("push", 32)
+    first = program.FrankaPushEnv(32, objects=program.TRAINING_OBJECTS)
     values, info = first.reset(seed=4)
+    assert np.abs(values["image"] - episode.images[0].astype(float)).mean() < 1
+    turned = program.record_practice(replace(config, variation=program.Variation(camera_turn=8.0)), 4)
+    assert np.abs(turned.images[0] - episode.images[0].astype(float)).mean() > 3  # the same start, seen from elsewhere
+    np.testing.assert_array_equal(turned.poses[0], episode.poses[0])
     goal = program.goals_of(info)[0]
     proposed = GoalPolicy(critic).propose(
         critic.encode([Observation(values["image"], values["pose"], 0.0)]), critic.encode_goal(goal), 1

@@ -7,8 +7,8 @@ from envs.program import program
 # isort: split
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -19,11 +19,14 @@ from envs.command_line import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.formats.lerobot import write_shard
 from envs.simulation.objects import TRAINING_OBJECTS
+from envs.simulation.scene import SceneConfig
+from envs.simulation.variation import Variation, scene_of
 from envs.spec import Observation
 from envs.tasks.collecting import Practice, collect
 from envs.tasks.events import Watch
 from envs.tasks.expert import upright
 from envs.tasks.manipulation import (
+    MANIPULATION_SCENE,
     FrankaGraspEnv,
     FrankaPickPlaceEnv,
     FrankaPushEnv,
@@ -52,6 +55,8 @@ class PracticeConfig(Practice):
         checkpoint: What proposes the actions, by name or path: its inverse dynamics or its goal policy.
         frames: Frames in an episode; one action fewer.
         tasks: How often each task is practised, as weights: push, grasp, carry (reach with the object), place.
+        scene: What the camera sees; the tasks' own scene by default.
+        variation: How scenes differ from it from one episode to the next.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -62,6 +67,8 @@ class PracticeConfig(Practice):
     image_size: int = 168
     frames: int = 33
     tasks: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_TASKS, 1.0))
+    scene: SceneConfig = MANIPULATION_SCENE
+    variation: Variation = field(default_factory=Variation)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,22 +110,19 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
     generator = np.random.default_rng(seed)
     weights = np.array([config.tasks.get(name, 0.0) for name in _TASKS])
     name = str(generator.choice(list(_TASKS), p=weights / weights.sum()))
-    env = make_task(name, config.image_size)
-    _, info = env.reset(seed=seed)
-    subgoals = ListedConfig(by="steps", steps=(7,))
-    attempt = begin_attempt(config, config.checkpoint, env.action_spec, goals_of(info), generator, subgoals)
-    arm = env.mujoco_arm
-    shown = chain(env.finish(), show(arm, arm.objects[0], generator), BEHAVIOURS["chain"](arm, PlayConfig(), generator))
+    scene = scene_of(seed, config.scene, config.variation)
+    with closing(_TASKS[name](config.image_size, scene=scene, objects=TRAINING_OBJECTS)) as env:
+        _, info = env.reset(seed=seed)
+        subgoals = ListedConfig(by="steps", steps=(7,))
+        attempt = begin_attempt(config, config.checkpoint, env.action_spec, goals_of(info), generator, subgoals)
+        arm = env.mujoco_arm
+        shown = chain(
+            env.finish(), show(arm, arm.objects[0], generator), BEHAVIOURS["chain"](arm, PlayConfig(), generator)
+        )
 
-    def choose(observation: Observation) -> Float[np.ndarray, "7"]:
-        action = attempt(observation)
-        return upright(next(shown), observation.pose) if action is None else action
+        def choose(observation: Observation) -> Float[np.ndarray, "7"]:
+            action = attempt(observation)
+            return upright(next(shown), observation.pose) if action is None else action
 
-    observations = drive(arm, choose, config.frames, Watch())
-    return Episode.from_observations(observations, arm.action_spec, f"practice {name}", seed)
-
-
-@cache
-def make_task(name: str, image_size: int) -> ManipulationEnv:
-    """Returns a task with training objects, built once a process."""
-    return _TASKS[name](image_size, objects=TRAINING_OBJECTS)
+        observations = drive(arm, choose, config.frames, Watch())
+        return Episode.from_observations(observations, arm.action_spec, f"practice {name}", seed)
