@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from envs.tasks.manipulation import FrankaPushEnv
+from planner.diagnostics.choices import Ways, compare, summarize, tell
+from planner.diagnostics.choices_program import ChoicesConfig
 from planner.diagnostics.oracle import SimulatedDynamics
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import simulated_arm, workplace
 from planner.objectives.objective_config import ObjectiveConfig
 from planner.search.sampling_config import CEMConfig
 from world_model.toy import ToyWorldModel
+
+ASIDE = """
+from dataclasses import dataclass
+import torch
+
+@dataclass(frozen=True)
+class Settings:
+    kind: str = "aside.py:Aside"
+
+class Aside:
+    Config = Settings
+
+    def __init__(self, config, model, spec): ...
+
+    def propose(self, state, goal, horizon, count, generator):
+        ways = torch.zeros(count, horizon, 7)
+        ways[..., 1], ways[..., 2] = torch.linspace(-0.03, 0.03, count)[:, None], 0.02
+        return ways
+"""
 
 
 def test_it_predicts_what_then_happens_and_leaves_everything_as_it_was() -> None:
@@ -48,3 +72,40 @@ def test_a_task_without_a_simulated_arm_says_so() -> None:
 
     with pytest.raises(ValueError, match="needs a task with a simulated arm of ours, and Lamp-v0 has none"):
         simulated_arm(Other(), "Lamp-v0")  # type: ignore[arg-type]
+
+
+def test_choices_tell_proposals_cost_and_predictions_apart(tmp_path: Path) -> None:
+    plan, proposer = tmp_path / "plan.yaml", tmp_path / "aside.py"
+    proposer.write_text(ASIDE, encoding="utf-8")
+    plan.write_text(
+        "checkpoint: toy\ntask: FrankaPush-v0\nplanner: {algorithm: first_guess, horizon: 4}\n"
+        f"controller: {{proposers: [{{kind: '{proposer}:Aside'}}]}}\n",
+        encoding="utf-8",
+    )
+    config = ChoicesConfig(plan, states=1, ways=3, shaken=2, before=2)
+    (ways,) = compare(config)
+    (again,) = compare(config)
+    assert len(ways.expert) == 5 and np.array_equal(ways.expert, again.expert)
+    assert ways.error.max() < 1e-3  # the toy model is exact where nothing is touched
+    np.testing.assert_allclose(ways.came, ways.predicted, atol=0.01)
+    with pytest.raises(ValueError, match=r"no controller\.proposers: there are no ways"):
+        plan.write_text("checkpoint: toy\ntask: FrankaPush-v0\n", encoding="utf-8")
+        next(compare(config))
+    with pytest.raises(ValueError, match="FrankaReach-v0 has no expert"):
+        next(compare(replace(config, task="FrankaReach-v0")))
+    with pytest.raises(ValueError, match="held out"):
+        ChoicesConfig(plan, seed=9990)
+
+
+def test_choices_are_summed_up_by_who_chose() -> None:
+    ends = np.array([5.0, 1.0, 3.0])
+    ways = Ways(ends, ends / 100, ends == 1, came=np.array([2.0, 3.0, 1.0]), predicted=-ends, error=np.zeros(3))
+    same = replace(ways, expert=np.ones(3))
+    table = summarize([ways, same])
+    assert table["states"]["compared"] == 1
+    chosen = {name: table[name]["expert"] for name in ("expert", "came", "predicted", "first", "mean")}
+    assert chosen == {"expert": 1.0, "came": 3.0, "predicted": 5.0, "first": 5.0, "mean": 3.0}
+    assert table["predicted"]["rank"] == pytest.approx(-1.0) and table["came"]["rank"] == pytest.approx(-0.5)
+    assert "1 states in which ways differ" in tell(table)
+    with pytest.raises(ValueError, match="in no state"):
+        summarize([same])

@@ -7,7 +7,7 @@ the start is then put back. The objects are held-out instances that no recorded 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,21 @@ def manipulation_action_spec() -> ActionSpec:
     spec = arm_action_spec()
     low, high = ((*bounds[:3], 0.0, 0.0, 0.0, bounds[6]) for bounds in (spec.low, spec.high))
     return ActionSpec(spec.names, spec.units, low, high, spec.frame, spec.rate)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How things stand in a task.
+
+    Attributes:
+        distance: Of the object from its goal, of several the largest [m].
+        held: Whether one that is to be moved is in the hand.
+        success: Whether the goal is reached.
+    """
+
+    distance: float
+    held: bool
+    success: bool
 
 
 class ManipulationEnv(TaskEnv):
@@ -146,10 +161,15 @@ class ManipulationEnv(TaskEnv):
         return self._goal_positions[0].copy()
 
     def _report(self, observation: Observation) -> dict[str, Any]:
+        now = self.judge()
+        stages = self._stage(now.distance, now.held)
+        self._stages = {name: self._stages.get(name, False) or reached for name, reached in stages.items()}
+        return {"distance": now.distance, "held": now.held, "stages": self._stages, "success": now.success}
+
+    def judge(self) -> Standing:
+        """Returns how things stand now: privileged."""
         distance, held = float(self._distances().max()), self.mujoco_arm.held() in self.mujoco_arm.objects[: self.moved]
-        self._stages = {name: self._stages.get(name, False) or now for name, now in self._stage(distance, held).items()}
-        success = distance < SUCCESS_DISTANCE and self._hand_is_right(held)
-        return {"distance": distance, "held": held, "stages": self._stages, "success": success}
+        return Standing(distance, held, distance < SUCCESS_DISTANCE and self._hand_is_right(held))
 
     def _distances(self) -> Float[np.ndarray, "moved"]:
         """Returns how far each object that the task moves is from its goal [m]."""

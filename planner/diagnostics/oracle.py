@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -59,13 +60,19 @@ class SimulatedDynamics:
         tokens, poses = zip(*((each.tokens, each.poses) for each in frames), strict=True)
         return LatentState(torch.cat(tokens), torch.cat(poses))
 
-    def _do(self, sequence: Any) -> LatentState:
-        """Returns what is seen after each action of a sequence (H, A), done from the snapshot that is there."""
-        arm = self._arm
-        before, seen = arm.snapshot(), []
-        for action in sequence:
-            target = compose(arm.pose(), action)
-            arm.command(target[:6], float(target[6]), arm.action_spec.period)
-            seen.append(arm.observe())
-        arm.restore(before)
+    def _do(self, sequence: Float[np.ndarray, "H A"]) -> LatentState:
+        """Returns what is seen after each action of a sequence, done from where the arm is; it is put back there."""
+        before = self._arm.snapshot()
+        seen = do_and_look(self._arm, sequence)
+        self._arm.restore(before)
         return self.encoding.encode(seen)
+
+
+def do_and_look(arm: MujocoArm, actions: Float[np.ndarray, "H A"]) -> list[Observation]:
+    """Does actions one after another in the simulation and returns what is seen after each."""
+    seen = []
+    for action in actions:
+        target = compose(arm.pose(), action)
+        arm.command(target[:6], float(target[6]), arm.action_spec.period)
+        seen.append(arm.observe())
+    return seen
