@@ -1,1 +1,8 @@
-"""What to do: search over actions, objectives, control, serving, evaluation and deployment."""
+"""What to do: search over actions, objectives, control, serving, evaluation and deployment.
+
+The names that most programs need come from here, loaded when they are first asked for; the rest from its room.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

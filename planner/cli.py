@@ -17,7 +17,7 @@ COMMANDS = {
     "doctor": "planner.diagnostics.doctor_program",
     "landscape": "planner.diagnostics.landscape_program",
     "probe": "planner.diagnostics.probe_program",
-    "choices": "planner.diagnostics.choices_program",
+    "choices": "planner.evaluation.choices_program",
     "collect": "envs.tasks.collect",
     "collect-practice": "planner.collecting.practice",
     "collect-ogbench": "planner.collecting.ogbench",

@@ -10,7 +10,7 @@ result of a checkpoint's.
 
 import sys
 
-from planner.diagnostics.choices_program import main
+from planner.evaluation.choices_program import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from envs.tasks.manipulation import FrankaPushEnv
-from planner.diagnostics.choices import Ways, compare, summarize, tell
-from planner.diagnostics.choices_program import ChoicesConfig
 from planner.diagnostics.oracle import SimulatedDynamics
+from planner.evaluation.choices import Ways, compare, summarize, tell
+from planner.evaluation.choices_program import ChoicesConfig
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import simulated_arm, workplace
 from planner.objectives.objective_config import ObjectiveConfig

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -78,3 +80,12 @@ def test_a_room_says_what_happens_there(room):
 def test_a_program_is_thin(program):
     assert not program.name.startswith("_")
     assert len(program.read_text(encoding="utf-8").splitlines()) <= LONGEST_PROGRAM
+
+
+@pytest.mark.parametrize("package", HOUSE)
+def test_the_names_that_most_need_come_from_the_package_and_are_loaded_when_asked_for(package):
+    code = (
+        f"import sys, {package} as it; assert 'torch' not in sys.modules and len(dir(it)) > 4; "
+        "assert all(getattr(it, name) is not None for name in it.__all__); assert set(it.__all__) == set(dir(it))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -23,8 +23,8 @@ from envs.tasks.manipulation import ManipulationEnv
 from planner.base import Proposer
 from planner.control.controller import Controller
 from planner.control.episode import run_episode
-from planner.diagnostics.choices_program import ChoicesConfig
 from planner.diagnostics.oracle import do_and_look
+from planner.evaluation.choices_program import ChoicesConfig
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import load_model, make_controller, make_task
 from planner.proposals.config import PROPOSERS

@@ -55,6 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; what a user can get wrong ends it in one line."""
     logging.basicConfig(level=logging.ERROR, format="%(message)s")  # ways with noise often lead to where no arm reaches
     config = config_from_command_line(ChoicesConfig, "Tells which part of a planner fails.", arguments)
-    from planner.diagnostics.choices import run  # torch takes seconds
+    from planner.evaluation.choices import run  # torch takes seconds
 
     run(config)
