@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from planner.evaluation.config import EvaluateConfig
+from planner.evaluation.episodes import workplace
+from planner.objectives.objective_config import ObjectiveConfig
 from tests.disks import contents, small_disk
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +72,15 @@ def test_a_task_with_subgoals_and_stages_is_drawn_and_its_stages_counted(evaluat
     assert len(results["episodes"]["planner"][0]["stages"]["near"]) == 10
     assert "| planner (toy)     | 100% / 100% | 0% / 0% |" in capsys.readouterr().out
     assert PICTURES <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_one_photograph_is_the_last_of_a_tasks_goals() -> None:
+    settings = EvaluateConfig(checkpoint="toy", task="FrankaPickPlace-v0", objective=ObjectiveConfig(pose_weight=1.0))
+    (listed, _), (photograph, _) = (workplace(replace(settings, goals=goals)) for goals in ("all", "last"))
+    every, one = (env.reset(seed=3)[1]["goals"] for env in (listed, photograph))
+    assert len(every) == 3 and len(one) == 1
+    np.testing.assert_array_equal(one[0].image, every[-1].image)
+    workplace.cache_clear()
 
 
 def test_a_record_is_read_back_from_its_json(evaluate: ModuleType, report: ModuleType) -> None:

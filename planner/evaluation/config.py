@@ -40,6 +40,7 @@ class EvaluateConfig:
         device: Where the model runs: cpu, cuda, mps or auto.
         precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
         scene: Another camera, table or objects than a task of ours has; None for its own.
+        goals: "all" that the task gives, pursued in turn, or its "last" alone: one photograph of how things should be.
         dynamics: "model" plans with the checkpoint's predictions, "simulator" with what the simulation would do (see
             `planner.diagnostics.oracle`): privileged, slow, and no result of the checkpoint's, but it tells whether
             predictions or proposals and cost are what fails.
@@ -60,6 +61,7 @@ class EvaluateConfig:
     device: str = "cpu"
     precision: Precision = "fp32"
     scene: SceneConfig | None = None
+    goals: Literal["all", "last"] = "all"
     dynamics: Literal["model", "simulator"] = "model"
     planner: PlannerConfig = field(default_factory=CEMConfig)
     objective: Annotated[ObjectiveSettings, Choice("kind", OBJECTIVES)] = field(default_factory=ObjectiveConfig)

@@ -24,7 +24,7 @@ from envs.tasks.contract import check_task
 from envs.workers import ctrl_c_is_ours, end_with_parent
 from planner.control.baselines import RandomActions, ZeroActions
 from planner.control.controller import Controller
-from planner.control.episode import Actor, run_episode
+from planner.control.episode import Actor, goals_of, run_episode
 from planner.diagnostics.oracle import SimulatedDynamics
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.report import EpisodeRecord, record_episode
@@ -111,6 +111,8 @@ def workplace(config: EvaluateConfig) -> tuple[gymnasium.Env, Controller]:
         if distance.mask is not None:
             read_mask(distance.mask)  # what is wrong with it is better said now than at the first reset
     env = make_task(config.task, config.scene)
+    if config.goals == "last":
+        env = LastGoal(env)
     model = load_model(config)
     if config.dynamics == "simulator":
         model = SimulatedDynamics(model, simulated_arm(env, config.task))
@@ -148,6 +150,15 @@ def make_task(task: str, scene: SceneConfig | None = None) -> gymnasium.Env:
     if module:
         check_task(env, task)
     return env
+
+
+class LastGoal(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A task of whose goals only the last is given."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """See `gymnasium.Env.reset`."""
+        values, info = self.env.reset(seed=seed, options=options)
+        return values, info | {"goals": goals_of(info)[-1:]}
 
 
 def simulated_arm(env: gymnasium.Env, task: str) -> MujocoArm:
