@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from envs.arms.base import StreamingArm
@@ -56,19 +56,23 @@ def build_arm(settings: ArmSettings) -> StreamingArm:
 
 @dataclass(frozen=True)
 class TwinArmConfig:
-    """The simulated arm in real time, with the starts and goals of FrankaReach-v0.
+    """The simulated arm in real time, with the starts and goals of a task.
 
     Attributes:
         kind: Names this arm in a file.
-        image_size: Edge of the square camera image [pixels].
+        task: A task of ours, such as FrankaPickPlace-v0.
+        goals: "all" that the task gives, pursued in turn, or its "last" alone.
+        image_size: Edge of the square camera image [pixels]; None for the task's.
         camera_rate: Images a second [Hz].
-        scene: Camera, table and blocks.
+        scene: Camera, table, blocks and objects; None for the task's.
     """
 
     kind: Literal["twin"] = "twin"
-    image_size: int = 128
+    task: str = "FrankaReach-v0"
+    goals: Literal["all", "last"] = "all"
+    image_size: int | None = None
     camera_rate: float = 15.0
-    scene: SceneConfig = field(default_factory=SceneConfig)
+    scene: SceneConfig | None = None
 
 
 @dataclass(frozen=True)

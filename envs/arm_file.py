@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import gymnasium
 import numpy as np
 from jaxtyping import Float
 
@@ -20,8 +21,8 @@ from envs.arms.safety import SafeArm, SafetyLimits, SafetyStop
 from envs.config import dump_config, find_config, load_config, read_values
 from envs.simulation.twin import TwinConfig
 from envs.simulation.twin_process import TwinProcess
-from envs.spec import POSE_NAMES, ActionSpec, Goal
-from envs.tasks.reach import SUCCESS_DISTANCE, FrankaReachEnv
+from envs.spec import POSE_NAMES, ActionSpec, Goal, Observation
+from envs.tasks.reach import TaskEnv
 
 ARM_TOKEN = "VJEPA_ARM_TOKEN"
 """Environment variable with the secret of an arm on another machine."""
@@ -141,25 +142,36 @@ def check_present(driver: StreamingArm) -> None:
 
 
 class TwinTask:
-    """FrankaReach-v0 on the real-time twin: its starts, its goals and, for people alone, how far the goal is.
+    """A task on the real-time twin: its starts, its goals and, for people alone, what came of a run.
 
     Attributes:
         driver: The twin, in a process of its own while it is connected.
-        goal: Position of the goal of the last seed (3,) [m]: privileged.
     """
 
     def __init__(self, config: TwinArmConfig) -> None:
-        """Builds the scene."""
-        self._env = FrankaReachEnv(config.image_size, scene=config.scene)
-        self.driver = TwinProcess(self._env.mujoco_arm, TwinConfig(config.camera_rate))
-        self.goal: Float[np.ndarray, "3"] = np.zeros(3)
+        """Builds the scene.
 
-    def begin(self, seed: int) -> Goal:
-        """Places arm and blocks as the task does for a seed, and returns the goal. The twin is not connected."""
+        Raises:
+            ValueError: If there is no such task, or it has not our simulated arm.
+        """
+        given = {"image_size": config.image_size, "scene": config.scene}
+        try:
+            made = gymnasium.make(
+                f"envs/{config.task}",
+                disable_env_checker=True,
+                **{name: value for name, value in given.items() if value is not None},
+            )
+        except gymnasium.error.Error as error:
+            raise ValueError(f"the twin has no task {config.task!r}: {error}") from error
+        if not isinstance(made.unwrapped, TaskEnv):
+            raise ValueError(f"the twin has no task {config.task!r}: it is not one of our simulated arm")
+        self._env, self._goals = made.unwrapped, config.goals
+        self.driver = TwinProcess(self._env.mujoco_arm, TwinConfig(config.camera_rate))
+
+    def begin(self, seed: int) -> list[Goal]:
+        """Places everything as the task does for a seed, and returns the goals. The twin is not connected."""
         _, info = self._env.reset(seed=seed)
-        (goal,) = info["goals"]
-        self.goal = goal.pose[:3].copy()
-        return goal
+        return info["goals"][-1:] if self._goals == "last" else info["goals"]
 
     def place(self, pose: Float[np.ndarray, "7"]) -> None:
         """Places the arm at a pose, in the scene of seed 0. The twin is not connected.
@@ -170,13 +182,20 @@ class TwinTask:
         self._env.reset(seed=0)
         self._env.mujoco_arm.set_pose(pose)
 
-    def distance(self, pose: Float[np.ndarray, "7"]) -> float:
-        """Returns how far a pose of the simulator is from the goal [m]: privileged."""
-        return float(np.linalg.norm(pose[:3] - self.goal))
+    def judge(self, observations: Sequence[Observation]) -> list[tuple[float, bool]]:
+        """Returns how far the goal was at each observation of the last run [m] and whether it was reached: privileged.
 
-    def success(self, pose: Float[np.ndarray, "7"]) -> bool:
-        """Returns whether that counts as reached: privileged."""
-        return self.distance(pose) < SUCCESS_DISTANCE
+        The twin is closed. Of a twin whose process died nothing is known, and nothing is returned.
+        """
+        moments = self.driver.moments
+        if not moments:
+            return []
+        times = np.array([moment.time for moment in moments])
+        told = []
+        for seen in observations:
+            info = self._env.look_back(seen, moments[int(np.abs(times - seen.time).argmin())].state)
+            told.append((info["distance"], info["success"]))
+        return told
 
 
 class WatchedArm(SafeArm):

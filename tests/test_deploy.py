@@ -475,12 +475,13 @@ def test_the_example_files_are_arms_and_the_twins_is_the_default() -> None:
     files = {path.stem: load_config(arms.ArmFile, path) for path in (ROOT / "scripts/configs/deploy").glob("*.yaml")}
     assert {name: file.arm.kind for name, file in files.items()} == {
         "twin": "twin",
+        "twin-pick-place": "twin",
         "franka": "franka",
         "ur": "ur",
         "so101": "lerobot",
     }
     assert files["twin"] == arms.read_arm("twin")
-    assert [name for name, file in files.items() if file.unattended] == ["twin"]
+    assert {name for name, file in files.items() if file.unattended} == {"twin", "twin-pick-place"}
     assert arms.read_arm("ws://robot:8001").arm.url == "ws://robot:8001"
     narrow = files["ur"].narrowed(arm_action_spec())
     assert narrow.high[3:6] == (0.0, 0.0, 0.0) and narrow.high[6] == 1.0

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from background import held, wait_until
 
+from envs.arm_choice import TwinArmConfig
+from envs.arm_file import TwinTask
 from envs.arms.base import ArmError, OutOfReach
 from envs.arms.safety import SafeArm
 from envs.simulation.arm import DOWN, MujocoArm, MujocoArmConfig
@@ -22,7 +24,7 @@ from envs.simulation.scene_config import MANIPULATION_SCENE
 from envs.simulation.twin import MujocoTwin, TwinConfig
 from envs.simulation.twin_process import TwinProcess
 from envs.tasks.expert import lift, perform
-from envs.tasks.manipulation import place_at_random
+from envs.tasks.manipulation import FrankaPushEnv, place_at_random
 from planner.control.executor import Executor
 
 PLACE = np.array([0.5, 0.0, 0.25, *DOWN, 0.0])
@@ -230,3 +232,31 @@ def test_the_process_shows_the_object_that_was_placed(holding_arm: MujocoArm) ->
     seen, expected = twin.observe(), holding_arm.observe()
     twin.close()
     assert np.abs(seen.image.astype(int) - expected.image).mean() < 1.0
+
+
+def test_what_came_of_a_run_is_told_by_how_everything_stood_at_its_images() -> None:
+    task = TwinTask(TwinArmConfig(task="FrankaPush-v0", image_size=32))
+    (goal,) = task.begin(3)
+    arm, env = task.driver.arm, task._env
+    assert isinstance(env, FrankaPushEnv)
+    far = float(np.linalg.norm(arm.objects[0].position[:2] - env.goal_position[:2]))
+    task.driver.connect()
+    seen = [task.driver.observe()]
+    lead(SafeArm(task.driver), seen[0].pose + np.array([0.02, 0.02, 0.03, 0, 0, 0, 0]))
+    seen.append(task.driver.observe())
+    assert task.driver.moments == []  # nothing is told while it runs
+    task.driver.close()
+    (first, done), (last, _) = task.judge(seen)
+    assert first == pytest.approx(far, abs=2e-3) and last == pytest.approx(far, abs=2e-3) and not done
+    arm.restore(min(task.driver.moments, key=lambda moment: abs(moment.time - seen[1].time)).state)
+    np.testing.assert_allclose(arm.pose(), seen[1].pose, atol=2e-3)
+    assert goal.image.shape == (32, 32, 3)
+
+
+def test_a_task_gives_the_twin_all_its_goals_or_one_photograph() -> None:
+    every, one = (TwinTask(TwinArmConfig(task="FrankaPickPlace-v0", goals=goals)) for goals in ("all", "last"))
+    listed, (last,) = every.begin(5), one.begin(5)
+    assert len(listed) == 3 and (last.image == listed[-1].image).all() and last.image.shape == (168, 168, 3)
+    assert one.judge([one.driver.arm.observe()]) == []  # of a run that was not, nothing is known
+    with pytest.raises(ValueError, match=r"the twin has no task 'FrankaFly-v0'"):
+        TwinTask(TwinArmConfig(task="FrankaFly-v0"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import mink
 import mujoco
@@ -23,6 +25,7 @@ _MOST_BEHIND = 0.1  # s of simulation that are made up for; what is more is lost
 _PATIENCE = 30.0  # s for the first image
 _ROUNDS = 3  # of inverse kinematics a set-point
 _POSITION_TOLERANCE, _ANGLE_TOLERANCE = 5e-3, 5e-2  # m, rad
+_MOST_MOMENTS = 10_000  # that are remembered
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,18 @@ class TwinConfig:
     def __post_init__(self) -> None:
         if not 1.0 <= self.camera_rate <= 100.0:
             raise ValueError(f"the twin's camera_rate must be 1 to 100 Hz, got {self.camera_rate}")
+
+
+class Moment(NamedTuple):
+    """How everything stood when an image was drawn: privileged, for judging a run when it is over.
+
+    Attributes:
+        time: Of the image [s].
+        state: What `MujocoArm.restore` takes.
+    """
+
+    time: float
+    state: Float[np.ndarray, "n"]
 
 
 class MujocoTwin:
@@ -67,6 +82,7 @@ class MujocoTwin:
         self._gripper: float | None = None  # closedness that was last asked for
         self._hold = False
         self._seen: Observation | None = None
+        self._moments: deque[Moment] = deque(maxlen=_MOST_MOMENTS)
 
     def connect(self) -> None:
         """See `StreamingArm.connect`. Starts real time and waits for the first image.
@@ -79,6 +95,7 @@ class MujocoTwin:
             return
         self.arm.close()  # what draws belongs to the thread that made it
         self._ending, self._seen, self._targets, self._gripper = False, None, None, None
+        self._moments.clear()
         self._joints = self.arm.data.ctrl[:7].copy()
         self._thread = threading.Thread(target=self._run, name="twin", daemon=True)
         self._thread.start()
@@ -114,6 +131,11 @@ class MujocoTwin:
         if thread is not None:
             thread.join()
             self._thread = None
+
+    def moments(self) -> list[Moment]:
+        """Returns how everything stood at each image since `connect`, of very many the last ones."""
+        with self._changed:
+            return list(self._moments)
 
     def _alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive() and not self._ending
@@ -170,6 +192,7 @@ class MujocoTwin:
         seen = Observation(self.arm.render(self.arm.config.image_size), pose, now)
         with self._changed:
             self._seen = seen
+            self._moments.append(Moment(now, self.arm.snapshot()))
             self._changed.notify_all()
 
 

@@ -2,7 +2,8 @@
 
 Run as a program it is that process. Its first line of input is a JSON object that says what to simulate; it answers
 with the address of its arm, which it then serves (`envs.arms.remote.arm_server`), and answers any further line, to show
-that it lives. It ends when its input ends, which the kernel sees to even for a parent that was killed.
+that it lives, after it has written how everything stood at each image into the file that the line may name. It ends
+when its input ends, which the kernel sees to even for a parent that was killed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import logging
 import os
 import secrets
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 import numpy as np
@@ -31,7 +34,7 @@ from envs.arms.remote.listen import ListenConfig
 from envs.config import dump_config, load_config
 from envs.simulation.arm import MujocoArm, MujocoArmConfig
 from envs.simulation.objects import ObjectInstance
-from envs.simulation.twin import MujocoTwin, TwinConfig
+from envs.simulation.twin import Moment, MujocoTwin, TwinConfig
 from envs.spec import Observation
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ T = TypeVar("T")
 
 _STARTING = 60.0  # s until the process must have drawn its first image
 _ANSWERING = 0.5  # s until it must show that it lives
+_TELLING = 5.0  # s until it must have told how everything stood
 _ENDING = 1.0  # s that it takes to end by itself at most
 _FOLLOWING = FollowerConfig(timeout=1.0, stop_after=10.0)  # a busy machine is no broken network: its input tells that
 
@@ -50,6 +54,12 @@ class TwinProcess:
     and `close` ends it. The `MujocoArm` here never moves: it is the caller's, to place things and to draw goals with.
     Set-points and images go through an `envs.arms.remote.arm.RemoteArm`, so a set-point out of reach is a failure, told
     with the next one. When the process dies, `send` and `observe` say so.
+
+    Attributes:
+        arm: The caller's.
+        config: How real it is.
+        moments: How everything stood at each image of the last connection, once it is closed: privileged, for judging
+            what came of a run. Nothing, of a process that died.
     """
 
     def __init__(self, arm: MujocoArm, config: TwinConfig | None = None) -> None:
@@ -61,6 +71,7 @@ class TwinProcess:
         self._asking = threading.Lock()
         self._child: JsonChild | None = None
         self._remote: RemoteArm | None = None
+        self.moments: list[Moment] = []
 
     def connect(self) -> None:
         """See `StreamingArm.connect`. Starts the process and with it real time.
@@ -71,6 +82,7 @@ class TwinProcess:
         if self._remote is not None:
             self._try(self._remote.connect)
             return
+        self.moments = []
         token = secrets.token_urlsafe()
         request = {
             "arm": dump_config(self.arm.config),
@@ -114,6 +126,7 @@ class TwinProcess:
             logger.warning("the simulated arm did not hear that it is to stop, its process is ended: %s", error)
         finally:
             if child is not None:
+                self.moments = _moments_of(child)
                 child.close()
 
     def _connected(self) -> RemoteArm:
@@ -133,6 +146,18 @@ class TwinProcess:
             raise
 
 
+def _moments_of(child: JsonChild) -> list[Moment]:
+    """Returns how everything stood at each image, if the process still tells."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "moments.npz"
+        try:
+            child.ask({"moments": str(file)}, _TELLING)
+        except ArmError:
+            return []
+        with np.load(file) as told:
+            return [Moment(float(at), state) for at, state in zip(told["times"], told["states"], strict=True)]
+
+
 def main() -> None:
     """Simulates, and serves the arm, until the input ends."""
     requests, answers = os.fdopen(os.dup(0), "r", encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -148,16 +173,20 @@ def main() -> None:
     with closing(MujocoTwin(arm, load_config(TwinConfig, request["twin"]))) as twin:
         twin.connect()
         server = ArmServer(twin, ListenConfig(port=0, token=request["token"], silence=SILENCE), _FOLLOWING)
-        asyncio.run(_serve(server, requests, answers))
+        asyncio.run(_serve(server, requests, answers, twin))
 
 
-async def _serve(server: ArmServer, requests: TextIO, answers: TextIO) -> None:
+async def _serve(server: ArmServer, requests: TextIO, answers: TextIO, twin: MujocoTwin) -> None:
     """Serves until the input ends."""
     task = asyncio.ensure_future(server.run(lambda url: _answer(answers, {"url": url})))
     loop = asyncio.get_running_loop()
 
     def show_life() -> None:
-        for _ in requests:
+        for line in requests:
+            file = json.loads(line).get("moments")
+            if file is not None:
+                times, states = zip(*twin.moments(), strict=True)
+                np.savez(file, times=np.array(times), states=np.array(states))
             _answer(answers, {})
         loop.call_soon_threadsafe(task.cancel)
         time.sleep(_ENDING)

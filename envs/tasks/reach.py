@@ -52,6 +52,16 @@ class TaskEnv(ArmEnv):
         self.mujoco_arm = MujocoArm(MujocoArmConfig(scene, image_size))
         super().__init__(SafeArm(self.mujoco_arm), action_spec)
 
+    def look_back(self, seen: Observation, state: Float[np.ndarray, "n"]) -> dict[str, Any]:
+        """Returns what is told of a moment that has been, as ``info`` would have: privileged; the arm is left there.
+
+        Args:
+            seen: What was seen.
+            state: How everything stood, as `MujocoArm.snapshot` has it.
+        """
+        self.mujoco_arm.restore(state)
+        return self._report(seen)
+
     def render(self) -> UInt8[np.ndarray, "size size 3"] | None:
         """Returns the exterior camera's image at ``render_size``, or None without a render mode."""
         return self.mujoco_arm.render(self.render_size) if self.render_mode == "rgb_array" else None

@@ -179,7 +179,7 @@ def deploy(config: DeployConfig, output: Path) -> int:
             if run.seed == config.seed and config.live:
                 confirm(config, file, driver, run)
             done = do(config, file, driver, client, run, view)
-            results.add(run.name, run.seed, run.folder, done)
+            results.add(run.name, run.seed, run.folder, done, run.goals[-1].goal.pose)
             status = done.status
             if status != FINISHED:
                 break
@@ -234,8 +234,10 @@ def make_runs(config: DeployConfig, output: Path, task: TwinTask | None, driver:
         return
     assert task is not None, "check_arm has seen to it"
     for seed in range(config.seed, config.seed + config.episodes):
-        folder = output / f"seed-{seed}"
-        yield Run(f"seed {seed}", folder, [keep_goal(task.begin(seed), folder / "goal.png")], seed)
+        folder, goals = output / f"seed-{seed}", task.begin(seed)
+        names = ["goal.png"] if len(goals) == 1 else [f"goal-{index}.png" for index in range(len(goals))]
+        kept = [keep_goal(goal, folder / name) for goal, name in zip(goals, names, strict=True)]
+        yield Run(f"seed {seed}", folder, kept, seed)
 
 
 def confirm(config: DeployConfig, file: ArmFile, driver: StreamingArm, run: Run) -> None:

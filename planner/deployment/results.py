@@ -20,13 +20,13 @@ from planner.deployment.view import View, latency
 
 @dataclass(frozen=True)
 class _Done:
-    """A run that is over; ``goal``, ``distances`` to it [m] and ``successes`` are privileged, empty without a judge."""
+    """A run that is over; ``distances`` to the goal [m] and ``successes`` are privileged, empty without a judge."""
 
     name: str
     seed: int
     folder: Path
     drive: Drive
-    goal: Float[np.ndarray, "3"] | None
+    goal: Float[np.ndarray, "7"] | None
     distances: list[float]
     successes: list[bool]
 
@@ -54,19 +54,12 @@ class Results:
         self._settings, self._output, self._checkpoint, self._judge = settings, output, checkpoint, judge
         self._runs: list[_Done] = []
 
-    def add(self, name: str, seed: int, folder: Path, drive: Drive) -> None:
+    def add(self, name: str, seed: int, folder: Path, drive: Drive, goal: Float[np.ndarray, "7"] | None) -> None:
         """Keeps a run and prints how it went."""
-        poses = [shown.step.observation.pose for shown in drive.steps]
-        judge = self._judge
-        done = _Done(
-            name,
-            seed,
-            folder,
-            drive,
-            None if judge is None else judge.goal,
-            [] if judge is None else [judge.distance(pose) for pose in poses],
-            [] if judge is None else [judge.success(pose) for pose in poses],
-        )
+        seen = [shown.step.observation for shown in drive.steps]
+        judged = [] if self._judge is None else self._judge.judge(seen)
+        distances, successes = [distance for distance, _ in judged], [success for _, success in judged]
+        done = _Done(name, seed, folder, drive, goal, distances, successes)
         self._runs.append(done)
         print(_describe(done), flush=True)
         if drive.reason is not None:
