@@ -3,6 +3,7 @@ from .control.controller import Controller
 from .control.controller_config import ControllerConfig
 from .control.episode import Step, goals_of, run_episode
 from .objectives.objective import GoalDistance
+from .objectives.objective_config import GoalDistanceConfig
 from .search.cem import CEM
 from .search.first_guess import FirstGuess
 from .search.gradient import Gradient
@@ -20,6 +21,7 @@ __all__ = [
     "ControllerConfig",
     "FirstGuess",
     "GoalDistance",
+    "GoalDistanceConfig",
     "Gradient",
     "Hybrid",
     "Objective",

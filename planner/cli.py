@@ -29,6 +29,8 @@ COMMANDS = {
     "train-critic": "world_model.heads.goal_policy.program",
     "report": "planner.training.report_program",
     "import-checkpoint": "world_model.importing.program",
+    "pull": "world_model.checkpoints.pull_program",
+    "push": "world_model.checkpoints.push_program",
     "benchmark": "planner.benchmarks.program",
 }
 """Module of each program by its command; scripts/COMMAND.py is the same."""

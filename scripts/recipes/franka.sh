@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checkpoint `franka`, from nothing to runs/franka-practised/checkpoint: about three hours on two cores.
+# The checkpoint `franka`, from nothing to runs/franka-tried-2/checkpoint: about four and a half hours on two cores.
 # Each step shows its progress; after an interruption the same command goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,7 +8,13 @@ configs=scripts/configs/franka
 
 $python scripts/collect.py --config $configs/collect.yaml                        # play
 $python scripts/train_compact.py --config $configs/compact.yaml                  # trunk, latents, dynamics
-$python scripts/probe.py --config $configs/probe.yaml                      # or it ends here
+$python scripts/probe.py --config $configs/probe.yaml                            # or it ends here
 $python scripts/train_heads.py --config $configs/heads.yaml                      # what play says of the way to a goal
 $python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, an expert goes on
 $python scripts/train_heads.py --config $configs/heads.yaml --more data/franka-practice --output runs/franka-practised --steps 4500
+$python scripts/collect_practice.py --config $configs/tried.yaml                 # what searches try, an expert goes on
+$python scripts/train_heads.py --config $configs/dynamics.yaml                   # what came of it: dynamics and distance
+$python scripts/collect_practice.py --config $configs/tried.yaml --checkpoint runs/franka-tried/checkpoint \
+    --output data/franka-tried-2 --episodes 700 --seed 2000
+$python scripts/train_heads.py --config $configs/dynamics.yaml --output runs/franka-tried-2 \
+    --more data/franka-practice data/franka-tried data/franka-tried-2
