@@ -1,8 +1,5 @@
-"""What acts, what is seen and what is recorded: arms, simulation, tasks and episodes; imports no torch.
+"""What acts, what is seen and what is recorded: arms, simulation, tasks and episodes; imports no torch."""
 
-The names that most programs need come from here, loaded when they are first asked for; the rest from its room.
-"""
+from envs.spec import ActionSpec, Goal, Observation
 
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = ["ActionSpec", "Goal", "Observation"]

@@ -14,6 +14,10 @@ POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 POSE_UNITS = ("m", "m", "m", "rad", "rad", "rad", "1")
 
 
+HELD_OUT = 10_000
+"""Seeds of tasks from here on are held out for evaluation: nothing is recorded or tuned with them."""
+
+
 class SpecError(ValueError):
     """Two sides do not mean the same thing by an action or an observation."""
 

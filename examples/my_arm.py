@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from envs import Observation, SafetyLimits
+from envs import Observation
+from envs.arms.limits import SafetyLimits
 from envs.simulation.arm import MujocoArm
 from envs.tasks.reach import reach_action_spec
 from planner.deployment.program import main as deploy

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,14 @@ def run(name: str, *words: str) -> str:
     return done.stdout
 
 
+def told_here(name: str, words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Returns what a program prints, run in this process: torch is loaded already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *words])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return capsys.readouterr().out
+
+
 def numbers(pattern: str, told: str) -> list[float]:
     """Returns what a pattern's groups match in what was printed."""
     return [float(number) for match in re.finditer(pattern, told) for number in match.groups()]
@@ -35,15 +45,15 @@ def distances(told: str) -> list[float]:
     return numbers(r"step +\d+: +([\d.]+) mm from the goal", told)
 
 
-def test_the_ball_of_ones_own_environment_gets_to_its_goal() -> None:
-    found = distances(run("plan_in_my_environment.py"))
+def test_the_ball_of_ones_own_environment_gets_to_its_goal(capsys: pytest.CaptureFixture[str]) -> None:
+    found = distances(told_here("plan_in_my_environment.py", (), capsys))
     assert len(found) == 11
     assert found[0] > 100
     assert found[-1] < 5
 
 
-def test_a_planner_of_ones_own_reaches_the_goals_that_cem_reaches() -> None:
-    told = run("my_planner.py")
+def test_a_planner_of_ones_own_reaches_the_goals_that_cem_reaches(capsys: pytest.CaptureFixture[str]) -> None:
+    told = told_here("my_planner.py", (), capsys)
     for planner in ("RandomShooting", "CEM"):
         ways = re.findall(rf"{planner} +seed (\d+): +([\d.]+) mm from the goal, in the end +([\d.]+) mm", told)
         assert len({seed for seed, _, _ in ways}) == 2
@@ -52,6 +62,7 @@ def test_a_planner_of_ones_own_reaches_the_goals_that_cem_reaches() -> None:
             assert float(end) < 40  # the task's success
 
 
+@pytest.mark.slow
 def test_an_arm_of_ones_own_would_be_told_what_its_limits_leave_of_a_plan(tmp_path: Path) -> None:
     told = run("my_arm.py", "--output", str(tmp_path))
     planned = re.findall(r"would +([+-]\d+) +([+-]\d+) +([+-]\d+) mm .* sent ([+-]\d+) ([+-]\d+) ([+-]\d+) mm", told)
@@ -67,6 +78,7 @@ def test_an_arm_of_ones_own_would_be_told_what_its_limits_leave_of_a_plan(tmp_pa
         assert goal.size == (128, 128)
 
 
+@pytest.mark.slow
 def test_a_server_plans_to_the_goal_and_is_stopped(tmp_path: Path) -> None:
     told = run("plan_remotely.py", "--output", str(tmp_path))
     found = distances(told)
@@ -76,11 +88,9 @@ def test_a_server_plans_to_the_goal_and_is_stopped(tmp_path: Path) -> None:
     assert (tmp_path / "server.log").is_file()
 
 
-def test_the_energy_is_lowest_at_the_true_action_and_drawn(tmp_path: Path) -> None:
-    true, best = np.reshape(
-        numbers(r": dx +(-?[\d.]+) mm, dy +(-?[\d.]+) mm", run("energy_landscape.py", "--output", str(tmp_path))),
-        (2, 2),
-    )
+def test_the_energy_is_lowest_at_the_true_action_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = told_here("energy_landscape.py", ("--output", str(tmp_path)), capsys)
+    true, best = np.reshape(numbers(r": dx +(-?[\d.]+) mm, dy +(-?[\d.]+) mm", told), (2, 2))
     assert np.linalg.norm(true) > 20
     assert np.linalg.norm(best - true) < 10
     with Image.open(tmp_path / "landscape.png") as picture:

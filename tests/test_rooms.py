@@ -83,9 +83,9 @@ def test_a_program_is_thin(program):
 
 
 @pytest.mark.parametrize("package", HOUSE)
-def test_the_names_that_most_need_come_from_the_package_and_are_loaded_when_asked_for(package):
+def test_the_names_that_most_need_come_from_the_package_which_loads_no_torch(package):
     code = (
-        f"import sys, {package} as it; assert 'torch' not in sys.modules and len(dir(it)) > 4; "
-        "assert all(getattr(it, name) is not None for name in it.__all__); assert set(it.__all__) == set(dir(it))"
+        f"import sys, {package} as it; assert 'torch' not in sys.modules and set(it.__all__) <= set(dir(it)); "
+        "assert len(it.__all__) > 2 and all(getattr(it, name) is not None for name in it.__all__)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

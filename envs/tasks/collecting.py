@@ -17,7 +17,7 @@ from envs.episodes import DatasetError
 from envs.episodes.formats.lerobot import finalize_dataset, read_dataset, shard_exists
 from envs.folders import begin_folder, explained
 from envs.launched import Launched, find_launched
-from envs.tasks.reach import HELD_OUT
+from envs.spec import HELD_OUT
 from envs.workers import in_processes
 
 CONFIG_FILE = "collect.yaml"

@@ -158,7 +158,7 @@ def record_cube_play(arm: OgbenchArm, config: CubePlayConfig, seed: int, attempt
     Args:
         arm: Of the config's variant, not for tasks; it is reset.
         config: What play is like.
-        seed: Seed of everything random in the episode; from `tasks.HELD_OUT` on it is for evaluation.
+        seed: Seed of everything random in the episode; from `envs.spec.HELD_OUT` on it is for evaluation.
         attempt: Acts first in driven episodes, towards a goal such as the protocol's tasks have.
     """
     script, driver = CubeScript(arm, config, seed), SafeArm(arm, cube_limits())

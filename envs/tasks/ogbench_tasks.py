@@ -17,10 +17,9 @@ from jaxtyping import UInt8
 
 from envs.arms.base import ArmEnv
 from envs.arms.safety import SafeArm
-from envs.spec import Goal, Observation
+from envs.spec import HELD_OUT, Goal, Observation
 from envs.tasks.ogbench import OgbenchArm, Variant, cube_limits
 from envs.tasks.ogbench_play import GOAL_STEPS, CubePlayConfig, CubeScript
-from envs.tasks.reach import HELD_OUT
 
 EPISODE_STEPS = 200
 """Control steps of OGBench in a scripted episode that starts and goals come from, the peers' number."""

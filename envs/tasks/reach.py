@@ -36,10 +36,6 @@ def reach_action_spec() -> ActionSpec:
     return replace(spec, low=spec.low[:3] + fixed, high=spec.high[:3] + fixed)
 
 
-HELD_OUT = 10_000
-"""Seeds from here on are held out for evaluation: nothing is recorded or tuned with them."""
-
-
 class TaskEnv(ArmEnv):
     """A task of the simulated arm. ``render`` shows the camera's view at ``render_size``."""
 

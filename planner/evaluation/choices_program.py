@@ -9,7 +9,7 @@ from pathlib import Path
 
 from envs.command_line import config_from_command_line
 from envs.program import program
-from envs.tasks.reach import HELD_OUT
+from envs.spec import HELD_OUT
 
 
 @dataclass(frozen=True)
