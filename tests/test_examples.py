@@ -52,6 +52,7 @@ def test_the_ball_of_ones_own_environment_gets_to_its_goal(capsys: pytest.Captur
     assert found[-1] < 5
 
 
+@pytest.mark.slow  # docs/plugins.md has one that is run by default
 def test_a_planner_of_ones_own_reaches_the_goals_that_cem_reaches(capsys: pytest.CaptureFixture[str]) -> None:
     told = told_here("my_planner.py", (), capsys)
     for planner in ("RandomShooting", "CEM"):
