@@ -73,7 +73,7 @@ class Controller:
         self.config = config or ControllerConfig()
         self.objective = objective
         makes = Choice("kind", PROPOSERS)
-        self._proposers: list[Proposer] = [makes.make(each, model, spec) for each in self.config.proposers]
+        self.proposers: list[Proposer] = [makes.make(each, model, spec) for each in self.config.proposers]
         self._subgoals: SubgoalSource = Choice("kind", SUBGOALS).make(self.config.subgoals, model, spec, objective)
         context = model.context if self.config.context is None else self.config.context
         if context > model.context:
@@ -239,7 +239,7 @@ class Controller:
         known, horizon = self._known_guesses(state), self.planner.horizon
         low, high = (known.new_tensor(bound) for bound in (self.spec.low, self.spec.high))
         guesses = []
-        for proposer in self._proposers:
+        for proposer in self.proposers:
             assert self._generator is not None
             count = self.config.proposals
             proposed = proposer.propose(state, self.goal, horizon, count, self._generator).to(known)

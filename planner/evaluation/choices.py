@@ -15,20 +15,18 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from envs.bar import progress
-from envs.config import Choice, load_config
+from envs.config import load_config
 from envs.folders import explained, write_text
 from envs.spec import ActionSpec
 from envs.tasks.expert import act
 from envs.tasks.manipulation import ManipulationEnv
-from planner.base import Proposer
 from planner.control.controller import Controller
 from planner.control.episode import run_episode
 from planner.diagnostics.oracle import do_and_look
 from planner.evaluation.choices_program import ChoicesConfig
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import load_model, make_controller, make_task
-from planner.proposals.config import PROPOSERS
-from world_model.base import LatentState, WorldModel
+from world_model.base import LatentState
 
 _GIVEN_UP = 40  # actions of the expert
 _JUDGES = ("expert", "came", "predicted")
@@ -83,42 +81,33 @@ def compare(config: ChoicesConfig) -> Iterator[Ways]:
     """
     plan = load_config(EvaluateConfig, config.plan)
     plan = replace(plan, checkpoint=config.checkpoint or plan.checkpoint, task=config.task or plan.task)
-    env, model = make_task(plan.task, plan.scene), load_model(plan)
+    env = make_task(plan.task, plan.scene)
     task = env.unwrapped
     if not isinstance(task, ManipulationEnv):
         raise ValueError(f"{plan.task} has no expert that says how far a way led: take a manipulation task of ours")
     if not plan.controller.proposers:
         raise ValueError(f"{config.plan} has no controller.proposers: there are no ways to choose among")
-    controller = make_controller(plan, model, task.action_spec)
-    proposers = [Choice("kind", PROPOSERS).make(each, model, task.action_spec) for each in plan.controller.proposers]
+    controller = make_controller(plan, load_model(plan), task.action_spec)
     for seed in range(config.seed, config.seed + config.states):
         generator = np.random.default_rng(seed)
         before = int(generator.integers(config.before + 1))
         steps = run_episode(env, controller, None, before + 1, seed=seed)
         for _ in islice(steps, before + 1):  # the last one's action is not done
             pass
-        yield compare_ways(config, task, model, controller, proposers, seed)
+        yield compare_ways(config, task, controller, seed)
 
 
-def compare_ways(
-    config: ChoicesConfig,
-    task: ManipulationEnv,
-    model: WorldModel,
-    controller: Controller,
-    proposers: list[Proposer],
-    seed: int,
-) -> Ways:
+def compare_ways(config: ChoicesConfig, task: ManipulationEnv, controller: Controller, seed: int) -> Ways:
     """Returns what comes of all ways from where the arm is, and leaves it there.
 
     Args:
         config: How many ways.
         task: Where they are done.
-        model: What predicts.
-        controller: That has just seen the state.
-        proposers: Of the ways.
+        controller: That has just seen the state; its proposers give the ways, its model predicts.
         seed: Of what is random.
     """
-    state, horizon, generator = controller.state(), controller.planner.horizon, torch.Generator().manual_seed(seed)
+    model, proposers, horizon = controller.model, controller.proposers, controller.planner.horizon
+    state, generator = controller.state(), torch.Generator().manual_seed(seed)
     share = -(-config.ways // len(proposers))
     proposed = [each.propose(state, controller.goal, horizon, share, generator) for each in proposers]
     ways = _shaken(torch.cat(proposed), task.action_spec, config, generator)
