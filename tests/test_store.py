@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from envs.episodes import DatasetError
 from tests.moving_square import MovingSquare
@@ -25,6 +26,7 @@ from world_model.data import store, store_shard
 from world_model.data.store import FrameStore, build_frames, build_store, frame_layout, verify_store
 from world_model.data.store_layout import Layout, shard_path
 from world_model.data.store_shard import CacheError, claim, part_path
+from world_model.encoders.pixels import shrink, to_pixels
 
 LENGTHS = (0, 7, 5, 0, 0, 9, *([6, 4] * 12), 0)
 LAYOUT = Layout.plan("some key", LENGTHS, (3, 5), "uint16", shard_bytes=15 * 3 * 5 * 2)
@@ -369,6 +371,23 @@ def test_images_are_each_episodes_own(tmp_path: Path) -> None:
     dataset = MovingSquare((4, 3, 5))
     frames = build_frames(dataset, tmp_path)
     np.testing.assert_array_equal(frames.windows(np.array([2]), np.array([1]), 4)[0], dataset[2].images[1:])
+
+
+def test_images_are_kept_as_large_as_an_encoder_looks_at_them(tmp_path: Path) -> None:
+    dataset = MovingSquare((4, 3))  # 32 x 32
+    small, same = (build_frames(dataset, tmp_path, size=size) for size in (16, 48))
+    assert small.layout.item_shape == (16, 16, 3) and same.layout.item_shape == (32, 32, 3)
+    seen = to_pixels(torch.from_numpy(dataset[1].images), 16, (0.5,) * 3, (0.5,) * 3)
+    kept = to_pixels(torch.from_numpy(small.windows(np.array([1]), np.array([0]), 3)[0]), 16, (0.5,) * 3, (0.5,) * 3)
+    torch.testing.assert_close(kept, seen, atol=1.01 / 255, rtol=0)
+    assert small.directory != same.directory != build_frames(dataset, tmp_path).directory
+
+
+def test_a_wide_image_is_kept_as_its_middle_square() -> None:
+    images = torch.zeros(2, 20, 30, 3, dtype=torch.uint8)
+    images[:, :, 5:25] = 200
+    assert shrink(images, 10).shape == (2, 10, 10, 3) and bool((shrink(images, 10) == 200).all())
+    assert torch.equal(shrink(images, 20), images[:, :, 5:25])
 
 
 def test_an_episode_of_another_length_than_its_table_says_is_named(tmp_path: Path) -> None:

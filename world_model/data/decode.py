@@ -8,9 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
-from envs.episodes import DatasetError, Episode, EpisodeSource
+from envs.episodes import DatasetError, EpisodeSource
+from world_model.encoders.pixels import shrink
 
 FRAMES_AHEAD = 64
 
@@ -21,9 +23,12 @@ class DecodedImages:
 
     Attributes:
         dataset: Reads and decodes them.
+        size: Side of the squares that they are shrunk to, see `world_model.encoders.pixels.shrink`; None leaves them
+            as they are.
     """
 
     dataset: EpisodeSource
+    size: int | None = None
 
     def __call__(self, episodes: Sequence[int]) -> Iterator[UInt8[np.ndarray, "T h w 3"]]:
         """Yields each episode's images while a thread decodes the next ones, `FRAMES_AHEAD` or one episode ahead.
@@ -33,25 +38,26 @@ class DecodedImages:
         """
         lengths, thread = self.dataset.lengths, ThreadPoolExecutor(1)
         waiting = deque(episode for episode in episodes if lengths[episode])
-        decoding: deque[tuple[int, Future[Episode]]] = deque()
+        decoding: deque[tuple[int, Future[np.ndarray]]] = deque()
         try:
             while waiting or decoding:
                 while waiting and sum(lengths[episode] for episode, _ in decoding) < FRAMES_AHEAD:
-                    decoding.append((waiting[0], thread.submit(self.dataset.__getitem__, waiting.popleft())))
-                episode, decoded = decoding.popleft()
-                yield self._checked(episode, decoded.result().images)
+                    decoding.append((waiting[0], thread.submit(self._images, waiting.popleft())))
+                _, decoded = decoding.popleft()
+                yield decoded.result()
         finally:
             thread.shutdown(cancel_futures=True)
 
-    def _checked(self, episode: int, images: UInt8[np.ndarray, "T h w 3"]) -> UInt8[np.ndarray, "T h w 3"]:
+    def _images(self, episode: int) -> UInt8[np.ndarray, "T h w 3"]:
         """Returns an episode's images if they are as the dataset says."""
+        images = self.dataset[episode].images
         expected = (self.dataset.lengths[episode], *self.dataset.image_shape)
         if images.shape != expected:
             raise DatasetError(
                 f"episode {episode} gave images {images.shape}, its dataset says {expected}: its length on disk and in "
                 "the dataset's table differ, or its frames have another size"
             )
-        return images
+        return images if self.size is None else shrink(torch.from_numpy(images), self.size).numpy()
 
 
 def rebatch(parts: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

@@ -220,16 +220,32 @@ def verify_store(directory: Path) -> list[str]:
     return problems
 
 
-def frame_layout(dataset: EpisodeSource, shard_bytes: int = SHARD_BYTES) -> Layout:
-    """Returns the layout of a dataset's decoded images, (h, w, 3) uint8 a frame."""
-    key = hashlib.sha256(f"frames {dataset.fingerprint}".encode()).hexdigest()
-    return Layout.plan(key, dataset.lengths, dataset.image_shape, "uint8", shard_bytes)
+def frame_layout(dataset: EpisodeSource, size: int | None = None, shard_bytes: int = SHARD_BYTES) -> Layout:
+    """Returns the layout of a dataset's decoded images, (h, w, 3) uint8 a frame; see `build_frames` for the size."""
+    shape, named = dataset.image_shape, f"frames {dataset.fingerprint}"
+    if size is not None:
+        side = min(size, *shape[:2])
+        shape, named = (side, side, 3), f"{named} {size}"
+    return Layout.plan(hashlib.sha256(named.encode()).hexdigest(), dataset.lengths, shape, "uint8", shard_bytes)
 
 
 def build_frames(
-    dataset: EpisodeSource, directory: Path, report: Callable[[int], object] = int, processes: int = 1
+    dataset: EpisodeSource,
+    directory: Path,
+    report: Callable[[int], object] = int,
+    processes: int = 1,
+    size: int | None = None,
 ) -> FrameStore:
-    """Returns the decoded images of a dataset, each video decoded once; see `build_store`."""
+    """Returns the decoded images of a dataset, each video decoded once; see `build_store`.
+
+    Args:
+        dataset: Reads and decodes them.
+        directory: Where its caches are.
+        report: See `build_store`.
+        processes: See `build_store`.
+        size: What is kept is what an encoder of images of this size sees, see `world_model.encoders.pixels.shrink`;
+            None keeps all.
+    """
     begin_cache(directory)
-    layout = frame_layout(dataset)
-    return build_store(directory / f"frames-{layout.key[:12]}", layout, DecodedImages(dataset), report, processes)
+    layout, images = frame_layout(dataset, size), DecodedImages(dataset, size)
+    return build_store(directory / f"frames-{layout.key[:12]}", layout, images, report, processes)

@@ -37,10 +37,7 @@ def to_pixels(
     """
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.uint8:
         raise ValueError(f"images must be (B, h, w, 3) uint8 RGB, got {tuple(images.shape)} {images.dtype}")
-    height, width = images.shape[1:3]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = images[:, top : top + side, left : left + side].permute(0, 3, 1, 2)  # (B, 3, side, side)
+    square = middle_square(images).permute(0, 3, 1, 2)  # (B, 3, side, side)
     pixels = torch.empty(
         (len(images), 3, size, size), dtype=dtype, device=images.device, memory_format=torch.channels_last
     )
@@ -50,3 +47,23 @@ def to_pixels(
         resized = functional.interpolate(scaled, (size, size), mode="bilinear", align_corners=False, antialias=False)
         made.copy_(resized.sub_(middle).div_(spread))
     return pixels
+
+
+def shrink(images: UInt8[Tensor, "B h w 3"], size: int) -> UInt8[Tensor, "B S S 3"]:
+    """Returns what an encoder of images of this size sees of them, to be kept instead of them.
+
+    Pixels are rounded; images whose shorter side is not above `size` are only cut square: S is that side then.
+    """
+    square = middle_square(images)
+    if square.shape[1] <= size:
+        return square
+    pixels = to_pixels(square, size, (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
+    return pixels.round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def middle_square(images: UInt8[Tensor, "B h w 3"]) -> UInt8[Tensor, "B s s 3"]:
+    """Returns the largest square in the middle of each image."""
+    height, width = images.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[:, top : top + side, left : left + side]

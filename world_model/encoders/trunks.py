@@ -23,3 +23,8 @@ class TrunkSettings(Protocol):
     def kind(self) -> str:
         """Its name."""
         ...
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that the encoder looks at [pixels]."""
+        ...

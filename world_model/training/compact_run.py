@@ -90,8 +90,9 @@ def learn(config: CompactConfig) -> Manifest | None:
     parts = [RecordedWindows(dataset, config.stride, told=True) for dataset in datasets]
     for folder, view in zip(config.views, views, strict=True):
         check_view(parts[0], RecordedWindows(view, config.stride), str(folder))
-    first, *more = decode_all(config, datasets)
-    others = [decode(config.cache_directory, config.decoding_processes, view) for view in views]
+    size = config.encoder.image_size
+    first, *more = decode_all(config, datasets, size)
+    others = [decode(config.cache_directory, config.decoding_processes, view, size) for view in views]
     batches = ImageBatches(join_recorded(parts), [JoinedFrames([view, *more]) for view in (first, *others)])
     folders = dict(zip((config.data, *config.more, *config.views), (*datasets, *views), strict=True))
     bar = progress(total=config.steps, desc="train")
@@ -112,10 +113,11 @@ def open_recordings(folders: Sequence[Path], reading: Path | None) -> list[Episo
     return datasets
 
 
-def decode_all(config: RecordingsConfig, datasets: Sequence[EpisodeSource]) -> list[FrameStore]:
-    """Returns the decoded frames of a run's recordings, each beside what it is decoded from."""
+def decode_all(config: RecordingsConfig, datasets: Sequence[EpisodeSource], size: int) -> list[FrameStore]:
+    """Returns what an encoder of images of some size sees of a run's recordings, each kept beside what it is of."""
     caches = (config.cache_directory, *(cache_beside(folder) for folder in config.more))
-    return [decode(cache, config.decoding_processes, dataset) for cache, dataset in zip(caches, datasets, strict=True)]
+    processes = config.decoding_processes
+    return [decode(cache, processes, dataset, size) for cache, dataset in zip(caches, datasets, strict=True)]
 
 
 def check_view(recorded: RecordedWindows, view: RecordedWindows, folder: str) -> None:
@@ -134,10 +136,10 @@ def check_view(recorded: RecordedWindows, view: RecordedWindows, folder: str) ->
             )
 
 
-def decode(cache: Path, processes: int, dataset: EpisodeSource) -> FrameStore:
-    """Returns all frames of a dataset, decoded to disk once."""
+def decode(cache: Path, processes: int, dataset: EpisodeSource, size: int) -> FrameStore:
+    """Returns what an encoder of images of some size sees of all frames of a dataset, decoded to disk once."""
     with progress(total=sum(dataset.lengths), desc="decode", unit="frame") as bar:
-        return build_frames(dataset, cache, bar.update, processes)
+        return build_frames(dataset, cache, bar.update, processes, size)
 
 
 def format_errors(errors: Mapping[str, float]) -> str:

@@ -41,7 +41,7 @@ def learn(config: HeadsConfig) -> Manifest | None:
     datasets = open_recordings(folders, config.reading)
     model.action_spec.check_same_meaning(datasets[0].spec)
     recorded = join_recorded([RecordedWindows(dataset, told=True) for dataset in datasets])
-    latents = encode(model, JoinedFrames(decode_all(config, datasets)))
+    latents = encode(model, JoinedFrames(decode_all(config, datasets, model.image_size)))
     parent = read_manifest(find_checkpoint(config.parent))
     fingerprint = " ".join([str(sorted(parent.files.items())), *(dataset.fingerprint for dataset in datasets)])
     bar = progress(total=config.steps, desc="train")
