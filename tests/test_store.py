@@ -28,6 +28,7 @@ from world_model.data.store_layout import Layout, shard_path
 from world_model.data.store_shard import CacheError, claim, part_path
 from world_model.encoders.pixels import shrink, to_pixels
 
+HALF = (0.5, 0.5, 0.5)
 LENGTHS = (0, 7, 5, 0, 0, 9, *([6, 4] * 12), 0)
 LAYOUT = Layout.plan("some key", LENGTHS, (3, 5), "uint16", shard_bytes=15 * 3 * 5 * 2)
 
@@ -377,8 +378,8 @@ def test_images_are_kept_as_large_as_an_encoder_looks_at_them(tmp_path: Path) ->
     dataset = MovingSquare((4, 3))  # 32 x 32
     small, same = (build_frames(dataset, tmp_path, size=size) for size in (16, 48))
     assert small.layout.item_shape == (16, 16, 3) and same.layout.item_shape == (32, 32, 3)
-    seen = to_pixels(torch.from_numpy(dataset[1].images), 16, (0.5,) * 3, (0.5,) * 3)
-    kept = to_pixels(torch.from_numpy(small.windows(np.array([1]), np.array([0]), 3)[0]), 16, (0.5,) * 3, (0.5,) * 3)
+    seen = to_pixels(torch.from_numpy(dataset[1].images), 16, HALF, HALF)
+    kept = to_pixels(torch.from_numpy(small.windows(np.array([1]), np.array([0]), 3)[0]), 16, HALF, HALF)
     torch.testing.assert_close(kept, seen, atol=1.01 / 255, rtol=0)
     assert small.directory != same.directory != build_frames(dataset, tmp_path).directory
 
