@@ -8,7 +8,7 @@ from envs.program import program
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from envs.tasks.manipulation import (
     FrankaPickPlaceEnv,
     FrankaPushEnv,
     FrankaReachWithObjectEnv,
+    FrankaTwoObjectsEnv,
     ManipulationEnv,
     manipulation_action_spec,
 )
@@ -43,6 +44,7 @@ _TASKS: dict[str, type[ManipulationEnv]] = {
     "grasp": FrankaGraspEnv,
     "carry": FrankaReachWithObjectEnv,
     "place": FrankaPickPlaceEnv,
+    "two": FrankaTwoObjectsEnv,
 }
 
 
@@ -54,7 +56,8 @@ class PracticeConfig(Practice):
         output: Folder of the dataset.
         checkpoint: What proposes the actions, by name or path: its inverse dynamics or its goal policy.
         frames: Frames in an episode; one action fewer.
-        tasks: How often each task is practised, as weights: push, grasp, carry (reach with the object), place.
+        tasks: How often each task is practised, as weights: push, grasp, carry (reach with the object), place,
+            two (objects put somewhere else).
         scene: What the camera sees; the tasks' own scene by default.
         variation: How scenes differ from it from one episode to the next.
 
@@ -66,7 +69,7 @@ class PracticeConfig(Practice):
     checkpoint: str = "runs/franka-manipulation/first-critic/checkpoint"
     image_size: int = 168
     frames: int = 33
-    tasks: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_TASKS, 1.0))
+    tasks: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("push", "grasp", "carry", "place"), 1.0))
     scene: SceneConfig = MANIPULATION_SCENE
     variation: Variation = field(default_factory=Variation)
 
@@ -110,8 +113,9 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
     generator = np.random.default_rng(seed)
     weights = np.array([config.tasks.get(name, 0.0) for name in _TASKS])
     name = str(generator.choice(list(_TASKS), p=weights / weights.sum()))
-    scene = scene_of(seed, config.scene, config.variation)
-    with closing(_TASKS[name](config.image_size, scene=scene, objects=TRAINING_OBJECTS)) as env:
+    task, scene = _TASKS[name], scene_of(seed, config.scene, config.variation)
+    scene = replace(scene, objects=max(scene.objects, task.moved))
+    with closing(task(config.image_size, scene=scene, objects=TRAINING_OBJECTS)) as env:
         _, info = env.reset(seed=seed)
         subgoals = ListedConfig(by="steps", steps=(7,))
         attempt = begin_attempt(config, config.checkpoint, env.action_spec, goals_of(info), generator, subgoals)

@@ -7,7 +7,10 @@ from typing import Annotated, Protocol
 from envs.config import Choice
 from envs.registry import Registry
 
-SUBGOALS: Registry[type] = Registry("subgoal source", {"listed": "planner.subgoals.listed:Listed"})
+SUBGOALS: Registry[type] = Registry(
+    "subgoal source",
+    {"listed": "planner.subgoals.listed:Listed", "retrieved": "planner.subgoals.retrieved:Retrieved"},
+)
 """Every source of subgoals by its kind."""
 
 

@@ -92,22 +92,25 @@ class Judge(nn.Module):
         self.register_buffer("used", torch.ones(pose_size))
         self.register_buffer("gripper", torch.zeros(pose_size))
 
-    def forward(self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"]) -> Judged:
-        """Returns what it says; poses are the frames', normalised."""
+    def forward(
+        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"] | None
+    ) -> Judged:
+        """Returns what it says; poses are the frames', normalised, None for those that it reads from them."""
         read = self.read(torch.stack([now, goal]).to(self.code.weight.dtype))
         (code, wanted), seen = self.code(read), self.pose(read) * self.used
-        poses, near = torch.where(self.gripper > 0, seen[0], (poses * self.used).to(code)), self.place.out_features
+        near = self.place.out_features
+        told = seen[0] if poses is None else torch.where(self.gripper > 0, seen[0], (poses * self.used).to(code))
         differences = torch.cat(
             [
                 wanted - code,
-                self.place(poses) - code[:, :near],
+                self.place(told) - code[:, :near],
                 self.place(seen[1]) - wanted[:, :near],
-                seen[1] - poses,
+                seen[1] - told,
             ],
             dim=1,
         )
         magnified = [torch.tanh(differences / scale) for scale in _MAGNIFIED]
-        x = self.compare(self.meet(torch.cat([code, wanted, poses, seen[1], *magnified], dim=1)))
+        x = self.compare(self.meet(torch.cat([code, wanted, told, seen[1], *magnified], dim=1)))
         return Judged(self.count(x).float(), x, seen)
 
     @torch.no_grad()
@@ -304,14 +307,18 @@ class TemporalDistance(Head):
         return torch.stack([count + _POSE_WEIGHT * pose for count, pose, _ in parts]).mean()
 
     def actions(
-        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"], quickest_of: int = 1
+        self,
+        now: Float[Tensor, "B Z"],
+        goal: Float[Tensor, "B Z"],
+        poses: Float[Tensor, "B P"] | None,
+        quickest_of: int = 1,
     ) -> Float[Tensor, "B"]:
         """Returns the expected number of actions of the member that expects the most.
 
         Args:
             now: Latents of the frames.
             goal: Latents of the goals.
-            poses: Of the frames, normalised.
+            poses: Of the frames, normalised; None for those that it reads from them.
             quickest_of: Of so many recorded ways the quickest is expected: sum over k of P(n > k) to this power.
         """
         shares = torch.stack([m(now, goal, poses).logits.softmax(-1) for m in self.judges])
