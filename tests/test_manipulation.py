@@ -287,6 +287,24 @@ def test_two_objects_are_brought_to_their_places_and_further_ones_stay(tasks: di
         gymnasium.make("envs/FrankaTwoObjects-v0", disable_env_checker=True, scene=MANIPULATION_SCENE)
 
 
+def test_goals_of_play_are_reached_by_the_expert_in_the_hand_and_on_the_table() -> None:
+    env: Any = gymnasium.make("envs/FrankaPlay25-v0", disable_env_checker=True, image_size=48)
+    held = set()
+    for seed in range(1, 5):
+        seen, info = env.reset(seed=seed)
+        again, same = env.reset(seed=seed)
+        np.testing.assert_array_equal(seen["image"], again["image"])
+        np.testing.assert_array_equal(info["goals"][0].image, same["goals"][0].image)
+        assert not info["success"] and info["distance"] >= 0.08 and len(info["goals"]) == 1
+        held.add(env.unwrapped._goal_held)
+        for action in env.unwrapped.finish():
+            *_, info = env.step(action)
+        assert info["success"]
+    assert held == {True, False}
+    with pytest.raises(ValueError, match="at least 1 action to it, got 0"):
+        gymnasium.make("envs/FrankaPlay25-v0", disable_env_checker=True, steps=0)
+
+
 def test_the_object_that_a_goal_moves_is_the_first_whatever_else_lies_about() -> None:
     scene = replace(MANIPULATION_SCENE, objects=2, blocks=1)
     env: Any = gymnasium.make("envs/FrankaPush-v0", disable_env_checker=True, image_size=48, scene=scene)

@@ -24,6 +24,8 @@ def _register(task: str, entry_point: str, **settings: Any) -> None:
 _REACH, _MANIPULATION = "envs.tasks.reach:FrankaReachEnv", "envs.tasks.manipulation:Franka{}Env"  # imported when made
 for _task in ("Push", "Grasp", "ReachWithObject", "PickPlace", "TwoObjects"):
     _register(f"Franka{_task}", _MANIPULATION.format(_task))
+for _steps in (25, 50, 75):
+    _register(f"FrankaPlay{_steps}", "envs.tasks.play_goals:FrankaPlayEnv", steps=_steps)
 _WALL = replace(MANIPULATION_SCENE, wall=0.10)
 _register("FrankaReachWithObjectWall", _MANIPULATION.format("ReachWithObject"), scene=_WALL)
 _register("FrankaReach", _REACH)

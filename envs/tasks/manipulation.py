@@ -121,12 +121,15 @@ class ManipulationEnv(TaskEnv):
             goals = self._make_goals()
             self._goal_positions = positions_of(arm)
             ways = np.linalg.norm(self._goal_positions - start, axis=1)
-            done = goals and (ways[: self.moved] >= MIN_DISTANCE).all() and (ways[self.moved :] < _STILL).all()
             arm.restore(before)
-            if done:
+            if goals and self._is_goal(ways):
                 self._stages = {}
                 return {"goals": [Goal(seen.image, seen.pose) for seen in goals]}
         raise RuntimeError(f"of {_TRIES} starts the scripted expert could do none: something in the scene hinders it")
+
+    def _is_goal(self, ways: Float[np.ndarray, "N"]) -> bool:
+        """Returns whether a goal is one by how far each object is there from where it starts [m]."""
+        return bool((ways[: self.moved] >= MIN_DISTANCE).all() and (ways[self.moved :] < _STILL).all())
 
     def _prepare(self) -> None:
         """Brings about what is so at the start, beside where object and gripper are."""
