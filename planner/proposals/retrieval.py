@@ -11,7 +11,7 @@ from planner.proposals.config import RetrievalConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.checkpoints.checkpoint import find_head
 from world_model.compact import CompactModel
-from world_model.heads.bank import HEAD, Bank
+from world_model.heads.bank import HEAD, Bank, Leading
 from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
 
 _AT_ONCE = 8192  # frames that are read at once
@@ -50,6 +50,8 @@ class Retrieval:
         self._scale = stored.std(0).clamp_min(1e-6) if self._judge else torch.ones_like(stored[0])
         self._keys = stored / self._scale
         self._bounds = tuple(torch.tensor(bound).to(encoding.action_mean) for bound in (spec.low, spec.high))
+        self._goal: LatentGoal | None = None  # that was asked for last
+        self._led: Leading | None = None  # what led there
 
     @torch.no_grad()
     def _read(self, latents: Float[Tensor, "F Z"]) -> Float[Tensor, "F C"]:
@@ -64,8 +66,7 @@ class Retrieval:
     ) -> Float[Tensor, "G H A"]:
         """See `Proposer.propose`."""
         model, config, (low, high) = self._model, self.config, self._bounds
-        wanted = self._read(goal.tokens.flatten()[None].to(self._keys))[0] / self._scale
-        frames, _, distances = self._bank.leading(self._keys, wanted, config.leading, config.longest)
+        frames, _, distances = self._leading(goal)
         keys, actions = self._keys[frames], self._bank.actions[frames].to(low)
         latents = state.tokens[0, -1].flatten().to(self._keys).expand(count, -1)
         poses, ways = state.poses[0, -1].to(low).expand(count, -1), []
@@ -79,3 +80,11 @@ class Retrieval:
             latents, poses = model.predict(latents, poses, action), model.motion.compose(poses, action)
             ways.append(action)
         return torch.stack(ways, dim=1)
+
+    def _leading(self, goal: LatentGoal) -> Leading:
+        """Returns the recorded frames that led to what looked like a goal, looked for once a goal."""
+        if self._led is None or goal is not self._goal:
+            wanted = self._read(goal.tokens.flatten()[None].to(self._keys))[0] / self._scale
+            self._led = self._bank.leading(self._keys, wanted, self.config.leading, self.config.longest)
+            self._goal = goal
+        return self._led
