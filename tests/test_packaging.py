@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,3 +133,8 @@ def test_setup_says_what_the_default_build_costs_before_it_installs_it():
     assert result.returncode == 0
     assert "5.4 GB" in lines[-2]
     assert lines[-1].startswith("pip torch==2.13.0 ")
+
+
+def test_the_citation_names_the_version_of_pyproject():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(cited["version"]) == PROJECT["project"]["version"] and cited["license"] == PROJECT["project"]["license"]
