@@ -3,7 +3,7 @@
     python scripts/evaluate.py --checkpoint franka-tiny --task FrankaReach-v0 --episodes 20 --seed 10000
 
 Episode i is the task's reset with seed + i. The zero-action and random-action baselines run on the same seeds. Prints a
-table; writes results.json, results.md, video.mp4, video.gif, poster.png and landscape.png to --output. Every setting of
+table; writes report.html, results.json, results.md, config.yaml and pictures to --output. Every setting of
 planner, objective and controller is a flag; --config scripts/configs/plan/reach.yaml fills them from a file.
 
     python scripts/evaluate.py --suite manipulation

@@ -15,11 +15,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from background import running, wait_until
 from fake_arms import START, FakeArm
 from PIL import Image
@@ -41,6 +43,9 @@ from planner.control.controller import Controller
 from planner.control.executor import ExecutorConfig
 from planner.search.cem import CEM
 from planner.serving.server import Offer, PlanServer
+from planner.viewing import frames
+from planner.viewing.shown import Imagined, Shown
+from planner.viewing.view import make_view
 from tests.disks import contents
 from tests.imagining import make_imagining_server
 from tests.small_training import make_config, make_encoder, run
@@ -134,6 +139,8 @@ def test_a_real_arm_takes_no_answer_in_advance_unless_its_file_says_so(workshop:
     (workshop.folder / "arm.yaml").write_text(ARM_FILE + "unattended: true\n")
     workshop.answers = []
     assert workshop.deploy("--live", "--yes", "--max-steps", "1") == 0
+    again = yaml.safe_load((workshop.folder / "results/config.yaml").read_text())
+    assert again["max_steps"] == 1 and again["live"] and not again["yes"]  # who does it again is asked again
 
 
 def test_each_action_waits_for_enter_and_anything_else_ends_the_run(workshop: Workshop, capsys) -> None:
@@ -175,7 +182,7 @@ def test_a_planner_that_fails_ends_the_run_as_an_error_and_leaves_no_empty_recor
     watched = program("envs.arm_file").WatchedArm(arm)
     source = driving.PlanNotes(Broken(), np.zeros((8, 8, 3), np.uint8))
     manner = driving.Manner(program().RuntimeConfig(), 3, record=tmp_path)
-    outcome = driving.drive(watched, source, manner, program("planner.deployment.view").NoView(), verbose=False)
+    outcome = driving.drive(watched, source, manner, program("planner.viewing.view").NoView(), verbose=False)
     assert outcome.status == 1 and "out of order" in outcome.reason and arm.stops
     assert outcome.recording is None and not list((tmp_path / "recordings").iterdir())
 
@@ -225,9 +232,9 @@ def test_what_is_no_picture_is_no_imagined_end(picture: object) -> None:
 
 def test_the_imagined_end_stands_between_camera_and_goal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(make_imagining_server().run) as url:
-        workshop, margin = Workshop(tmp_path, url, monkeypatch), program("planner.deployment.view").MARGIN
+        workshop, margin = Workshop(tmp_path, url, monkeypatch), program("planner.viewing.frames").MARGIN
         assert workshop.deploy("--max-steps", "2", "--view", "video", "--live") == 0
-    assert read_header(tmp_path / "results/view.mp4").width == 3 * 360 + 4 * margin
+    assert read_header(tmp_path / "results/video.mp4").width == 3 * 360 + 4 * margin
 
 
 def test_the_simulated_arm_is_recorded_and_does_the_same_again(url: str, tmp_path: Path, capsys) -> None:
@@ -248,7 +255,7 @@ def test_a_recording_is_listed_and_drawn_without_motion(tmp_path: Path, capsys) 
             recorder.record(step)
     assert program().main(["--replay", str(recorder.path), "--output", str(tmp_path / "results")]) == 0
     assert capsys.readouterr().out.count("step ") == 2
-    assert (tmp_path / "results/view.mp4").is_file() and (tmp_path / "results/poster.png").is_file()
+    assert (tmp_path / "results/video.mp4").is_file() and (tmp_path / "results/poster.png").is_file()
 
 
 def test_no_torch_is_imported_while_an_arm_may_move(url: str, tmp_path: Path) -> None:
@@ -316,42 +323,39 @@ def make_steps(count: int, height: int = 24, width: int = 32) -> list[RecordedSt
 
 
 def test_a_video_has_a_frame_for_each_step_of_a_camera_of_any_shape(tmp_path: Path) -> None:
-    view, steps = program("planner.deployment.view"), make_steps(3)
-    shown = [view.Shown(step, np.full((30, 40, 3), 200, np.uint8)) for step in steps]
-    view.make_view("video").finish(shown, "a run", tmp_path)
-    footage = read_header(tmp_path / "view.mp4")
+    shown = [Shown(step, np.full((30, 40, 3), 200, np.uint8)) for step in make_steps(3)]
+    make_view("video", tmp_path).finish({"a run": shown}, tmp_path)
+    footage = read_header(tmp_path / "video.mp4")
     assert footage.frames == 3 + 4  # the last one stays for a second
-    assert footage.width == 2 * 480 + 3 * view.MARGIN
+    assert footage.width == 2 * 480 + 3 * frames.MARGIN
     with Image.open(tmp_path / "poster.png") as poster:
         assert poster.width > poster.height
 
 
 def test_a_video_shows_a_plain_panel_where_there_was_no_time_to_imagine() -> None:
-    view, (first, second) = program("planner.deployment.view"), make_steps(2, height=32)
-    goal, imagined = np.zeros((8, 8, 3), np.uint8), view.Imagined(np.full((8, 8, 3), 250, np.uint8), 0.25)
-    steps = [view.Shown(first, goal), view.Shown(second, goal, imagined)]
-    middle = (view.HEADER + view.HEIGHT // 2, view.MARGIN + 360 + view.MARGIN + 180)
-    colours = [tuple(np.asarray(frame)[middle].tolist()) for frame in view.draw_frames(steps, "a run")]
-    assert colours == [view.PALE, (250, 250, 250)]
+    first, second = make_steps(2, height=32)
+    goal, imagined = np.zeros((8, 8, 3), np.uint8), Imagined(np.full((8, 8, 3), 250, np.uint8), 0.25)
+    steps = [Shown(first, goal), Shown(second, goal, imagined)]
+    middle = (frames.HEADER + frames.HEIGHT // 2, frames.MARGIN + 360 + frames.MARGIN + 180)
+    colours = [tuple(np.asarray(frame)[middle].tolist()) for frame in frames.draw_frames(steps, "a run")]
+    assert colours == [frames.PALE, (250, 250, 250)]
 
 
-def test_rerun_gets_every_step_and_its_absence_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    view, logged = program("planner.deployment.view"), []
+def test_rerun_gets_every_step_and_its_absence_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    logged = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(ImportError, match="pip install"):
-        view.make_view("rerun")
-    same = {name: lambda value: value for name in ("Image", "Scalars", "TextLog")}
-    fake = SimpleNamespace(
-        init=lambda name, spawn: None,
-        set_time=lambda name, sequence: logged.append(sequence),
-        log=lambda path, value: logged.append(path),
-        **same,
-    )
+        make_view("rerun", tmp_path)
+    fake = MagicMock()
+    fake.set_time.side_effect = lambda name, sequence: logged.append(sequence)
+    fake.log.side_effect = lambda path, value: logged.append(path)
     monkeypatch.setitem(sys.modules, "rerun", fake)
-    viewer = view.make_view("rerun")
+    monkeypatch.setitem(sys.modules, "rerun.blueprint", fake.blueprint)
+    viewer = make_view("rerun", tmp_path)
     picture = np.zeros((4, 4, 3), np.uint8)
-    for step, imagined in zip(make_steps(2), (view.Imagined(picture, 0.5), None), strict=True):
-        viewer.show(view.Shown(step, picture, imagined))
+    for step, imagined in zip(make_steps(2), (Imagined(picture, 0.5), None), strict=True):
+        viewer.show(Shown(step, picture, imagined))
     told = ["camera", "goal", "imagined", "imagined_distance", "cost", "latency"]
     assert logged == [0, *told, 1, "camera", "goal"]
 

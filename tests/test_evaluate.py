@@ -49,6 +49,8 @@ def test_evaluation_writes_results_and_pictures(evaluate: ModuleType, tmp_path: 
     results = json.loads((tmp_path / "results.json").read_text())
     assert {path.name for path in tmp_path.iterdir()} == PICTURES | {
         ".vjepa-planner-evaluate",
+        "config.yaml",
+        "report.html",
         "results.json",
         "results.md",
     }

@@ -246,9 +246,7 @@ def test_success_is_compared_seed_by_seed(gained: int, lost: int, effect: str, p
 
 def record(success: bool) -> Any:
     nothing = np.zeros((1, 7))
-    return evaluation_report.EpisodeRecord(
-        "planner", 0, [0.1], [success], nothing, nothing, [], [0.0], None, None, nothing[0]
-    )
+    return evaluation_report.EpisodeRecord("planner", 0, [0.1], [success], nothing, nothing, [], [0.0], nothing[0])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from planner.control.executor import make_punctual
 from planner.control.plan_thread import PlanSource, PlanThread, first_action
 from planner.control.runtime import Runtime, RuntimeConfig
 from planner.control.signals import stopping_on_signals
-from planner.deployment.view import Imagined, Picture, Shown, View, describe
+from planner.viewing.shown import Imagined, Picture, Shown, describe
+from planner.viewing.view import View
 
 FINISHED, FAILED, STOPPED_BY_SAFETY, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses."""

@@ -20,7 +20,7 @@ from envs.pose import compose
 from envs.spec import ActionSpec, Observation
 from planner.control.executor import Executor, ExecutorConfig, TimedPlan
 from planner.control.plan_thread import PlanSource, first_action
-from planner.deployment.view import THERE, describe_limits
+from planner.viewing.shown import THERE, describe_limits
 
 _NUMBERS = re.compile(r"-?\d+(\.\d+)?")
 

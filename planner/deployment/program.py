@@ -12,9 +12,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from envs.arm_file import (
     ARM_TOKEN,
@@ -43,7 +42,9 @@ from planner.deployment.joints import JointPlans, plans_for
 from planner.deployment.replay import Replayed, commands_of, deviations
 from planner.deployment.results import Results
 from planner.deployment.server import plan_server
-from planner.deployment.view import Shown, View, describe, make_view
+from planner.viewing.page import CONFIG
+from planner.viewing.shown import Shown, describe
+from planner.viewing.view import Kind, View, make_view
 from world_model.checkpoints.folder import find_checkpoint
 
 TOKEN = "VJEPA_PLANNER_TOKEN"
@@ -79,7 +80,7 @@ class DeployConfig:
         record: Folder of recordings, and of the dataset that they become, which scripts/train.py reads.
         task: What is being done, in words, for the dataset.
         replay: Recording whose commands are done again by the simulated arm.
-        view: "video" writes view.mp4 and poster.png, "rerun" opens rerun's viewer.
+        view: "video" writes video.mp4 and poster.png, "rerun" opens rerun's viewer.
         videos: The first so many runs are drawn.
         output: Folder for goals, videos and results; results/deploy/<time> if not given.
     """
@@ -102,7 +103,7 @@ class DeployConfig:
     record: Path | None = None
     task: str = "reach the goal image"
     replay: Path | None = None
-    view: Literal["video", "rerun", "none"] = "video"
+    view: Kind = "video"
     videos: int = 4
     output: Path | None = None
 
@@ -143,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output = config.output or Path("results/deploy") / time.strftime("%Y-%m-%dT%H-%M-%S")
         with explained(output=output, record=config.record):
             begin_folder(output, "deploy", "--output")
+            dump_config(replace(config, yes=False), output / CONFIG)  # who does it again is asked again
             if config.record is not None:
                 begin_folder(config.record, RECORD, "--record")
             return replay(config, output) if config.replay is not None else deploy(config, output)
@@ -166,7 +168,7 @@ def deploy(config: DeployConfig, output: Path) -> int:
     with ExitStack() as stack:
         stack.callback(driver.close)
         check_present(driver)
-        view = make_view(config.view)
+        view = make_view(config.view, output)
         server = config.server or stack.enter_context(plan_server(server_arguments(config), output / "server.log"))
         patience = max(_PATIENCE, config.runtime.planning_time)
         shown = config.view != "none"
@@ -291,14 +293,16 @@ def do(
 def replay(config: DeployConfig, output: Path) -> int:
     """Returns the exit status of doing a recording again; a dry run lists and draws what was recorded."""
     assert config.replay is not None
-    recording, view = read_recording(config.replay), make_view(config.view)
+    recording, view = read_recording(config.replay), make_view(config.view, output)
     commands = commands_of(recording)
     title = f"{config.replay.name}{'' if recording.complete else ' (cut short)'}"
+    results = Results(dump_config(config), output, "a recording", None)
     if not config.live:
         steps = [Shown(step, recording.steps[-1].observation.image) for step in recording.steps]
         for index, step in enumerate(commands):
             print(f"step {index:3d}  {describe(step)}")
-        view.finish(steps, f"{title}, goal: its end", output)
+        results.add(f"{title}, goal: its end", config.seed, output, Drive(steps), None)
+        results.write(view, config.videos, "")
         return FINISHED
     file = read_arm(config.arm)
     assert isinstance(file.arm, TwinArmConfig)
@@ -312,7 +316,6 @@ def replay(config: DeployConfig, output: Path) -> int:
     away = 1000 * deviations(recording, [shown.step for shown in done.steps])
     if len(away):
         print(f"away from the recording: {away.max():.2f} mm at most, {away[-1]:.2f} mm at the end")
-    view.finish(done.steps, f"replay of {title}", output)
-    if done.reason is not None:
-        print(f"stopped: {done.reason}", file=sys.stderr)
+    results.add(f"replay of {title}", config.seed, output, done, None)
+    results.write(view, config.videos, "")
     return done.status

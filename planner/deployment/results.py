@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from envs.arm_file import TwinTask
 from envs.episodes.recorder import RecordedStep, read_recording
 from envs.folders import write_text, writing
 from planner.deployment.drive import Drive
-from planner.deployment.view import View, latency
+from planner.viewing.shown import Shown, latency
+from planner.viewing.view import View
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,14 @@ class _Done:
     def actions(self) -> list[RecordedStep]:
         """The steps that acted."""
         return [shown.step for shown in self.drive.steps if shown.step.action is not None]
+
+    @property
+    def shown(self) -> list[Shown]:
+        """All steps, with what the judge said of them."""
+        if not self.distances:
+            return self.drive.steps
+        told = zip(self.drive.steps, self.distances, self.successes, strict=True)
+        return [replace(shown, distance=distance, success=success) for shown, distance, success in told]
 
 
 class Results:
@@ -66,7 +75,7 @@ class Results:
             print(f"stopped: {drive.reason}", file=sys.stderr, flush=True)
 
     def write(self, view: View, videos: int, robot_type: str) -> None:
-        """Writes results.json and pictures, adds recordings to their dataset and prints the table of judged runs.
+        """Writes results.json, pictures and the page, adds recordings to their dataset and prints what was judged.
 
         Args:
             view: Draws the runs.
@@ -77,7 +86,7 @@ class Results:
         results: dict[str, Any] = {"config": self._settings, "checkpoint": self._checkpoint}
         if judged:
             results |= self._sum_up(judged)
-        results["runs"] = [_to_dict(done) for done in self._runs]
+        results["runs"] = [_to_dict(done, self._output) for done in self._runs]
         try:
             for done in self._runs:
                 if done.drive.recording is not None:
@@ -86,7 +95,10 @@ class Results:
             write_text(self._output / "results.json", json.dumps(results, indent=1) + "\n")
         with writing(self._output):
             for done in self._runs[:videos]:
-                view.finish(done.drive.steps, done.name, done.folder)
+                view.finish({done.name: done.shown}, done.folder)
+            from planner.deployment.page import write_page  # imports SciPy: only when no arm moves
+
+            write_page(self._output)
         print(f"wrote {self._output}")
 
     def _sum_up(self, judged: list[_Done]) -> dict[str, Any]:
@@ -103,18 +115,19 @@ class Results:
                 actions=np.stack([step.action for step in done.actions if step.action is not None]),
                 costs=[step.cost for step in done.actions],
                 seconds=[latency(step) for step in done.actions],
-                images=None,
                 goal_pose=done.goal,
             )
             for done in judged
         ]
         summary = summarise(records)
         print(table({"planner": summary}, {"planner": f"planner ({self._checkpoint})"}))
-        print(
+        caption = (
             f"n = {summary.n}, seeds {judged[0].seed}..{judged[-1].seed}. Seconds from question to plan: median "
             f"{summary.median_seconds:.3f}, 90th percentile {summary.p90_seconds:.3f}."
         )
-        return {"summary": asdict(summary), "episodes": [record.to_dict() for record in records]}
+        print(caption)
+        episodes = [record.to_dict() for record in records]
+        return {"summary": asdict(summary), "caption": caption, "episodes": episodes}
 
 
 def _describe(done: _Done) -> str:
@@ -131,12 +144,13 @@ def _describe(done: _Done) -> str:
     return f"{done.name}: {', '.join(parts)}"
 
 
-def _to_dict(done: _Done) -> dict[str, Any]:
+def _to_dict(done: _Done, output: Path) -> dict[str, Any]:
     """Returns what is to be known of any run, for JSON."""
     drive = done.drive
     return {
         "name": done.name,
         "seed": done.seed,
+        "folder": done.folder.relative_to(output).as_posix(),
         "status": drive.status,
         "stopped": drive.reason,
         "recording": None if drive.recording is None else str(drive.recording),

@@ -19,6 +19,7 @@ from planner.objectives.objective_config import (
 from planner.search.planner_config import PlannerConfig
 from planner.search.sampling_config import CEMConfig
 from planner.subgoals.listed import ListedConfig
+from planner.viewing.view import Kind
 from world_model.choices import Precision
 
 
@@ -36,7 +37,8 @@ class EvaluateConfig:
         output: Folder for the results; results/<checkpoint>-<task> if not given.
         processes: How many share out the episodes. Times an action are comparable only at 1.
         baselines: Whether the zero-action and random-action baselines run too.
-        video_episodes: The first so many episodes are drawn; 0 writes no pictures.
+        view: "video" writes pictures of the first episodes, "rerun" opens rerun's viewer, "none" shows nothing.
+        video_episodes: The first so many episodes are shown; 0 shows nothing.
         device: Where the model runs: cpu, cuda, mps or auto.
         precision: Of the model: fp32, bf16, or auto for bf16 where the hardware is faster in it.
         scene: Another camera, table or objects than a task of ours has; None for its own.
@@ -57,6 +59,7 @@ class EvaluateConfig:
     output: Path | None = None
     processes: int = 1
     baselines: bool = True
+    view: Kind = "video"
     video_episodes: int = 4
     device: str = "cpu"
     precision: Precision = "fp32"
@@ -72,6 +75,14 @@ class EvaluateConfig:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
+        if self.view == "rerun" and self.processes > 1:
+            raise ValueError("--view rerun shows episodes as they come, so it needs --processes 1")
+
+    @property
+    def drawn(self) -> int:
+        """How many episodes are shown."""
+        return 0 if self.view == "none" else self.video_episodes
+
     @property
     def asks_heads(self) -> bool:
         """Whether plans depend on what a checkpoint has learnt beside its world model."""
@@ -84,3 +95,13 @@ class EvaluateConfig:
         """Whether a goal must come with its pose, because plans depend on it."""
         asked = (self.objective, self.controller.subgoals, *self.controller.proposers)
         return self.checkpoint == "toy" or any(map(takes_goal_pose, asked))
+
+    @property
+    def who(self) -> str:
+        """Who chooses the actions, in words: a search and what it begins with, or proposals without a search."""
+        proposers = " and ".join(each.kind for each in self.controller.proposers)
+        if self.planner.algorithm == "first_guess":
+            return f"{proposers or 'staying'}, no search"
+        begun = f"begun with {proposers}" if proposers else "from noise"
+        dynamics = "" if self.dynamics == "model" else ", with the simulator in place of the model"
+        return f"search by {self.planner.algorithm} {begun}{dynamics}"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from planner.evaluation.figures import GREEN, INK, ORANGE, PAPER
 from planner.evaluation.report import EpisodeRecord
+from planner.viewing.frames import GREEN, INK, ORANGE, PAPER
 
 LABEL, CELL, LINE, HEADING, GAP = 1.45, 1.43, 1.62, 0.36, 0.12  # [inch]
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of an episode, at which it is shown
@@ -85,13 +85,12 @@ def _when(moments: Sequence[bool]) -> str:
 
 def _sheet_groups(record: EpisodeRecord) -> tuple[list[tuple[UInt8[np.ndarray, "h w 3"], str, bool]], ...]:
     """Returns an episode's pictures with caption and success in three groups: start, goals, and moments to the end."""
-    assert record.images is not None
     goals, count = [goal.image for goal in record.goals], len(record.goals)
     names = ["goal"] if count == 1 else [f"goal {number} of {count}" for number in range(1, count + 1)]
-    last = len(record.images) - 1
+    images, last = record.images, len(record.images) - 1
     moments = sorted({round(last * share) for share in SHARES})
     seen = [
-        (record.images[i], f"{'end' if i == last else f'step {i}'}: {1000 * record.distances[i]:.0f} mm", at)
+        (images[i], f"{'end' if i == last else f'step {i}'}: {1000 * record.distances[i]:.0f} mm", at)
         for i, at in ((i, record.successes[i]) for i in moments)
     ]
     return seen[:1], [(goal, name, False) for goal, name in zip(goals, names, strict=True)], seen[1:]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -28,12 +28,16 @@ from planner.control.episode import Actor, goals_of, run_episode
 from planner.diagnostics.oracle import SimulatedDynamics
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.report import EpisodeRecord, record_episode
+from planner.evaluation.watch import watch
 from planner.objectives.mask import read_mask
 from planner.objectives.objective import make_objective
 from planner.objectives.objective_config import distances_of
 from planner.search.planner_config import make_planner
+from planner.viewing.shown import Shown
 from world_model.base import WorldModel
 from world_model.toy import ToyWorldModel
+
+Show = Callable[[Shown], None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Job:
     Attributes:
         actor: "planner", "zero" or "random".
         seed: Of the episode.
-        images: Whether its record keeps what the camera saw.
+        images: Whether people are shown it, and its record keeps what.
     """
 
     actor: str
@@ -51,29 +55,34 @@ class Job:
     images: bool = False
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, list[EpisodeRecord]]:
-    """Returns the episodes of the planner and, where asked for, of the baselines, each in the order of the seeds."""
+def evaluate(config: EvaluateConfig, show: Show | None = None) -> dict[str, list[EpisodeRecord]]:
+    """Returns the episodes of the planner and, where asked for, of the baselines, each in the order of the seeds.
+
+    Args:
+        config: Settings.
+        show: Gets each moment of the episodes that are drawn as it comes, where there is one process.
+    """
     actors = ("planner", "zero", "random") if config.baselines else ("planner",)
     jobs = [
-        Job(actor, config.seed + i, images=actor == "planner" and i < config.video_episodes)
+        Job(actor, config.seed + i, images=actor == "planner" and i < config.drawn)
         for actor in actors
         for i in range(config.episodes)
     ]
     records: dict[str, list[EpisodeRecord]] = {actor: [] for actor in actors}
     with progress(total=len(jobs), unit="episode", desc="planner") as bar:
-        for record in run_jobs(config, jobs):
+        for record in run_jobs(config, jobs, show):
             records[record.actor].append(record)
             done = records["planner"]
-            bar.set_description(record.actor, refresh=False)
+            bar.set_description_str(record.actor, refresh=False)
             bar.set_postfix_str(f"planner {sum(r.successes[-1] for r in done)}/{len(done)}", refresh=False)
             bar.update()
     return {actor: sorted(found, key=lambda record: record.seed) for actor, found in records.items()}
 
 
-def run_jobs(config: EvaluateConfig, jobs: Sequence[Job]) -> Iterator[EpisodeRecord]:
+def run_jobs(config: EvaluateConfig, jobs: Sequence[Job], show: Show | None = None) -> Iterator[EpisodeRecord]:
     """Yields each job's record as it is done, in this process or shared out to several."""
     if config.processes == 1:
-        yield from map(partial(run_job, config), jobs)
+        yield from (run_job(config, job, show) for job in jobs)
         return
     threads = max(1, (os.cpu_count() or 1) // config.processes)
     with ctrl_c_is_ours():
@@ -88,8 +97,8 @@ def _begin_worker(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def run_job(config: EvaluateConfig, job: Job) -> EpisodeRecord:
-    """Returns the record of one actor's episode with one seed."""
+def run_job(config: EvaluateConfig, job: Job, show: Show | None = None) -> EpisodeRecord:
+    """Returns the record of one actor's episode with one seed; `show` gets its moments as well if it is drawn."""
     env, controller = workplace(config)
     actors: dict[str, Actor] = {
         "planner": controller,
@@ -97,7 +106,16 @@ def run_job(config: EvaluateConfig, job: Job) -> EpisodeRecord:
         "random": RandomActions(controller.spec),
     }
     steps = run_episode(env, actors[job.actor], goals=None, max_steps=config.max_steps, seed=job.seed)
-    return record_episode(steps, job.actor, job.seed, job.images)
+    if not job.images:
+        return record_episode(steps, job.actor, job.seed)
+    kept: list[Shown] = []
+
+    def keep(shown: Shown) -> None:
+        kept.append(shown)
+        if show is not None:
+            show(shown)
+
+    return record_episode(watch(steps, env, controller, keep), job.actor, job.seed, kept)
 
 
 @cache

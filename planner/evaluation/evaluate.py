@@ -14,8 +14,12 @@ from envs.config import dump_config
 from envs.folders import results_folder, write_text
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import checkpoint_hash, evaluate, task_name, workplace
-from planner.evaluation.figures import draw_landscape, draw_poster, save_video
+from planner.evaluation.landscape import draw_landscape
+from planner.evaluation.page import RESULTS, write_page
 from planner.evaluation.report import EpisodeRecord, Summary, stage_table, summarise, table
+from planner.evaluation.suite_config import BASELINES
+from planner.viewing.page import CONFIG
+from planner.viewing.view import make_view
 
 
 def evaluate_task(config: EvaluateConfig) -> None:
@@ -27,31 +31,34 @@ def evaluate_task(config: EvaluateConfig) -> None:
     output = config.output or Path("results") / f"{Path(config.checkpoint).name}-{task_name(config.task)}"
     with results_folder(output, "evaluate"):
         _, controller = workplace(config)
-        records = evaluate(config)
+        view = make_view(config.view, output)
+        records = evaluate(config, view.show)
         text, results = report(config, records)
         print(text)
-        write_text(output / "results.json", json.dumps(results, indent=1) + "\n")
+        write_text(output / RESULTS, json.dumps(results, indent=1) + "\n")
         write_text(output / "results.md", text + "\n")
-        if config.video_episodes:
-            drawn = [record for record in records["planner"] if record.images is not None]
+        dump_config(config, output / CONFIG)
+        drawn = [record for record in records["planner"] if record.shown]
+        if drawn:
             title = f"{config.checkpoint} in {task_name(config.task)}"
-            save_video(drawn, output, rate=controller.spec.rate)
-            draw_poster(drawn, output / "poster.png")
+            view.finish({f"seed {record.seed}": record.shown for record in drawn}, output)
             draw_landscape(controller, drawn, output / "landscape.png", title)
-    pictures = ", video.mp4, video.gif, poster.png and landscape.png" if config.video_episodes else ""
-    print(f"wrote results.json, results.md{pictures} to {output}")
+        write_page(output)
+    print(f"wrote {', '.join(sorted(path.name for path in output.iterdir() if path.name[0] != '.'))} to {output}")
 
 
 def report(config: EvaluateConfig, records: dict[str, list[EpisodeRecord]]) -> tuple[str, dict[str, Any]]:
     """Returns the text for people and the results for programs."""
     summaries = {actor: summarise(found) for actor, found in records.items()}
-    names = {"planner": f"planner ({config.checkpoint})", "zero": "zero action", "random": "random actions"}
+    names = {"planner": f"planner ({config.checkpoint})", **BASELINES}
     stages = stage_table({names[actor]: summary for actor, summary in summaries.items() if summary.stages})
     text = "\n\n".join(
         part for part in (table(summaries, names), stages, caption(config, summaries["planner"])) if part
     )
     results = {
         "config": dump_config(config),
+        "who": config.who,
+        "caption": caption(config, summaries["planner"]),
         "checkpoint_sha256": checkpoint_hash(config.checkpoint),
         "threads": torch.get_num_threads() if config.processes == 1 else None,
         "processors": os.cpu_count(),

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from envs.spec import Goal
 from planner.control.episode import Step, goals_of
 from planner.reporting import markdown
+from planner.viewing.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class EpisodeRecord:
         actions: (K, A).
         costs: Cost of the plan at each of the K actions; empty for a baseline.
         seconds: Time of each of the K decisions [s].
-        images: At each moment, (K + 1, h, w, 3) uint8; None where no picture is made of the episode.
         goal_pose: (P,), for people; None where it is open.
+        shown: The moments as people are shown them; empty where no picture is made of the episode.
         goals: What is to be reached, in turn; empty where no picture is made of the episode.
         stages: Of each stage that the task tells of in ``info["stages"]``, such as grasped or placed, whether the
             episode was at it, at each moment; privileged.
@@ -43,13 +44,18 @@ class EpisodeRecord:
     actions: Float[np.ndarray, "K A"]
     costs: list[float]
     seconds: list[float]
-    images: UInt8[np.ndarray, "K h w 3"] | None
     goal_pose: Float[np.ndarray, "P"] | None
+    shown: Sequence[Shown] = ()
     goals: tuple[Goal, ...] = ()
     stages: dict[str, list[bool]] = field(default_factory=dict)
 
+    @property
+    def images(self) -> list[UInt8[np.ndarray, "h w 3"]]:
+        """What the camera saw at each moment; empty where no picture is made of the episode."""
+        return [shown.step.observation.image for shown in self.shown]
+
     def to_dict(self) -> dict[str, Any]:
-        """Returns everything but the images, for JSON; `from_dict` reads it."""
+        """Returns everything but what is shown, for JSON; `from_dict` reads it."""
         return {
             "seed": self.seed,
             "success_at_the_end": self.successes[-1],
@@ -67,7 +73,7 @@ class EpisodeRecord:
 
     @classmethod
     def from_dict(cls, actor: str, values: Mapping[str, Any]) -> EpisodeRecord:
-        """Returns the record, without images, that `to_dict` described."""
+        """Returns the record, with nothing to show, that `to_dict` described."""
         poses, actions = (np.array(values[name], dtype=np.float64) for name in ("poses", "actions"))
         goal = values["goal_pose"]
         return cls(
@@ -79,14 +85,20 @@ class EpisodeRecord:
             actions=actions,
             costs=values["plan_costs"],
             seconds=values["seconds"],
-            images=None,
             goal_pose=None if goal is None else np.array(goal, dtype=np.float64),
             stages=values["stages"],
         )
 
 
-def record_episode(steps: Iterable[Step], actor: str, seed: int, keep_images: bool) -> EpisodeRecord:
-    """Returns the record of an episode, running it if it comes from `planner.control.episode.run_episode`."""
+def record_episode(steps: Iterable[Step], actor: str, seed: int, shown: list[Shown] | None = None) -> EpisodeRecord:
+    """Returns the record of an episode, running it if it comes from `planner.control.episode.run_episode`.
+
+    Args:
+        steps: The moments.
+        actor: Who acted.
+        seed: Of the episode.
+        shown: To which `planner.evaluation.watch.watch` adds each moment meanwhile; None where no picture is made.
+    """
     moments = list(steps)
     goals = goals_of(moments[0].info)
     stages = [step.info.get("stages", {}) for step in moments]
@@ -100,9 +112,9 @@ def record_episode(steps: Iterable[Step], actor: str, seed: int, keep_images: bo
         actions=np.stack([step.action for step in moments if step.action is not None]),
         costs=[step.plan.cost for step in moments if step.plan is not None],
         seconds=[step.seconds for step in moments if step.action is not None],
-        images=np.stack([step.observation.image for step in moments]) if keep_images else None,
         goal_pose=goals[-1].pose,
-        goals=tuple(goals) if keep_images else (),
+        shown=shown or (),
+        goals=() if shown is None else tuple(goals),
         stages={name: [bool(told.get(name, False)) for told in stages] for name in names},
     )
 
@@ -183,25 +195,34 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 
 def table(summaries: Mapping[str, Summary], names: Mapping[str, str]) -> str:
     """Returns a Markdown table, aligned for reading as it stands, one row an actor."""
+    return markdown(*summary_rows(summaries, names))
+
+
+def summary_rows(summaries: Mapping[str, Summary], names: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+    """Returns the header of a table of summaries and its rows, one an actor."""
     header = ["", "success at the end", "95 % interval", "success ever", "solved at the start", "error mean / median"]
-    rows = [[names[actor], *_cells(summary)] for actor, summary in summaries.items()]
-    return markdown(header, rows)
+    return header, [[names[actor], *_cells(summary)] for actor, summary in summaries.items()]
 
 
 def stage_table(summaries: Mapping[str, Summary]) -> str:
-    """Returns a Markdown table of the stages that the episodes got to, one row an actor; empty where none is told of.
+    """Returns a Markdown table of `stage_rows`; empty where no stage is told of."""
+    header, rows = stage_rows(summaries)
+    return markdown(header, rows) if rows else ""
 
-    A cell is the share of episodes that were at the stage at any moment, and of those that were at the end.
+
+def stage_rows(summaries: Mapping[str, Summary]) -> tuple[list[str], list[list[str]]]:
+    """Returns the header of a table of the stages that the episodes got to, and its rows, one an actor.
+
+    A cell is the share of episodes that were at the stage at any moment, and of those that were at the end. There are
+    no rows where no stage is told of.
     """
     names = list(dict.fromkeys(name for summary in summaries.values() for name in summary.stages))
-    if not names:
-        return ""
     rows = [[actor, *(_stage_cell(summary, name) for name in names)] for actor, summary in summaries.items()]
-    return markdown(["ever / at the end", *names], rows)
+    return ["ever / at the end", *names], rows if names else []
 
 
 def _stage_cell(summary: Summary, name: str) -> str:
-    """Returns one cell of `stage_table`."""
+    """Returns one cell of `stage_rows`."""
     if name not in summary.stages:
         return "-"
     count = summary.stages[name]
@@ -214,7 +235,7 @@ def share(count: int, n: int) -> str:
 
 
 def _cells(summary: Summary) -> list[str]:
-    """Returns one actor's cells of `table`."""
+    """Returns one actor's cells of `summary_rows`."""
     low, high = summary.interval
     return [
         share(summary.at_the_end, summary.n),

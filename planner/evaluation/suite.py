@@ -10,13 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from envs.bar import progress
+from envs.config import dump_config
 from envs.folders import results_folder, write_text
 from planner.evaluation.contact_sheet import draw_contact_sheet
 from planner.evaluation.episodes import Job, make_task, run_jobs, workplace
+from planner.evaluation.page import RESULTS, write_page
 from planner.evaluation.report import EpisodeRecord
 from planner.evaluation.suite_config import Block, SuiteConfig, SuiteOptions, make_blocks
 from planner.evaluation.suite_report import Cell, suite_results, suite_text
 from planner.evaluation.suite_store import BlockStore, gather
+from planner.viewing.page import CONFIG
 from world_model.training.processes import Processes, find_processes, leave_processes
 
 logger = logging.getLogger(__name__)
@@ -38,6 +41,8 @@ def evaluate_suite(options: SuiteOptions) -> None:
                     title = f"{suite.checkpoint}, {suite.variants[0].name}"
                     draw_contact_sheet(sections, output / "contact-sheet.png", title)
                     print(f"wrote contact-sheet.png to {output}")
+            if processes.main:
+                write_page(output)
     except ValueError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -105,7 +110,8 @@ def write_results(suite: SuiteConfig, options: SuiteOptions, cells: Sequence[Cel
     """Writes results.md and results.json, and prints the table."""
     text = suite_text(suite, options, cells)
     write_text(output / "results.md", text + "\n")
-    write_text(output / "results.json", json.dumps(suite_results(suite, options, cells), indent=1) + "\n")
+    write_text(output / RESULTS, json.dumps(suite_results(suite, options, cells), indent=1) + "\n")
+    dump_config(suite, output / CONFIG)
     print(f"{text}\nwrote results.json, results.md and episodes/ to {output}")
 
 

@@ -19,7 +19,9 @@ FOLDER = Path("scripts/configs/suite")
 BASELINES = {"zero": "zero action", "random": "random actions"}
 """What the baselines are called, by their actors."""
 
-CHOICE_OF_EPISODES = {"checkpoint", "episodes", "seed", "output", "processes", "baselines", "video_episodes", "device"}
+CHOICE_OF_EPISODES = {
+    "checkpoint", "episodes", "seed", "output", "processes", "baselines", "view", "video_episodes", "device",
+}  # fmt: skip
 """Settings that an episode of a seed does not depend on, or that are compared in another way."""
 
 

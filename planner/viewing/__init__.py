@@ -1,0 +1,1 @@
+"""Runs are looked at: live, as videos, and as a page that explains itself."""
