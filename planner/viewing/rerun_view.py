@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from planner.viewing.frames import WAYS
+from planner.viewing.frames import BLUE, ORANGE
 from planner.viewing.shown import Shown, Ways, latency
 
 FILE = "view.rrd"
 """Where there is no screen: what `rerun FILE` shows on a machine that has one."""
+
+_COLOURS = {"candidates": (170, 170, 170), "elites": ORANGE, "plan": BLUE}
 
 
 class RerunView:
@@ -66,10 +68,12 @@ class RerunView:
     def _show_ways(self, ways: Ways) -> None:
         """Logs ways as line strips, in space and over the camera's image."""
         rerun = self._rerun
-        for kind, (colour, _) in WAYS.items():
-            strips = {f"ways/{kind}": rerun.LineStrips3D(ways.places[kind], colors=[colour])}
+        for order, (kind, colour) in enumerate(_COLOURS.items()):
+            points = -0.5 - 0.5 * order  # below zero: of a screen, not metres
+            style: dict[str, Any] = {"colors": [colour], "radii": [points]}
+            strips = {f"ways/{kind}": rerun.LineStrips3D(ways.places[kind], **style)}
             if kind in ways.pixels:
-                strips[f"camera/{kind}"] = rerun.LineStrips2D(ways.pixels[kind], colors=[colour])
+                strips[f"camera/{kind}"] = rerun.LineStrips2D(ways.pixels[kind], draw_order=30.0 + order, **style)
             for path, strip in strips.items():
                 rerun.log(path, strip)
                 self._drawn.add(path)
