@@ -28,6 +28,9 @@ class VjepaPlannerConfig(PreTrainedConfig):
         action: What LeRobot does with an action: "target" if it is the next pose itself, as of robots' positions,
             "change" if it is what is added to the present one.
         degrees: Whether angles of state and action are in degrees; the checkpoint's are in radians.
+        gripper: Where state and action have the gripper open, and where closed; the checkpoint's is 0 open, 1 closed.
+        real_time: Whether an arm follows the actions as they come, so that asking faster than the checkpoint acts is an
+            error; not in an evaluation, where simulated time stands still meanwhile.
         execute: Actions of each plan that are executed before the next plan is asked for.
         timeout: For each answer of the server [s].
         seed: Of the planner's noise.
@@ -41,6 +44,8 @@ class VjepaPlannerConfig(PreTrainedConfig):
     state: str = "observation.state"
     action: str = "target"
     degrees: bool = False
+    gripper: tuple[float, float] = (0.0, 1.0)
+    real_time: bool = False
     execute: int = 1
     timeout: float = 30.0
     seed: int = 0

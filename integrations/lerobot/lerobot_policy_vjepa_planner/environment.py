@@ -110,4 +110,4 @@ class LeRobotTask(gymnasium.Env):
         return {"pixels": {"camera": seen["image"], "goal": self._goal}, "agent_pos": np.array(seen["pose"])}
 
 
-gymnasium.register("lerobot_policy_vjepa_planner/Task-v0", entry_point=LeRobotTask, disable_env_checker=True)
+gymnasium.register("lerobot_policy_vjepa_planner/Task-v0", f"{__name__}:LeRobotTask", disable_env_checker=True)

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from lerobot.policies.pretrained import PreTrainedPolicy
-from PIL import Image
 from torch import Tensor
 
 from envs.arms.remote.client import PlanClient
+from envs.pictures import read_picture
+from envs.spec import ActionSpec, Goal, Observation, SpecError
 from lerobot_policy_vjepa_planner.configuration_vjepa_planner import UNTRAINED, VjepaPlannerConfig
+from lerobot_policy_vjepa_planner.units import Units
 
-
-class Seen(NamedTuple):
-    """What a plan server takes as an observation, or as a goal if it has no time.
-
-    Attributes:
-        image: (h, w, 3) uint8 RGB.
-        pose: (P,) physical units; None where it is open.
-        time: Of the observation [s].
-        mask: Goals have none here.
-    """
-
-    image: np.ndarray
-    pose: np.ndarray | None = None
-    time: float = 0.0
-    mask: None = None
+_EARLY = 0.7  # share of a control period after which the next action may be asked for at the earliest
 
 
 class VjepaPlannerPolicy(PreTrainedPolicy):
@@ -37,44 +26,52 @@ class VjepaPlannerPolicy(PreTrainedPolicy):
 
     It has no weights of its own: what is saved and loaded are its settings. The server's process has the world model,
     so that its versions of torch and Python and LeRobot's need not agree, and may be on another machine.
+
+    Attributes:
+        units: What the robot's numbers mean.
     """
 
-    config_class = VjepaPlannerConfig
-    name = "vjepa_planner"
+    config_class = VjepaPlannerConfig  # type: ignore[assignment] (LeRobot declares both as None)
+    name = "vjepa_planner"  # type: ignore[assignment]
 
-    def __init__(self, config: VjepaPlannerConfig, **given: Any) -> None:
+    def __init__(self, config: VjepaPlannerConfig, dataset_meta: Any = None, **given: Any) -> None:
         """Connects to the server.
 
         Args:
             config: Its settings, with the features of the robot or the environment.
-            given: What LeRobot's factory passes of datasets; nothing of it matters here.
+            dataset_meta: Of the dataset that is recorded, where there is one: it tells names and rate.
+            given: What else LeRobot's factory passes; nothing of it matters here.
 
         Raises:
-            ValueError: If observations or actions are not what the checkpoint knows.
+            ValueError: If observations or actions are not what the checkpoint knows, or a photograph cannot be read.
             ServerError: If there is no plan server, or it lets nobody in.
         """
         super().__init__(config)
         config.validate_features()
         self.config: VjepaPlannerConfig = config
         self.register_buffer("settings_alone", torch.zeros(1))  # safetensors keeps no empty file
+        self._photographs = [Goal(read_picture(Path(path))[0]) for path in config.goals]
         self._client = PlanClient(config.url, config.token, config.timeout)
-        self._spec = self._client.metadata["action_spec"]
-        names, units = self._spec["names"], self._spec["units"]
-        self._scale = np.array([np.pi / 180 if config.degrees and unit == "rad" else 1.0 for unit in units])
-        self._turning = [i for i, unit in enumerate(units) if unit == "rad" and self._spec["frame"] != "joints"]
+        told, (opened, closed) = self._client.metadata, config.gripper
+        self.units = Units(ActionSpec.from_dict(told["action_spec"]), config.degrees, (opened, closed))
+        spec = self.units.spec
         for feature in (config.action_feature, config.robot_state_feature):
-            if feature is not None and tuple(feature.shape) != (len(names),):
-                raise ValueError(
-                    f"the checkpoint {self._client.metadata['checkpoint']} has poses and actions of {len(names)} "
-                    f"numbers ({', '.join(names)}; frame {self._spec['frame']}), LeRobot's have the shape "
-                    f"{tuple(feature.shape)}: take a checkpoint that was trained for this robot"
+            if feature is not None and tuple(feature.shape) != (spec.size,):
+                raise SpecError(
+                    f"the checkpoint {told['checkpoint']} has poses and actions of {spec.size} numbers "
+                    f"({', '.join(spec.names)}; frame {spec.frame}), LeRobot's have the shape {tuple(feature.shape)}: "
+                    "take a checkpoint that was trained for this robot"
                 )
-        self._photographs = [Seen(np.asarray(Image.open(path).convert("RGB"))) for path in config.goals]
+        if told["goal_pose"]:
+            raise ValueError("the plan server weighs the goal's pose, and LeRobot has none: objective.pose_weight: 0")
+        if dataset_meta is not None:
+            self.units.check_robot(dataset_meta.features["action"]["names"], dataset_meta.fps)
         self.reset()
 
     def reset(self) -> None:
         """Forgets the episode; the next observation begins another."""
         self._begun = False
+        self._asked = -np.inf  # when the last action was asked for [s]
         self._waiting: deque[Tensor] = deque()
 
     def select_action(self, batch: dict[str, Tensor], **given: Any) -> Tensor:
@@ -85,9 +82,11 @@ class VjepaPlannerPolicy(PreTrainedPolicy):
             given: Nothing of it matters here.
 
         Raises:
-            ValueError: If there is more than one observation.
+            ValueError: If there is more than one observation, the state is no pose of the checkpoint's, or actions are
+                asked for faster than the checkpoint acts.
             ServerError: If the server has no plan, left or took too long.
         """
+        self._check_rate(time.monotonic())
         if not self._waiting:
             self._waiting.extend(self.predict_action_chunk(batch)[0, : self.config.execute])
         return self._waiting.popleft()[None]
@@ -97,28 +96,24 @@ class VjepaPlannerPolicy(PreTrainedPolicy):
         config, pose = self.config, batch[self.config.state]
         if len(pose) != 1:
             raise ValueError(f"a plan server plans for one arm at a time, got {len(pose)} (--eval.batch_size=1)")
-        start = pose[0].double().cpu().numpy() * self._scale
+        start = self.units.to_pose(pose[0].double().cpu().numpy())
         if not self._begun:
-            goals = self._photographs or [Seen(_image(batch[config.goal]))]
+            goals = self._photographs or [Goal(_image(batch[config.goal]))]
             self._client.reset(goals, config.seed)
             self._begun = True
-        plan = self._client.infer(Seen(_image(batch[config.camera]), start, time.monotonic()))
+        plan = self._client.infer(Observation(_image(batch[config.camera]), start, time.monotonic()))
         actions = np.asarray(plan["actions"])
-        if config.action == "target":
-            actions = self._targets(start, actions)
-        return torch.from_numpy(actions / self._scale).float()[None]
+        turned = self.units.to_targets(start, actions) if config.action == "target" else self.units.to_changes(actions)
+        return torch.from_numpy(turned).float()[None]
 
-    def _targets(self, start: np.ndarray, changes: np.ndarray) -> np.ndarray:
-        """Returns the poses that changes (H, A) lead to one after another from a pose (A,)."""
-        if not self._turning:
-            return start + changes.cumsum(axis=0)
-        from envs.pose import compose  # angles of an end effector do not add up
-
-        targets = []
-        for change in changes:
-            start = compose(start, change)
-            targets.append(start)
-        return np.stack(targets)
+    def _check_rate(self, now: float) -> None:
+        """Returns if the next action may be asked for at a time [s]: a target that comes early makes the arm faster."""
+        period, passed, self._asked = self.units.spec.period, now - self._asked, now
+        if self.config.real_time and passed < _EARLY * period:
+            raise SpecError(
+                f"the checkpoint acts every {period:g} s, LeRobot asks every {passed:.2g} s: run with "
+                f"--fps={self.units.spec.rate:g}"
+            )
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict | None]:
         """Raises NotImplementedError: it is not trained here."""

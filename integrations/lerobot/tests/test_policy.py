@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +18,12 @@ from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.envs.factory import make_env, make_env_pre_post_processors
 from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot.scripts.lerobot_eval import rollout
-from lerobot_policy_vjepa_planner import VjepaPlannerConfig, VjepaTasksConfig, modeling_vjepa_planner
+from lerobot_policy_vjepa_planner import (
+    VjepaPlannerConfig,
+    VjepaPlannerPolicy,
+    VjepaTasksConfig,
+    modeling_vjepa_planner,
+)
 from PIL import Image
 
 from envs.pose import compose
@@ -34,8 +40,12 @@ class FakeClient:
         "action_spec": {
             "names": ["x", "y", "z", "roll", "pitch", "yaw", "gripper"],
             "units": ["m", "m", "m", "rad", "rad", "rad", "1"],
+            "low": [-1.0] * 7,
+            "high": [1.0] * 7,
             "frame": "base",
+            "rate": 4.0,
         },
+        "goal_pose": False,
     }
     asked: ClassVar[list[Any]] = []
 
@@ -83,6 +93,19 @@ def test_changes_and_degrees() -> None:
     np.testing.assert_allclose(FakeClient.asked[1].pose, POSE, atol=1e-5)
 
 
+def test_a_dataset_tells_names_and_rate() -> None:
+    def meta(names: list[str], fps: int) -> Any:
+        return SimpleNamespace(features={"action": {"names": names}}, fps=fps)
+
+    config = make().config
+    names = [f"{name}.pos" for name in FakeClient.metadata["action_spec"]["names"]]
+    VjepaPlannerPolicy(config, dataset_meta=meta(names, 4))
+    with pytest.raises(ValueError, match=r"acts on x, y, z, .* the robot on x, z, y, .*trained for this robot"):
+        VjepaPlannerPolicy(config, dataset_meta=meta([names[0], names[2], names[1], *names[3:]], 4))
+    with pytest.raises(ValueError, match="acts 4 times a second, LeRobot 30: set its fps"):
+        VjepaPlannerPolicy(config, dataset_meta=meta(names, 30))
+
+
 def test_an_episode_begins_with_the_photographs_if_there_are_any(tmp_path: Path) -> None:
     Image.fromarray(np.full((20, 30, 3), 9, np.uint8)).save(tmp_path / "goal.png")
     policy = make(goals=[str(tmp_path / "goal.png")])
@@ -115,7 +138,7 @@ def test_settings_are_saved_and_loaded_as_any_policy(tmp_path: Path) -> None:
     make(execute=3, seed=5).save_pretrained(tmp_path)
     config = PreTrainedConfig.from_pretrained(tmp_path)
     config.pretrained_path = tmp_path
-    policy = make_policy(config, env_cfg=VjepaTasksConfig())
+    policy: Any = make_policy(config, env_cfg=VjepaTasksConfig())
     assert policy.config.execute == 3 and policy.config.seed == 5
     policy.select_action(look())
 
