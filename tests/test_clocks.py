@@ -165,6 +165,7 @@ def run_program(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, program, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_validate_and_convert_see_the_same_gap(root):
     set_clock(root, pause)
     reading, folder, output = root / "reading.yaml", root / "v2.1", root / "out"

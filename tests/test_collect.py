@@ -74,6 +74,7 @@ def assert_same_episodes(one: Path, other: Path) -> None:
         assert np.abs(first.images - second.images.astype(float)).mean() < 1  # see above
 
 
+@pytest.mark.slow
 def test_launched_processes_share_a_collection_out_and_any_number_goes_on(tmp_path: Path) -> None:
     alone, two = tmp_path / "data", tmp_path / "two"
     first = collect(tmp_path, episodes_per_shard="1")

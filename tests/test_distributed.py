@@ -95,7 +95,7 @@ def test_a_batch_that_can_not_be_divided_is_an_error(folder: Path) -> None:
         PredictorTrainer(config, encoder, make_batches(encoder, folder), find_processes("cpu"))
 
 
-@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+@pytest.mark.parametrize("sharding", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
 def test_processes_that_diverge_stop_together_with_the_state_before(folder: Path, sharding: str) -> None:
     job = {**JOB, "output": f"diverged-{sharding}", "sharding": sharding, "learning_rate": 1e30, "accumulate": 2}
     told = launch(TORCHRUN, folder, [job], status=1)

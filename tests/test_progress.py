@@ -62,7 +62,7 @@ def test_a_terminal_gets_a_bar(monkeypatch) -> None:
     assert "\r" in file.getvalue() and "100%" in file.getvalue()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_on_the_terminal_ends_a_collection_and_its_processes_in_one_line(processes: int, tmp_path: Path) -> None:
     flags = ["--episodes", "400", "--processes", str(processes), "--image-size", "16", "--play.frames", "3"]
     with (tmp_path / "stderr").open("w") as stderr:

@@ -155,7 +155,13 @@ def test_a_process_of_its_own_simulates_the_arm_as_it_was_placed_and_ends_with_c
         twin.observe()
 
 
-@pytest.mark.parametrize(("number", "says"), [(signal.SIGKILL, "exit status -9"), (signal.SIGSTOP, "did not answer")])
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (signal.SIGKILL, "exit status -9"),
+        pytest.param(signal.SIGSTOP, "did not answer", marks=pytest.mark.slow),
+    ],
+)
 def test_a_process_that_dies_or_hangs_ends_the_run_with_its_reason(number: signal.Signals, says: str) -> None:
     twin, before = make_process(), set(children_of(os.getpid()))
     twin.connect()
