@@ -8,7 +8,7 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.objectives.objective_config import TemporalDistanceConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
-from world_model.checkpoints.checkpoint import find_head
+from world_model.checkpoints.checkpoint import encoding_of, find_head
 from world_model.compact import CompactModel
 from world_model.heads.ways import TEMPORAL_DISTANCE, TemporalDistance
 
@@ -28,7 +28,7 @@ class TemporalDistanceCost:
         Raises:
             ValueError: If the model has none.
         """
-        encoding = getattr(model, "encoding", model)  # of simulated dynamics, the model that they encode with
+        encoding = encoding_of(model)
         head = find_head(encoding, TEMPORAL_DISTANCE, TemporalDistance)
         if not isinstance(encoding, CompactModel) or head is None:
             raise ValueError(

@@ -9,7 +9,7 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.proposals.config import InverseDynamicsConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
-from world_model.checkpoints.checkpoint import find_head
+from world_model.checkpoints.checkpoint import encoding_of, find_head
 from world_model.compact import CompactModel
 from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
 
@@ -30,7 +30,7 @@ class InverseDynamicsProposer:
         Raises:
             ValueError: If the model has none.
         """
-        encoding = getattr(model, "encoding", model)  # of simulated dynamics, the model that they encode with
+        encoding = encoding_of(model)
         head = find_head(encoding, INVERSE_DYNAMICS, InverseDynamics)
         if not isinstance(encoding, CompactModel) or head is None:
             raise ValueError(

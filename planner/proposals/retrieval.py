@@ -9,7 +9,7 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.proposals.config import RetrievalConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
-from world_model.checkpoints.checkpoint import find_head
+from world_model.checkpoints.checkpoint import encoding_of, find_head
 from world_model.compact import CompactModel
 from world_model.heads.bank import HEAD, Bank, Leading
 from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
@@ -37,7 +37,7 @@ class Retrieval:
         Raises:
             ValueError: If the model has none.
         """
-        encoding = getattr(model, "encoding", model)  # of simulated dynamics, the model that they encode with
+        encoding = encoding_of(model)
         bank, inverse = find_head(encoding, HEAD, Bank), find_head(encoding, INVERSE_DYNAMICS, InverseDynamics)
         if not isinstance(encoding, CompactModel) or bank is None:
             raise ValueError(

@@ -77,12 +77,12 @@ class Retrieved:
         Raises:
             ValueError: If the model has no bank of recordings or no temporal distance.
         """
-        from world_model.checkpoints.checkpoint import find_head
+        from world_model.checkpoints.checkpoint import encoding_of, find_head
         from world_model.compact import CompactModel
         from world_model.heads.bank import HEAD, Bank
         from world_model.heads.ways import TEMPORAL_DISTANCE, TemporalDistance
 
-        encoding = getattr(model, "encoding", model)  # of simulated dynamics, the model that they encode with
+        encoding = encoding_of(model)
         bank, distance = find_head(encoding, HEAD, Bank), find_head(encoding, TEMPORAL_DISTANCE, TemporalDistance)
         if not isinstance(encoding, CompactModel) or bank is None or distance is None:
             raise ValueError(

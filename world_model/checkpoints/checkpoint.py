@@ -96,6 +96,11 @@ class Head(nn.Module):
 H = TypeVar("H", bound=Head)
 
 
+def encoding_of(model: object) -> object:
+    """Returns what encodes: of simulated dynamics the model that they encode with, or else the model itself."""
+    return getattr(model, "encoding", model)
+
+
 def find_head(model: object, name: str, kind: type[H]) -> H | None:
     """Returns what was learnt on a model's latents under a name; None if it has none of this kind."""
     heads = getattr(model, "heads", {})
