@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -150,6 +151,33 @@ def test_a_run_goes_on_from_a_checkpoint_of_its_shape(batches: ImageBatches, tmp
     assert all((value != kept[name]).any() for name, value in trainer.model.named_parameters())
     with pytest.raises(ValueError, match=r"has the dynamics .* set it alike"):
         CompactTrainer(make_config(tmp_path, parent=parent, dynamics=DynamicsShape(width=16, depth=1)), batches)
+
+
+@pytest.mark.parametrize("pooling", ["grid", "attentive"])
+def test_wider_latents_go_on_from_narrow_ones(
+    pooling: Literal["grid", "attentive"], batches: ImageBatches, tmp_path: Path
+) -> None:
+    shape = replace(make_config(tmp_path).latents, latents=2, width=6, pooling=pooling, heads=1)
+    run(make_config(tmp_path / "first", latents=shape), batches)
+    parent = str(tmp_path / "first" / "checkpoint")
+    before = load_world_model(parent)
+    assert isinstance(before, CompactModel)
+    config = make_config(tmp_path / "second", parent=parent, latents=replace(shape, width=9))
+    trainer = CompactTrainer(config, batches)
+    wide = trainer.model.eval()
+    pixels = torch.rand(5, 3, wide.image_size, wide.image_size) * 2 - 1
+    poses, actions = torch.randn(2, 5, 2)
+    narrow, latents = before.latents(pixels), wide.latents(pixels)
+    torch.testing.assert_close(latents[..., :6], narrow)
+    assert (latents[..., 6:].std(0) > 0).all()
+    predicted = wide.predict(latents.flatten(1), poses, actions).view(5, 2, 9)
+    torch.testing.assert_close(predicted[..., :6].flatten(1), before.predict(narrow.flatten(1), poses, actions))
+    torch.testing.assert_close(predicted[..., 6:], latents[..., 6:])
+    trainer.model.train()
+    trainer.step(5)
+    assert (trainer.model.state_dict()["dynamics.leave.1.weight"].view(2, 9, -1)[:, 6:] != 0).any()
+    with pytest.raises(ValueError, match=r"has the readout .*'width': 6.* set it alike"):
+        CompactTrainer(make_config(tmp_path, parent=parent, latents=replace(shape, width=5)), batches)
 
 
 def test_colours_change_and_what_is_grey_stays_grey() -> None:

@@ -31,6 +31,7 @@ from world_model.training.held_out import choose_windows
 from world_model.training.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate
 from world_model.training.run import run_steps
 from world_model.training.sigreg import sigreg
+from world_model.training.widening import widen
 
 INVERSE_WIDTH = 256
 POSE_BLUR = 0.05  # of a std: what a pose tells of the past, and so of what comes next, without looking
@@ -323,15 +324,19 @@ def make_compact(config: CompactConfig, recorded: RecordedWindows, training: Seq
 
 
 def begin_with(name: str, model: CompactModel) -> CompactModel:
-    """Returns a checkpoint's model without its heads, to go on training, if it is of another model's shape.
+    """Returns a checkpoint's model without its heads, to go on training in another model's shape.
+
+    The shapes may differ in the width of the latents, which the given model may have more of: see `widen`.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If they differ otherwise.
     """
     parent = load_world_model(name)
     if not isinstance(parent, CompactModel):
         raise ValueError(f"the parent {name} is a {parent.kind} world model: a compact one can go on learning here")
     parent.action_spec.check_same_meaning(model.action_spec)
+    if parent.readout.config.latents == model.readout.config.latents:
+        parent = widen(parent, max(parent.readout.config.width, model.readout.config.width))
     wanted, found = model.parts(), parent.parts()
     for part, settings in wanted.items():
         if found.get(part) != settings:

@@ -68,6 +68,7 @@ class CompactConfig:
             a window is taken from any of them: what only one view shows can't be predicted, so the latents drop it.
         more: Folders of further recordings of the same arm, such as practice or other scenes, decoded beside them.
         parent: Checkpoint of the same shape, by name or path, whose weights training begins with; None for new ones.
+            Its latents may be narrower: further numbers then learn beside them, see `world_model.training.widening`.
         reading: YAML file that says how to read them, see `envs.episodes.reading.Reading`; None where the format does.
         checkpoint: Where the finished model goes; None for checkpoint/ in the run directory.
         cache: Where decoded frames are kept; None for data + "-cache".
