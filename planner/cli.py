@@ -21,6 +21,7 @@ COMMANDS = {
     "collect": "envs.tasks.collect",
     "collect-practice": "planner.collecting.practice",
     "collect-ogbench": "planner.collecting.ogbench",
+    "collect-benchmark": "envs.tasks.collect_benchmark",
     "dataset": "world_model.data.program",
     "pretrain": "world_model.training.pretrain_program",
     "train": "planner.training.program",

@@ -13,7 +13,8 @@ from envs.arms.base import as_dict
 from envs.episodes.formats.lerobot import read_dataset
 from envs.pose import compose, difference
 from envs.tasks import ogbench, ogbench_tasks
-from envs.tasks.ogbench import OgbenchArm, OgbenchError
+from envs.tasks.benchmark import BenchmarkError
+from envs.tasks.ogbench import OgbenchArm
 from envs.tasks.ogbench_play import CubePlayConfig, CubeScript, record_cube_play
 from tests.small_models import eager_model
 from world_model.checkpoints.checkpoint import save_checkpoint
@@ -67,7 +68,7 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
         return found(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(OgbenchError, match=r"vjepa-planner\[benchmarks\]"):
+    with pytest.raises(BenchmarkError, match=r"vjepa-planner\[benchmarks\]"):
         OgbenchArm()
 
 

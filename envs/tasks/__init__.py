@@ -16,9 +16,9 @@ from envs.simulation.scene import SceneConfig
 from envs.simulation.scene_config import MANIPULATION_SCENE
 
 
-def _register(task: str, entry_point: str, **settings: Any) -> None:
+def _register(name: str, entry_point: str, /, **settings: Any) -> None:
     """Registers a task; gymnasium's checks at each `make`, which warn of what is fixed on purpose, are in the tests."""
-    gymnasium.register(f"envs/{task}-v0", entry_point, kwargs=settings, disable_env_checker=True)
+    gymnasium.register(f"envs/{name}-v0", entry_point, kwargs=settings, disable_env_checker=True)
 
 
 _REACH, _MANIPULATION = "envs.tasks.reach:FrankaReachEnv", "envs.tasks.manipulation:Franka{}Env"  # imported when made
@@ -26,6 +26,10 @@ for _task in ("Push", "Grasp", "ReachWithObject", "PickPlace", "TwoObjects"):
     _register(f"Franka{_task}", _MANIPULATION.format(_task))
 for _steps in (25, 50, 75):
     _register(f"FrankaPlay{_steps}", "envs.tasks.play_goals:FrankaPlayEnv", steps=_steps)
+for _task in ("Reach", "Push", "PickAndPlace"):
+    _register(f"Fetch{_task}", "envs.tasks.fetch_tasks:FetchEnv", task=_task)
+for _steps in (25, 50, 75):
+    _register(f"PushT{_steps}", "envs.tasks.pusht:PushTEnv", steps=_steps)
 _WALL = replace(MANIPULATION_SCENE, wall=0.10)
 _register("FrankaReachWithObjectWall", _MANIPULATION.format("ReachWithObject"), scene=_WALL)
 _register("FrankaReach", _REACH)

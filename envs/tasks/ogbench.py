@@ -11,14 +11,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import gymnasium
-import mujoco
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from envs.arms.limits import SafetyLimits
 from envs.pose import difference, euler_from_matrix
-from envs.simulation.state import put_state, take_state
-from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
+from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
+from envs.tasks.benchmark import BenchmarkArm, needs_extra
 
 Variant = Literal["single", "double"]
 
@@ -28,14 +27,9 @@ STEPS = 5
 CAMERA = "front_pixels"
 """OGBench's camera of its pixel tasks."""
 
-_LARGEST_RENDERING = 1280
 _GAINS = np.array([2.0] * 6 + [1.0])
 _SQUEEZE = 0.1  # closedness ahead of the measured one: the gripper's full force
 _RELEASE = 0.05  # an action that opens the gripper by more than this lets go
-
-
-class OgbenchError(ValueError):
-    """OGBench is not installed."""
 
 
 def cube_action_spec() -> ActionSpec:
@@ -49,8 +43,8 @@ def cube_limits() -> SafetyLimits:
     return SafetyLimits((0.25, -0.35, 0.02), (0.60, 0.35, 0.35), max_step=0.18, max_turn=0.6, max_tilt=np.pi)
 
 
-class OgbenchArm:
-    """OGBench's arm. See `envs.arms.base.Arm`; time is simulated and moves only during `command`.
+class OgbenchArm(BenchmarkArm):
+    """OGBench's arm. See `envs.arms.base.Arm`.
 
     A gripper that feels something between its pads goes on squeezing until an action opens it: measured differences
     are zero while a cube is held, and a gripper that only keeps its measured opening has no force and drops it.
@@ -65,24 +59,13 @@ class OgbenchArm:
             image_size: Edge of the square observation image [pixels].
 
         Raises:
-            OgbenchError: If OGBench is not installed.
+            BenchmarkError: If OGBench is not installed.
         """
         self.variant, self.tasks = variant, tasks
-        self.action_spec = cube_action_spec()
-        self.image_shape = (image_size, image_size, 3)
-        self.env = _environment(variant, "task" if tasks else "data_collection")
-        self.env.render = self.observe  # a task's goal, which OGBench would draw, is observed as everything else is
-        self._renderers: dict[int, mujoco.Renderer] = {}
-        self.env.reset(seed=0, options={"task_id": 1})
-        self.env.model.vis.quality.offsamples = 0
-        self.env.model.vis.global_.offwidth = self.env.model.vis.global_.offheight = _LARGEST_RENDERING
-
-    def connect(self) -> None:
-        """See `Arm.connect`. The simulation is always there."""
-
-    def observe(self) -> Observation:
-        """See `Arm.observe`."""
-        return Observation(self.render(self.image_shape[0]), self.pose(), float(self.env.data.time))
+        env = _environment(variant, "task" if tasks else "data_collection")
+        env.render = self.observe  # a task's goal, which OGBench would draw, is observed as everything else is
+        env.reset(seed=0, options={"task_id": 1})
+        super().__init__(env, cube_action_spec(), CAMERA, image_size)
 
     def pose(self) -> Float[np.ndarray, "7"]:
         """Returns the measured pose (7,) [m, rad, 1] of the point between the pads."""
@@ -100,25 +83,6 @@ class OgbenchArm:
                 way[6] = max(way[6], _SQUEEZE)
             self.env.step(self.env.normalize_action(way[[0, 1, 2, 5, 6]]))
         return target
-
-    def stop(self) -> None:
-        """See `Arm.stop`. The simulation stands still between commands."""
-
-    def close(self) -> None:
-        """See `Arm.close`."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
-
-    def render(self, size: int) -> UInt8[np.ndarray, "size size 3"]:
-        """Returns OGBench's camera image at any size, without shadows and antialiasing (6 times faster on a CPU)."""
-        if size not in self._renderers:
-            self._renderers[size] = mujoco.Renderer(self.env.model, size, size)
-        renderer = self._renderers[size]
-        renderer.update_scene(self.env.data, camera=CAMERA)
-        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-        return renderer.render()
 
     def cubes(self) -> Float[np.ndarray, "cubes 3"]:
         """Returns the cubes' centres [m]: privileged, for tasks and scripted play."""
@@ -138,14 +102,6 @@ class OgbenchArm:
         """Returns which cubes are where they shall go, by OGBench's own rule: within 4 cm."""
         return [bool(success) for success in self.env._compute_successes()]
 
-    def state(self) -> Float[np.ndarray, "D"]:
-        """Returns everything that the simulation goes on from."""
-        return take_state(self.env.model, self.env.data)
-
-    def restore(self, state: Float[np.ndarray, "D"]) -> None:
-        """Puts the simulation back to where `state` was taken."""
-        put_state(self.env.model, self.env.data, state)
-
     def _target_ids(self) -> list[int]:
         return [int(self.env.model.body(f"object_target_{index}").mocapid[0]) for index in range(len(self.cubes()))]
 
@@ -155,8 +111,7 @@ def _environment(variant: Variant, mode: Literal["task", "data_collection"]) -> 
     try:
         from ogbench.manipspace.envs.cube_env import CubeEnv  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
-        need = "OGBench's tasks need the extra 'benchmarks': pip install 'vjepa-planner[benchmarks]'"
-        raise OgbenchError(f"{need} ({error})") from error
+        raise needs_extra("OGBench", error) from error
 
     actions = gymnasium.spaces.Box(-1.0, 1.0, (5,), np.float32)
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from jaxtyping import UInt8
 
-from envs.arms.base import ArmEnv
 from envs.arms.safety import SafeArm
 from envs.spec import HELD_OUT, Goal, Observation
+from envs.tasks.benchmark import BenchmarkEnv
 from envs.tasks.ogbench import OgbenchArm, Variant, cube_limits
 from envs.tasks.ogbench_play import GOAL_STEPS, CubePlayConfig, CubeScript
 
@@ -25,7 +24,7 @@ EPISODE_STEPS = 200
 """Control steps of OGBench in a scripted episode that starts and goals come from, the peers' number."""
 
 
-class OgbenchCubeEnv(ArmEnv):
+class OgbenchCubeEnv(BenchmarkEnv):
     """Bring OGBench's cubes to where a goal image shows them.
 
     ``reset`` gives ``info["goals"]``, a list of one `Goal`. ``info["success"]`` is OGBench's own, every cube
@@ -37,8 +36,6 @@ class OgbenchCubeEnv(ArmEnv):
     numbered tasks: ``reset(options={"task_id": 1})``, or one at random.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 (gymnasium's own convention)
-
     def __init__(
         self,
         variant: Variant = "single",
@@ -48,14 +45,9 @@ class OgbenchCubeEnv(ArmEnv):
         render_mode: str | None = None,
         render_size: int = 480,
     ) -> None:
-        self.render_mode, self.render_size = render_mode, render_size
         self.cube_arm = OgbenchArm(variant, tasks, image_size)
         self._moved, self._play = moved, CubePlayConfig(variant, driven=0.0)
-        super().__init__(SafeArm(self.cube_arm, cube_limits()))
-
-    def render(self) -> UInt8[np.ndarray, "size size 3"] | None:
-        """Returns the camera's image at ``render_size``, or None without a render mode."""
-        return self.cube_arm.render(self.render_size) if self.render_mode == "rgb_array" else None
+        super().__init__(self.cube_arm, SafeArm(self.cube_arm, cube_limits()), render_mode, render_size)
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
         if self.cube_arm.tasks:
