@@ -23,7 +23,7 @@ from envs.tasks.manipulation import place_at_random
 from envs.tasks.play import PlayConfig, record_episode
 from world_model.heads.goal_policy.grips import lying_places
 
-TASKS = ("FrankaPush-v0", "FrankaGrasp-v0", "FrankaReachWithObject-v0", "FrankaPickPlace-v0")
+TASKS = ("FrankaPush-v0", "FrankaGrasp-v0", "FrankaReachWithObject-v0", "FrankaPickPlace-v0", "FrankaStack-v0")
 BOX, CUP = TRAINING_OBJECTS[0], TRAINING_OBJECTS[-512]
 
 
@@ -287,6 +287,20 @@ def test_two_objects_are_brought_to_their_places_and_further_ones_stay(tasks: di
         gymnasium.make("envs/FrankaTwoObjects-v0", disable_env_checker=True, scene=MANIPULATION_SCENE)
 
 
+def test_an_object_beside_the_other_is_not_stacked(tasks: dict[str, Any]) -> None:
+    env = tasks["FrankaStack-v0"]
+    env.reset(seed=4)
+    (upper, lower), goal = env.unwrapped.mujoco_arm.objects, env.unwrapped.goal_position
+    top = lower.position[2] + lower.instance.height / 2
+    assert goal[2] == pytest.approx(top + upper.instance.height / 2, abs=1e-3)
+    upper.place(upper.instance, np.array([*goal[:2] + 0.035, upper.instance.height / 2]))
+    assert not env.unwrapped.judge().success
+    upper.place(upper.instance, goal)
+    *_, info = env.step(np.zeros(7))
+    assert info["success"]
+    assert info["stages"] == {"grasped": False, "over": False, "stacked": True}
+
+
 def test_goals_of_play_are_reached_by_the_expert_in_the_hand_and_on_the_table() -> None:
     env: Any = gymnasium.make("envs/FrankaPlay25-v0", disable_env_checker=True, image_size=48)
     held = set()
@@ -336,6 +350,24 @@ def test_play_takes_each_of_several_objects() -> None:
     assert taken == {0, 1, 2}
     assert watch.events.grasps >= 3
     arm.close()
+
+
+def test_play_stacks_where_there_are_two_objects_and_else_places() -> None:
+    odds = {"lift": 1.0, "stack": 1.0, "push": 0.0, "reach": 0.0, "carry": 0.0, "place": 0.0, "drop": 0.0}
+    config, highest = PlayConfig(frames=60, wander=0, visit=0, push=0, chain=1.0, held=0.0, odds=odds), {}
+
+    class Heights(Watch):
+        def look(self, arm: MujocoArm) -> None:
+            super().look(arm)
+            for thing in () if arm.gripping() else arm.objects:
+                highest[count] = max(highest.get(count, 0.0), thing.position[2])
+
+    for count in (1, 2):
+        arm, watch = MujocoArm(MujocoArmConfig(replace(MANIPULATION_SCENE, objects=count), 48)), Heights()
+        record_episode(arm, config, 0, watch)
+        assert watch.events.releases >= 2
+        arm.close()
+    assert highest[1] < 0.035 < 0.06 < highest[2]
 
 
 def test_scenes_vary_within_their_ranges_and_the_same_seed_gives_the_same() -> None:

@@ -22,7 +22,7 @@ def _register(name: str, entry_point: str, /, **settings: Any) -> None:
 
 
 _REACH, _MANIPULATION = "envs.tasks.reach:FrankaReachEnv", "envs.tasks.manipulation:Franka{}Env"  # imported when made
-for _task in ("Push", "Grasp", "ReachWithObject", "PickPlace", "TwoObjects"):
+for _task in ("Push", "Grasp", "ReachWithObject", "PickPlace", "TwoObjects", "Stack"):
     _register(f"Franka{_task}", _MANIPULATION.format(_task))
 for _steps in (25, 50, 75):
     _register(f"FrankaPlay{_steps}", "envs.tasks.play_goals:FrankaPlayEnv", steps=_steps)

@@ -7,6 +7,7 @@ A skill is a function of where things are now, without memory, so it recovers fr
     lift    the object off the table and to a place: open, above it, down, close, up
     carry   the object that is held to a place
     place   the object that is held on the table, let go and withdraw
+    stack   the same on whatever stands at its goal
 
 Experts make goal images and data. No planner sees them.
 """
@@ -77,8 +78,9 @@ def is_done(skill: Skill, sight: Sight, goal: Vector) -> bool:
         return bool(np.linalg.norm(sight.hand - goal) < 0.01)
     if skill is push:
         return bool(np.linalg.norm(sight.thing[:2] - goal[:2]) < 0.008)
-    if skill is place:
-        return not sight.gripped and bool(sight.hand[2] > sight.height + 0.045)
+    if skill is place or skill is stack:
+        floor = 0.0 if skill is place else goal[2] - sight.height / 2
+        return not sight.gripped and bool(sight.hand[2] > floor + sight.height + 0.045)
     return sight.held and bool(np.linalg.norm(sight.thing - goal) < 0.008)
 
 
@@ -170,19 +172,29 @@ def carry(sight: Sight, goal: Vector) -> Action:
 
 def place(sight: Sight, goal: Vector) -> Action:
     """Puts the object that is held on the table at the goal's (x, y), lets go of it and withdraws upwards."""
+    return _put(sight, goal, 0.0)
+
+
+def stack(sight: Sight, goal: Vector) -> Action:
+    """Puts the object that is held down where its centre is at the goal, lets go of it and withdraws upwards."""
+    return _put(sight, goal, goal[2] - sight.height / 2)
+
+
+def _put(sight: Sight, goal: Vector, floor: float) -> Action:
+    """Puts the object that is held at the goal's (x, y), on what is so high [m]."""
     if not sight.gripped:
-        return _move(np.array([0.0, 0.0, max(0.0, sight.height + 0.06 - sight.hand[2])]), -1.0)
+        return _move(np.array([0.0, 0.0, max(0.0, floor + sight.height + 0.06 - sight.hand[2])]), -1.0)
     way = goal - sight.thing
-    way[2] = sight.height / 2 - sight.thing[2]
+    way[2] = floor + sight.height / 2 - sight.thing[2]
     aside = float(np.linalg.norm(way[:2]))
     if aside < _ALIGNED and abs(way[2]) < 0.006:
         return _move(np.zeros(3), -1.0)
     if aside > 0.03:
-        way[2] = max(way[2], 0.03 + sight.height / 2 - sight.thing[2])  # not dragged over the table
+        way[2] = max(way[2], 0.03 + floor + sight.height / 2 - sight.thing[2])  # not dragged over what it is put on
     return _move(way)
 
 
-SKILLS: dict[str, Skill] = {"reach": reach, "push": push, "lift": lift, "carry": carry, "place": place}
+SKILLS: dict[str, Skill] = {"reach": reach, "push": push, "lift": lift, "carry": carry, "place": place, "stack": stack}
 """Every skill by its name."""
 
 

@@ -1,4 +1,4 @@
-"""Tasks with objects: push one, grasp it, reach with it, pick and place it, rearrange two.
+"""Tasks with objects: push one, grasp it, reach with it, pick and place it, rearrange two, stack one on another.
 
 Goal images are what a scripted expert (`envs.tasks.expert`) brings about from the same start with the same objects;
 the start is then put back. The objects are held-out instances that no recorded play shows.
@@ -19,7 +19,7 @@ from envs.simulation.scene import SceneConfig
 from envs.simulation.scene_config import MANIPULATION_SCENE
 from envs.spec import ActionSpec, Goal, Observation
 from envs.tasks.events import positions_of
-from envs.tasks.expert import Action, Sight, Skill, carry, do, lift, look, perform, place, push
+from envs.tasks.expert import Action, Sight, Skill, carry, do, lift, look, perform, place, push, stack
 from envs.tasks.reach import MIN_DISTANCE, SUCCESS_DISTANCE, WORKSPACE_HIGH, WORKSPACE_LOW, TaskEnv
 
 Position = Float[np.ndarray, "3"]
@@ -76,9 +76,10 @@ class ManipulationEnv(TaskEnv):
 
     Attributes:
         moved: How many of the scene's objects, the first ones, the task moves.
+        needed: How many the scene must have.
     """
 
-    moved = 1
+    moved = needed = 1
 
     def __init__(
         self,
@@ -100,11 +101,11 @@ class ManipulationEnv(TaskEnv):
         Raises:
             ValueError: If the scene has too few objects.
         """
-        scene = scene or replace(MANIPULATION_SCENE, objects=self.moved)
-        if scene.objects < self.moved:
+        scene = scene or replace(MANIPULATION_SCENE, objects=self.needed)
+        if scene.objects < self.needed:
             raise ValueError(
-                f"this manipulation task needs {self.moved} object(s) to grasp, the scene has {scene.objects}: "
-                f"set scene.objects to {self.moved} or more"
+                f"this manipulation task needs {self.needed} object(s) to grasp, the scene has {scene.objects}: "
+                f"set scene.objects to {self.needed} or more"
             )
         self._objects = tuple(objects)
         self._goal_positions = np.zeros((scene.objects, 3))
@@ -151,6 +152,13 @@ class ManipulationEnv(TaskEnv):
     def _ways(self) -> list[Way]:
         """Returns what leads to the goal from where things are."""
         return [(lift, self.goal_position, self.mujoco_arm.objects[0])]
+
+    def _placing(self, number: int, skill: Skill = place) -> list[Way]:
+        """Returns how one of the objects gets to its place and is let go of there."""
+        thing, goal = self.mujoco_arm.objects[number], self._goal_positions[number]
+        if np.linalg.norm(thing.position - goal) < _GOAL_ERROR and not self.mujoco_arm.gripping():
+            return []
+        return [(lift, goal + _OVER_GOAL, thing), (skill, goal, thing)]
 
     def _held_at(self, position: Position, skill: Skill) -> list[Observation]:
         """Returns what is seen when the expert holds the object at a position; nothing if it does not get there."""
@@ -245,13 +253,6 @@ class FrankaPickPlaceEnv(ManipulationEnv):
     def _ways(self) -> list[Way]:
         return self._placing(0)
 
-    def _placing(self, number: int) -> list[Way]:
-        """Returns how one of the objects gets to its place and is let go of there."""
-        thing, goal = self.mujoco_arm.objects[number], self._goal_positions[number]
-        if np.linalg.norm(thing.position - goal) < _GOAL_ERROR and not self.mujoco_arm.gripping():
-            return []
-        return [(lift, goal + _OVER_GOAL, thing), (place, goal, thing)]
-
     def _stage(self, distance: float, held: bool) -> dict[str, bool]:
         over = float(np.linalg.norm(self.mujoco_arm.objects[0].position[:2] - self.goal_position[:2]))
         return {"grasped": held, "near": held and over < SUCCESS_DISTANCE, "placed": distance < SUCCESS_DISTANCE}
@@ -266,7 +267,7 @@ class FrankaTwoObjectsEnv(FrankaPickPlaceEnv):
     Success: both within 4 cm of where it shows them, and let go of.
     """
 
-    moved = 2
+    moved = needed = 2
 
     def _make_goals(self) -> list[Observation]:
         arm, taken = self.mujoco_arm, [one.position[:2] for one in self.mujoco_arm.objects]
@@ -286,6 +287,40 @@ class FrankaTwoObjectsEnv(FrankaPickPlaceEnv):
     def _stage(self, distance: float, held: bool) -> dict[str, bool]:
         placed = int(np.count_nonzero(self._distances() < SUCCESS_DISTANCE))
         return {"grasped": held, "one placed": placed >= 1, "both placed": placed == self.moved}
+
+
+class FrankaStackEnv(ManipulationEnv):
+    """Put the first object on the second, by one goal image: stacked.
+
+    Success: let go of within 4 cm of where it shows it, and not on the table.
+    """
+
+    needed = 2
+
+    def _make_goals(self) -> list[Observation]:
+        arm = self.mujoco_arm
+        upper, lower = arm.objects[:2]
+        self._goal_positions[0] = on_top(lower, upper)
+        for skill, goal, thing in self._ways():
+            self._do(skill, goal, thing)
+        good = not arm.gripping() and self._distances().max() < _GOAL_ERROR
+        return [arm.observe()] if good else []
+
+    def _ways(self) -> list[Way]:
+        return self._placing(0, stack)
+
+    def _stage(self, distance: float, held: bool) -> dict[str, bool]:
+        aside = float(np.linalg.norm(self.mujoco_arm.objects[0].position[:2] - self.goal_position[:2]))
+        return {"grasped": held, "over": held and aside < SUCCESS_DISTANCE, "stacked": distance < SUCCESS_DISTANCE}
+
+    def _hand_is_right(self, held: bool) -> bool:
+        return not self.mujoco_arm.gripping() and not self.mujoco_arm.objects[0].on_something
+
+
+def on_top(lower: SceneObject, upper: SceneObject) -> Position:
+    """Returns where an object's centre is when it stands on another (3,) [m]; both have been placed."""
+    assert lower.instance is not None and upper.instance is not None
+    return lower.position + np.array([0.0, 0.0, (lower.instance.height + upper.instance.height) / 2])
 
 
 def place_at_random(arm: MujocoArm, instances: Sequence[ObjectInstance], generator: np.random.Generator) -> None:

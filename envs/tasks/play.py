@@ -27,14 +27,14 @@ from envs.simulation.scene import SceneConfig
 from envs.spec import Observation
 from envs.tasks.events import Watch
 from envs.tasks.expert import SKILLS, do, lift, perform, reach, upright
-from envs.tasks.manipulation import place_at_random, sample_carry
+from envs.tasks.manipulation import on_top, place_at_random, sample_carry
 from envs.tasks.reach import sample_block
 
 Behaviour = Callable[[MujocoArm, "PlayConfig", np.random.Generator], Iterator[Float[np.ndarray, "7"]]]
 
 
-_ON_TABLE, _IN_HAND = ("push", "lift", "reach"), ("carry", "place", "drop")
-_ODDS = {"push": 0.40, "lift": 0.45, "reach": 0.15, "carry": 0.45, "place": 0.45, "drop": 0.10}
+_ON_TABLE, _IN_HAND = ("push", "lift", "reach"), ("carry", "place", "drop", "stack")
+_ODDS = {"push": 0.40, "lift": 0.45, "reach": 0.15, "carry": 0.45, "place": 0.45, "drop": 0.10, "stack": 0.0}
 _BESIDE = 0.04  # m: standard deviation of where half of all lifts end, around where they began
 _SKILL_STEPS = 22  # after which a skill is given up
 _SHOWN_STEPS = (4, 12)  # after which a push is given up and what became of it is shown
@@ -53,7 +53,7 @@ class PlayConfig:
         chain: Weight of an expert's skills, one after another.
         fumble: Weight of random motion at the object.
         odds: Weights of an expert's skills: of push, lift and reach while the object lies on the table, and of carry,
-            place and drop while it is held.
+            place, drop and stack (on another object) while it is held.
         shown: Share of an expert's pushes that are given up after 4 to 12 actions to take the object, see `show`.
         held: Share of the episodes with an object that start with it in the hand.
         shaky: Noise on an expert's steps, as a share of max_translation: each skill draws one of these.
@@ -260,7 +260,8 @@ def _chain(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -
         if name == "drop":
             yield np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
             continue
-        skill, goal = SKILLS[name], _skill_goal(name, thing, config, generator)
+        name = name if len(arm.objects) > 1 or name != "stack" else "place"
+        skill, goal = SKILLS[name], _skill_goal(name, arm, thing, config, generator)
         shown = name == "push" and config.shown > 0 and generator.random() < config.shown
         steps = int(generator.integers(*_SHOWN_STEPS, endpoint=True)) if shown else _SKILL_STEPS
         for action in do(arm, skill, goal, steps, thing):
@@ -285,11 +286,14 @@ def show(arm: MujocoArm, thing: SceneObject, generator: np.random.Generator) -> 
 
 
 def _skill_goal(
-    name: str, thing: SceneObject, config: PlayConfig, generator: np.random.Generator
+    name: str, arm: MujocoArm, thing: SceneObject, config: PlayConfig, generator: np.random.Generator
 ) -> Float[np.ndarray, "3"]:
     """Returns where a skill should lead to with an object, at random."""
     if name == "reach":
         return generator.uniform(config.low, config.high)
+    others = [other for other in arm.objects if other is not thing]
+    if name == "stack" and others:
+        return on_top(others[int(generator.integers(len(others)))], thing)
     goal = sample_carry(generator)
     if name == "lift" and generator.random() < 0.5:  # hardly ever exactly above: where it ends must not tell where from
         goal[:2] = thing.position[:2] + generator.normal(0.0, _BESIDE, 2)

@@ -12,12 +12,12 @@ from envs.simulation.scene import SceneConfig
 from envs.spec import Observation
 from envs.tasks.events import Watch
 from envs.tasks.expert import lift, upright
-from envs.tasks.manipulation import FrankaPickPlaceEnv, Way
+from envs.tasks.manipulation import ManipulationEnv, Way
 from envs.tasks.play import BEHAVIOURS, PlayConfig, drive
 from envs.tasks.reach import MIN_DISTANCE, SUCCESS_DISTANCE
 
 
-class FrankaPlayEnv(FrankaPickPlaceEnv):
+class FrankaPlayEnv(ManipulationEnv):
     """Bring everything to where an expert's play led in so many actions, by one goal image.
 
     The play is of skills one after another, with what they stray by, from the same start; it has lifted, carried,

@@ -31,6 +31,7 @@ from envs.tasks.manipulation import (
     FrankaPickPlaceEnv,
     FrankaPushEnv,
     FrankaReachWithObjectEnv,
+    FrankaStackEnv,
     FrankaTwoObjectsEnv,
     ManipulationEnv,
     manipulation_action_spec,
@@ -45,6 +46,7 @@ _TASKS: dict[str, type[ManipulationEnv]] = {
     "carry": FrankaReachWithObjectEnv,
     "place": FrankaPickPlaceEnv,
     "two": FrankaTwoObjectsEnv,
+    "stack": FrankaStackEnv,
 }
 
 
@@ -57,7 +59,7 @@ class PracticeConfig(Practice):
         checkpoint: What proposes the actions, by name or path: its inverse dynamics or its goal policy.
         frames: Frames in an episode; one action fewer.
         tasks: How often each task is practised, as weights: push, grasp, carry (reach with the object), place,
-            two (objects put somewhere else).
+            two (objects put somewhere else), stack (one on the other).
         scene: What the camera sees; the tasks' own scene by default.
         variation: How scenes differ from it from one episode to the next.
 
@@ -114,7 +116,7 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
     weights = np.array([config.tasks.get(name, 0.0) for name in _TASKS])
     name = str(generator.choice(list(_TASKS), p=weights / weights.sum()))
     task, scene = _TASKS[name], scene_of(seed, config.scene, config.variation)
-    scene = replace(scene, objects=max(scene.objects, task.moved))
+    scene = replace(scene, objects=max(scene.objects, task.needed))
     with closing(task(config.image_size, scene=scene, objects=TRAINING_OBJECTS)) as env:
         _, info = env.reset(seed=seed)
         subgoals = ListedConfig(by="steps", steps=(7,))
