@@ -22,6 +22,8 @@ from huggingface_hub import constants
 from plan_servers import START, look, url
 
 from envs.arm_file import ArmFile
+from envs.arms.base import OutOfReach
+from envs.arms.drivers.kinematics import Kinematics
 from envs.arms.remote.arm import RemoteArm, serve_arm
 from envs.arms.safety import SafeArm
 from envs.config import load_config
@@ -154,8 +156,15 @@ def test_settings_that_pages_show_are_settings(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_python_of_the_page_on_ones_own_arm_makes_limits_and_an_so101() -> None:
-    _, limits, so101 = python_of("bring-your-own-arm.md")
+    _, joints, limits, so101 = python_of("bring-your-own-arm.md")
     known: dict[str, Any] = {}
+    exec(compile(joints, "joints", "exec"), known)
+    joints_of_so101 = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll")
+    arm = Kinematics(ROOT / "tests/fakes/so101.xml", joints_of_so101, "gripper")
+    angles = np.full(5, 0.1)
+    np.testing.assert_allclose(known["joints_for"](arm, known["pose_of"](arm, angles), angles), angles, atol=1e-3)
+    with pytest.raises(OutOfReach):
+        known["joints_for"](arm, np.array([9.0, 0.0, 0.0, 0.0, 0.0, 0.0]), angles)
     exec(compile(limits, "limits", "exec"), known)
     assert known["LIMITS"].max_speed == 0.2
     model = str(ROOT / "tests/fakes/so101.xml")

@@ -34,8 +34,8 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 OTHERS = ("hf", "lerobot-eval", "lerobot-rollout", "pre-commit", "python3.12", "source", "touch")
 """First words of commands that are not ours."""
 FOREIGN = {"--eval.batch_size", "--fps", "--num_machines", "--num_processes", "--policy.token", "--policy.url"}
-FOREIGN |= {"--return_to_initial_position", "--warnings"}
-"""Flags of launchers, of LeRobot and of pyright that sentences name."""
+FOREIGN |= {"--logdir", "--no-deps", "--return_to_initial_position", "--warnings"}
+"""Flags of launchers, LeRobot, TensorBoard, pip and pyright that sentences name."""
 UNSEEN = {"--config", "--drawn", "--help", "--no-baselines", "--suite"}
 """Flags of ours that no program's help lists by itself."""
 
