@@ -1,6 +1,6 @@
 """Records play in a public benchmark as a LeRobot v3.0 dataset (extra `benchmarks`).
 
-python scripts/collect_benchmark.py --config scripts/configs/fetch-push/collect.yaml
+python scripts/collect_benchmark.py --config scripts/configs/benchmark/collect.yaml --benchmark FetchPush
 
 Interrupted, the same command goes on where it stopped. Episode i has seed ``seed + i``, whatever the processes.
 OGBench has a program of its own, collect_ogbench.py: its play is its own script.

@@ -271,6 +271,21 @@ def test_the_manipulation_suites_planners_fit_the_plan_of_a_reach(program) -> No
     assert configs[-1].planner == official.planner and configs[-1].objective == official.objective
 
 
+def test_a_row_may_be_planned_with_a_checkpoint_of_its_own(program, tmp_path: Path) -> None:
+    rows = yaml.safe_load(write_suite(tmp_path).read_text())["rows"]
+    rows[1]["checkpoint"] = "franka-tiny"
+    suites = program("planner.evaluation.suite_config")
+    options = suites.SuiteOptions(str(write_suite(tmp_path, rows=rows)))
+    suite = options.open()
+    assert suite.checkpoints == ("toy", "franka-tiny")
+    processes = program("world_model.training.processes").find_processes("cpu")
+    blocks = list(suites.make_blocks(suite, options, processes))
+    assert {(block.row, block.config.checkpoint) for block in blocks} == {
+        ("reach", "toy"),
+        ("two stages", "franka-tiny"),
+    }
+
+
 @pytest.mark.parametrize(
     ("gained", "lost", "n", "low", "high"),
     [(86, 150, 1600, -0.0587, -0.0212), (0, 0, 200, -0.0097, 0.0097), (4, 0, 4, 0.1677, 1.0)],

@@ -38,7 +38,7 @@ def evaluate_suite(options: SuiteOptions) -> None:
             if options.drawn:
                 sections = {row.name: redraw(cells, row.name, options.drawn, processes) for row in suite.rows}
                 if processes.main:
-                    title = f"{suite.checkpoint}, {suite.variants[0].name}"
+                    title = f"{', '.join(suite.checkpoints)}, {suite.variants[0].name}"
                     draw_contact_sheet(sections, output / "contact-sheet.png", title)
                     print(f"wrote contact-sheet.png to {output}")
             if processes.main:

@@ -34,12 +34,14 @@ class Row:
         plan: YAML file of an evaluation: task, max_steps, planner, objective and controller.
         changes: Settings that replace the plan's, such as another scene; see `Variant.changes`, which come after.
         columns: Further columns of its row, printed as they are, such as what somebody else reported.
+        checkpoint: Another than the suite's, by name or path.
     """
 
     name: str
     plan: Path
     changes: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class SuiteConfig:
     """A suite, as its file describes it.
 
     Attributes:
-        checkpoint: Name of a folder in checkpoints/, or its path; "toy" is the exact test model.
+        checkpoint: Name of a folder in checkpoints/, or its path; "toy" is the exact test model. Rows may have others.
         rows: The tasks.
         variants: The planners; the first is compared with each of the others, and its episodes are drawn.
         episodes: Of each task and planner.
@@ -84,6 +86,11 @@ class SuiteConfig:
     variants: tuple[Variant, ...]
     episodes: int = 200
     seed: int = 10000
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """What the rows are planned with, each once."""
+        return tuple(dict.fromkeys(row.checkpoint or self.checkpoint for row in self.rows))
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
@@ -100,7 +107,7 @@ class SuiteOptions:
 
     Attributes:
         suite: Name of a file in scripts/configs/suite, or a YAML file.
-        checkpoint: Another than the suite's.
+        checkpoint: Another than the suite's; rows that have their own keep it.
         episodes: Another number than the suite's. More later go on with those that are there.
         seed: Of the first episode, another than the suite's.
         output: Folder for the results; results/suite-<suite>-<checkpoint> if not given.
@@ -181,7 +188,6 @@ def make_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes)
         ValueError: If a row's plan or a change of it is wrong.
     """
     here = {
-        "checkpoint": suite.checkpoint,
         "seed": suite.seed,
         "processes": options.processes,
         "precision": options.precision,
@@ -193,7 +199,8 @@ def make_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes)
         for variant in suite.variants:
             episodes = min(variant.episodes or suite.episodes, suite.episodes)
             try:
-                changes = {**row.changes, **variant.changes, **here, "episodes": episodes}
+                checkpoint = row.checkpoint or suite.checkpoint
+                changes = {**row.changes, **variant.changes, **here, "checkpoint": checkpoint, "episodes": episodes}
                 config = load_config(EvaluateConfig, row.plan, changes)
             except ConfigError as error:
                 raise ConfigError(f"row {row.name!r}, variant {variant.name!r} of the suite: {error}") from error

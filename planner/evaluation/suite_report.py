@@ -58,7 +58,8 @@ def suite_results(suite: SuiteConfig, options: SuiteOptions, cells: Sequence[Cel
         }
     return {
         "suite": dump_config(suite),
-        "checkpoint_sha256": checkpoint_hash(suite.checkpoint),
+        "checkpoint_sha256": checkpoint_hash(suite.checkpoints[0]),
+        "checkpoints": {name: checkpoint_hash(name) for name in suite.checkpoints},
         "precision": options.precision,
         "processors": os.cpu_count(),
         "torch": torch.__version__,
@@ -130,14 +131,19 @@ def _times(cells: Mapping[str, Cell], first: str, other: str) -> str:
     return f"{ours:.3f} s an action against {theirs:.3f} s" + (f", {ours / theirs:.0%} of it" if theirs else "")
 
 
+def _named(checkpoint: str) -> str:
+    """Returns which checkpoint it is, in words."""
+    sha = checkpoint_hash(checkpoint)
+    return "the exact toy model, which reads poses and not images" if sha is None else f"{checkpoint} ({sha[:12]})"
+
+
 def _caption(suite: SuiteConfig, options: SuiteOptions, rows: Mapping[str, Mapping[str, Cell]]) -> str:
     """Returns what a reader of the table must know."""
     settings = {name: next(iter(cells.values())).block.config for name, cells in rows.items()}
     tasks = "; ".join(
         f"{name} is {task_name(config.task)}, at most {config.max_steps} actions" for name, config in settings.items()
     )
-    checkpoint, sha = suite.checkpoint, checkpoint_hash(suite.checkpoint)
-    named = "the exact toy model, which reads poses and not images" if sha is None else f"{checkpoint} ({sha[:12]})"
+    named = ", ".join(_named(checkpoint) for checkpoint in suite.checkpoints)
     return (
         f"Success at the end, 95 % Wilson intervals, {named}, seeds {suite.seed}..{suite.seed + suite.episodes - 1} or "
         f"the first of them. {tasks}. Seconds an action: median of encoding and planning, in the order of the columns, "
