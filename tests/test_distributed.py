@@ -54,18 +54,27 @@ def assert_same_run(folder: Path, one: str, other: str, tolerance: float = 1e-4)
         torch.testing.assert_close(value, theirs[name], atol=1e-3, rtol=1e-3)
 
 
+def diverging(sharding: str) -> dict[str, Any]:
+    return {**JOB, "output": f"diverged-{sharding}", "sharding": sharding, "learning_rate": 1e30, "accumulate": 2}
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs on two processes, and the same run on one."""
+def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Runs on two processes, of which the last diverges, and what they said; and the same run on one."""
     folder = tmp_path_factory.mktemp("runs")
     train_alone(folder, {**JOB, "output": "alone"})
     jobs = [
         {"output": "copies"},
         {"output": "shares", "sharding": "fsdp", "recompute": True},
         {"output": "broken", "sharding": "fsdp", "stop_after": 6},
+        diverging("fsdp"),
     ]
-    launch(TORCHRUN, folder, [{**JOB, **job} for job in jobs])
-    return folder
+    return folder, launch(TORCHRUN, folder, [{**JOB, **job} for job in jobs], status=1)
+
+
+@pytest.fixture
+def folder(launched: tuple[Path, str]) -> Path:
+    return launched[0]
 
 
 def test_two_processes_have_the_losses_of_one(folder: Path) -> None:
@@ -96,9 +105,13 @@ def test_a_batch_that_can_not_be_divided_is_an_error(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("sharding", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
-def test_processes_that_diverge_stop_together_with_the_state_before(folder: Path, sharding: str) -> None:
-    job = {**JOB, "output": f"diverged-{sharding}", "sharding": sharding, "learning_rate": 1e30, "accumulate": 2}
-    told = launch(TORCHRUN, folder, [job], status=1)
+def test_processes_that_diverge_stop_together_with_the_state_before(
+    launched: tuple[Path, str], sharding: str
+) -> None:
+    folder, told = launched
+    job = diverging(sharding)
+    if sharding != "fsdp":
+        told = launch(TORCHRUN, folder, [job], status=1)
     assert told.count("DivergedError: training stopped at step 2 of 10: total is nan") == 2  # one a process
     assert told.count("as after step 1; the same command") == 2
     state = load_state(folder / job["output"] / STATE_FILE)
