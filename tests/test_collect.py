@@ -15,6 +15,7 @@ import pytest
 from envs.episodes.formats.lerobot import read_dataset
 from envs.spec import Observation
 from envs.tasks.manipulation import manipulation_action_spec
+from tests.commands import Ended, run
 from tests.disks import contents
 from tests.recordings import write_ours
 from tests.small_models import eager_model
@@ -37,33 +38,42 @@ play: {play}
 TWO = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
 
 
-def collect(folder: Path, launcher: tuple[str, ...] = (), **changes: str) -> subprocess.CompletedProcess[str]:
+def write_config(folder: Path, changes: dict[str, str]) -> list[str]:
+    """Writes the settings and returns the flags."""
     config = folder / "collect.yaml"
     config.write_text(CONFIG.format(output=folder / "data", play=PLAY))
-    flags = [part for name, value in changes.items() for part in (f"--{name.replace('_', '-')}", value)]
-    command = [sys.executable, *launcher, "scripts/collect.py", "--config", str(config), *flags]
+    changed = [part for name, value in changes.items() for part in (f"--{name.replace('_', '-')}", value)]
+    return ["--config", str(config), *changed]
+
+
+def collect(folder: Path, **changes: str) -> Ended:
+    return run(ROOT, "collect", *write_config(folder, changes))
+
+
+def launch(folder: Path, launcher: tuple[str, ...], **changes: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *launcher, "scripts/collect.py", *write_config(folder, changes)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_a_collection_goes_on_where_it_stopped_and_says_what_happened_to_the_object(tmp_path: Path) -> None:
     first = collect(tmp_path)
-    assert first.returncode == 0, first.stderr
-    assert "3 episodes, 15 frames at 4 Hz" in first.stdout
-    assert "object touched in" in first.stdout and "grasps" in first.stdout
+    assert first.status == 0, first.said
+    assert "3 episodes, 15 frames at 4 Hz" in first.told
+    assert "object touched in" in first.told and "grasps" in first.told
     before = read_dataset(tmp_path / "data")[2]
     for path in (tmp_path / "data").rglob("*file-001*"):
         path.unlink()
     again = collect(tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout == first.stdout
+    assert again.status == 0, again.said
+    assert again.told == first.told
     after = read_dataset(tmp_path / "data")[2]
     np.testing.assert_array_equal(after.poses, before.poses)
     assert np.abs(after.images - before.images.astype(float)).mean() < 1  # x264 is not quite the same every time
     other = collect(tmp_path, seed="7")
-    assert other.returncode != 0
-    assert "was begun with other settings" in other.stderr
-    assert "was begun with other settings" in collect(tmp_path, episodes="5").stderr  # its last shard is not full
+    assert other.status != 0
+    assert "was begun with other settings" in other.said
+    assert "was begun with other settings" in collect(tmp_path, episodes="5").said  # its last shard is not full
 
 
 def assert_same_episodes(one: Path, other: Path) -> None:
@@ -77,19 +87,19 @@ def assert_same_episodes(one: Path, other: Path) -> None:
 @pytest.mark.slow
 def test_launched_processes_share_a_collection_out_and_any_number_goes_on(tmp_path: Path) -> None:
     alone, two = tmp_path / "data", tmp_path / "two"
-    first = collect(tmp_path, episodes_per_shard="1")
-    found = collect(tmp_path, TWO, episodes_per_shard="1", output=str(two))
+    first = launch(tmp_path, (), episodes_per_shard="1")
+    found = launch(tmp_path, TWO, episodes_per_shard="1", output=str(two))
     assert found.returncode == 0, found.stderr[-6000:]
     assert found.stdout.replace(str(two), str(alone)) == first.stdout  # one of them tells, of all episodes
     assert_same_episodes(alone, two)
     for path in two.rglob("*file-00[12]*"):
         path.unlink()
     kept = {path: path.stat().st_mtime_ns for path in two.rglob("*file-000.mp4")}
-    assert collect(tmp_path, TWO, episodes_per_shard="1", output=str(two)).stdout == found.stdout
+    assert launch(tmp_path, TWO, episodes_per_shard="1", output=str(two)).stdout == found.stdout
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert_same_episodes(alone, two)
-    assert collect(tmp_path, episodes_per_shard="1", output=str(two)).stdout == found.stdout
-    other = collect(tmp_path, TWO, episodes_per_shard="1", output=str(two), seed="7")
+    assert launch(tmp_path, (), episodes_per_shard="1", output=str(two)).stdout == found.stdout
+    other = launch(tmp_path, TWO, episodes_per_shard="1", output=str(two), seed="7")
     assert other.returncode != 0
     assert "was begun with other settings" in other.stderr
 
@@ -145,10 +155,10 @@ def test_practice_by_a_plan_searches_and_shakes(tmp_path: Path) -> None:
 
 
 def test_a_finished_collection_goes_on_to_more_episodes(tmp_path: Path) -> None:
-    assert collect(tmp_path, episodes="2").returncode == 0
+    assert collect(tmp_path, episodes="2").status == 0
     before = read_dataset(tmp_path / "data")[1].images
     more = collect(tmp_path)
-    assert more.returncode == 0, more.stderr
+    assert more.status == 0, more.said
     after = read_dataset(tmp_path / "data")
     assert len(after) == 3 and (after[1].images == before).all()
 
@@ -156,8 +166,8 @@ def test_a_finished_collection_goes_on_to_more_episodes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", ["9998", "-1"])
 def test_seeds_that_are_held_out_are_not_recorded(tmp_path: Path, seed: str) -> None:
     refused = collect(tmp_path, seed=seed)
-    assert refused.returncode != 0
-    assert "those from 10000 on are" in refused.stderr.replace("\n", " ") or "held out" in refused.stderr
+    assert refused.status != 0
+    assert "those from 10000 on are" in refused.said.replace("\n", " ") or "held out" in refused.said
     assert not (tmp_path / "data").exists()
 
 
@@ -165,7 +175,7 @@ def test_somebody_elses_dataset_is_not_collected_into(tmp_path: Path) -> None:
     write_ours(tmp_path / "data")
     before = contents(tmp_path / "data")
     refused = collect(tmp_path)
-    assert refused.returncode == 1
+    assert refused.status == 1
     said = f"error: --output {tmp_path}/data holds something else (data, meta, videos): nothing was written"
-    assert refused.stderr.startswith(said)
+    assert refused.said.startswith(said)
     assert contents(tmp_path / "data") == before

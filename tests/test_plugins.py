@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from planner.cli import COMMANDS
-from planner.evaluation.episodes import workplace
+from tests.commands import Ended, run
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = {
@@ -34,29 +29,6 @@ EXAMPLES = {
 
 QUICK = ("--episodes", "2", "--max-steps", "12", "--no-baselines", "--video-episodes", "0", "--output", "out")
 TOY = ("--checkpoint", "toy", "--task", "FrankaReach-v0")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What became of a command: its exit status, and what it printed on standard output and standard error."""
-
-    status: int
-    told: str
-    said: str
-
-
-def run(folder: Path, command: str, *words: str) -> Ended:
-    """Runs a command of vjepa-planner, or the script of its name, in a folder."""
-    told, said, status = io.StringIO(), io.StringIO(), 0
-    program = importlib.import_module(COMMANDS[command.removesuffix(".py").replace("_", "-")])
-    with contextlib.chdir(folder), contextlib.redirect_stdout(told), contextlib.redirect_stderr(said):
-        try:
-            status = program.main(words) or 0
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
-            said.write("" if isinstance(end.code, int) else str(end.code))
-    workplace.cache_clear()  # the next one means other files by the same names
-    return Ended(status, told.getvalue(), said.getvalue())
 
 
 def write_example(folder: Path, name: str) -> None:
@@ -157,7 +129,6 @@ def test_an_arm_of_ones_own_is_a_file_with_its_limits(tmp_path: Path, monkeypatc
 
 
 ARM_WITHOUT_LIMITS = """
-from dataclasses import dataclass
 
 from my_arm import MyArm
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import gymnasium
 
-from envs.simulation.scene import SceneConfig
-from envs.simulation.scene_config import MANIPULATION_SCENE
+from envs.simulation.scene_config import MANIPULATION_SCENE, SceneConfig
 
 
 def _register(name: str, entry_point: str, /, **settings: Any) -> None:

@@ -14,6 +14,7 @@ from envs.program import program
 from envs.simulation.scene_config import MANIPULATION_SCENE, SceneConfig
 from envs.simulation.variation import Variation
 from envs.tasks.play import PlayConfig
+from world_model.checkpoints.folder import find_checkpoint
 
 _PLAY = PlayConfig(frames=33, wander=0.1, visit=0.08, push=0.0, chain=0.76, fumble=0.06)
 
@@ -93,6 +94,8 @@ class ProbeConfig:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; what a user can get wrong ends it in one line."""
     config = config_from_command_line(ProbeConfig, "Tells what latents say of objects and hand.", arguments)
+    if config.checkpoint is not None:
+        find_checkpoint(config.checkpoint)  # what is not there is said before torch is imported
     from planner.diagnostics.probe import run  # torch takes seconds
 
     return run(config)
