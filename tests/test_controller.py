@@ -210,6 +210,24 @@ def test_controller_holds_at_the_goal_rather_than_follow_a_plan_away() -> None:
     assert plan.cost == pytest.approx(0.0, abs=1e-6)
 
 
+def test_a_plan_is_followed_once_what_is_seen_has_come_no_nearer_for_as_long_as_asked() -> None:
+    towards = torch.zeros(3, 7)
+    towards[:, 0] = 0.05
+    controller = ready(ToyWorldModel(), Recorder(towards), ControllerConfig(rather="stay", patience=2))
+
+    def follows(share: float) -> bool:
+        return bool(controller.step(look(START + share * (GOAL - START)))[0].any())
+
+    assert [follows(0.0) for _ in range(4)] == [False, False, True, True]
+    assert [follows(0.5) for _ in range(3)] == [False, False, True]  # it has come nearer
+    controller.reset([want(GOAL)], seed=0)
+    assert not follows(0.5)
+    with pytest.raises(ValueError, match="needs rather"):
+        ControllerConfig(patience=2)
+    with pytest.raises(ValueError, match="at least 0"):
+        ControllerConfig(rather="stay", patience=-1)
+
+
 @pytest.mark.parametrize(("improvement", "departs"), [(0.0, True), (0.99, False)])
 def test_a_search_departs_from_the_first_guess_only_for_as_much_as_asked(improvement: float, departs: bool) -> None:
     config = ControllerConfig(rather="first guess", min_improvement=improvement)

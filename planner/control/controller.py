@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from planner.search.chunks import Chunks
 from planner.subgoals.config import SUBGOALS
 from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.finite import not_finite, some
+
+_NEARER = 0.05  # share of a cost by which it must be lower to count as progress
 
 
 class Controller:
@@ -90,6 +92,7 @@ class Controller:
         self._generator: torch.Generator | None = None
         self._last_plan: Plan | None = None
         self._start: LatentState | None = None  # where it begins
+        self._nearest, self._stale = inf, 0  # cost of what was seen when it last came nearer, observations since then
 
     def reset(self, goals: Sequence[Goal], seed: int) -> None:
         """Forgets the past and has new goals.
@@ -115,6 +118,7 @@ class Controller:
         self._generator = torch.Generator(encoded[0].tokens.device).manual_seed(seed)
         self._frames.clear()
         self._last_plan = self._start = None
+        self._nearest, self._stale = inf, 0
 
     @property
     def goal(self) -> LatentGoal:
@@ -151,6 +155,7 @@ class Controller:
         self._frames.append(self.model.encode([observation]))
         state = self.state()
         self._choose_goal(state, self._generator)
+        self._watch_progress(state)
         if committed is not None:
             state = self._roll_forward(state, np.asarray(committed))
         self._start, guesses = state, self._guesses(state)
@@ -232,7 +237,18 @@ class Controller:
             self._goal, self._goal_cost = goal, self.objective(goal)
         if goal is not None or not self._taken_up:
             self._taken_up += 1
-            self._last_plan = None
+            self._last_plan, self._nearest, self._stale = None, inf, 0
+
+    def _watch_progress(self, state: LatentState) -> None:
+        """Counts for how long what is seen has come no nearer to the goal."""
+        if not self.config.patience:
+            return
+        assert self._goal_cost is not None
+        still = state.poses.new_zeros(1, 1, self.spec.size)
+        with torch.no_grad():
+            cost = float(self._goal_cost(state.last(), still)[0])
+        nearer = cost < (1.0 - _NEARER) * self._nearest
+        self._nearest, self._stale = (cost, 0) if nearer else (self._nearest, self._stale + 1)
 
     def _guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
         """Returns what is proposed, the last plan and its runners-up, and staying, the last."""
@@ -292,6 +308,7 @@ class Controller:
         """
         both = self.score(state, torch.stack([plan.actions, other]))
         cost, cost_of_other = cost_or_worst(both).tolist()
-        if cost < (1.0 - self.config.min_improvement) * cost_of_other or not isfinite(cost_of_other):
+        better = cost < (1.0 - self.config.min_improvement) * cost_of_other and self._stale >= self.config.patience
+        if better or not isfinite(cost_of_other):
             return plan
         return replace(plan, actions=other, cost=cost_of_other, evaluations=plan.evaluations + 2)

@@ -27,6 +27,8 @@ class ControllerConfig:
         rather: What is done where a plan is not predicted to be better: "stay", or the "first guess", such as a
             policy's way where the first proposer is one: search departs from it only where much is to be gained.
         min_improvement: By what share of its cost the plan must be better.
+        patience: Observations in a row that must have come no nearer to the goal before a plan is followed there at
+            all; 0 for none. Nearer is a cost of what is seen that is lower by a twentieth than when it last was.
         camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
             scripts/doctor.py fits it for a camera that stands elsewhere than the training's; zero for none.
         planning_time: Time for encoding and planning, after which the best plan so far counts [s]; None for no limit.
@@ -45,6 +47,7 @@ class ControllerConfig:
     follow: tuple[str, ...] = ()
     rather: Literal["stay", "first guess"] | None = None
     min_improvement: float = 0.0
+    patience: int = 0
     camera_rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     planning_time: float | None = None
     subgoals: SubgoalsConfig = field(default_factory=ListedConfig)
@@ -56,6 +59,10 @@ class ControllerConfig:
             raise ValueError(f"the controller's chunk must be at least 1 sequence or None, got {self.chunk}")
         if self.proposals < 1:
             raise ValueError(f"the controller's proposals must be at least 1, got {self.proposals}")
+        if self.patience < 0:
+            raise ValueError(f"the controller's patience must be at least 0 observations, got {self.patience}")
+        if self.patience and self.rather is None:
+            raise ValueError("the controller's patience needs rather: what is done until it is over")
         if not 0 <= self.min_improvement < 1:
             raise ValueError(f"the controller's min_improvement must be in [0, 1), got {self.min_improvement}")
         if self.planning_time is not None and self.planning_time <= 0:
