@@ -10,6 +10,7 @@ import pytest
 from planner.evaluation.results_page import filled, main
 
 PAGES = sorted((Path(__file__).parent.parent / "docs/results").glob("*.md"))
+MEASURED = [page for page in PAGES if "<!-- results:" in page.read_text(encoding="utf-8")]
 PAGE = "# Results\n\n<!-- results: some.json -->\nwhatever\n<!-- end of results -->\n\nMore.\n"
 
 
@@ -27,7 +28,7 @@ def results(ever: int) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", MEASURED, ids=lambda page: page.stem)
 def test_a_page_is_what_its_results_say(page: Path) -> None:
     assert page.read_text(encoding="utf-8") == filled(page), f"run python -m planner.evaluation.results_page {page}"
 

@@ -1,7 +1,7 @@
 """Play in Push-T: the T is pushed at one random place of its outline after another (extra `benchmarks`).
 
-The peers' data are 18 685 episodes that a person played towards one goal, or noise on those (DINO-WM, arXiv
-2411.04983). This is a script with no goal: goals drawn from it are as far away as it pushes.
+The peers' data are demonstrations towards one place, and noise on them (DINO-WM, arXiv 2411.04983). This is a script
+with no place to bring the T to: goals drawn from it are as far away as it pushes.
 """
 
 from __future__ import annotations
