@@ -346,6 +346,23 @@ def check_plans(model: StoredModel) -> None:
     assert costs.shape == (5,) and ((costs >= 0) & (costs <= 5)).all()
     every = TemporalDistanceCost(TemporalDistanceConfig(frames="all"), goal, spec, model)
     assert not torch.equal(every(predicted, ways), costs)
+    check_doubts(model, state, here)
+
+
+def check_doubts(model: StoredModel, state: LatentState, here: LatentGoal) -> None:
+    """Inverse dynamics that take themselves for there go on where the distance knows better, and stop where it does."""
+    distance = model.heads["temporal_distance"]
+    assert isinstance(distance, TemporalDistance)
+    config = InverseDynamicsConfig(doubt=4.0)
+    for count, moves in ((-1, True), (0, False)):
+        for name, value in distance.named_parameters():
+            if name.endswith("count.1.bias"):
+                value[count] += 1000.0 if moves else 2000.0
+        proposer = InverseDynamicsProposer(config, model, model.action_spec)
+        assert proposer.propose(state, here, 1, 5, torch.Generator()).any() == moves
+    del model.heads["temporal_distance"]
+    with pytest.raises(ValueError, match="set doubt to null"):
+        InverseDynamicsProposer(config, model, model.action_spec)
 
 
 def test_a_model_without_heads_says_so(batches: ImageBatches, tmp_path: Path) -> None:

@@ -100,6 +100,10 @@ class InverseDynamicsConfig:
         pace: How quick a way it is asked for, in (0, 1]: 0.1 goes as fast as the fastest tenth of such ways in the
             recordings.
         temperature: Of what all ways but the first draw their actions by; under 1 keeps to the likeliest.
+        doubt: From how many actions on, that the checkpoint's temporal distance expects, inverse dynamics are not
+            believed that the goal is near; they are then asked for a way as slow as `detour` says. None: they are
+            believed. See `InverseDynamicsProposer`.
+        detour: How slow, in (0, 1], as `pace`.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -109,9 +113,14 @@ class InverseDynamicsConfig:
     kind: Literal["inverse_dynamics"] = "inverse_dynamics"
     pace: float = 0.05
     temperature: float = 1.0
+    doubt: float | None = None
+    detour: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.pace <= 1:
-            raise ValueError(f"the inverse dynamics' pace must be in (0, 1], got {self.pace}")
+        for name in ("pace", "detour"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"the inverse dynamics' {name} must be in (0, 1], got {getattr(self, name)}")
+        if self.doubt is not None and self.doubt < 0:
+            raise ValueError(f"the inverse dynamics' doubt must be at least 0 actions or None, got {self.doubt}")
         if self.temperature <= 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")

@@ -11,7 +11,10 @@ from planner.proposals.config import InverseDynamicsConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.checkpoints.checkpoint import encoding_of, find_head
 from world_model.compact import CompactModel
-from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
+from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, InverseDynamics, TemporalDistance
+
+_NEAR = 3  # actions: what is taken for nearer can be doubted
+_THERE = 1.5  # actions that the distance expects, under which nothing is left to do
 
 
 class InverseDynamicsProposer:
@@ -19,6 +22,11 @@ class InverseDynamicsProposer:
 
     A `Proposer`. The first way takes the likeliest action each time, the others draw theirs; where the goal counts as
     reached, they stay.
+
+    What inverse dynamics learn from are frames and goals of one episode, where the hand is seldom back at its goal
+    unless the object is: so they take a goal for near when the hand is there and the object is not. The temporal
+    distance has also learnt from goals of other episodes with the hand alike, and knows better; with
+    `InverseDynamicsConfig.doubt` its numbers of actions count there, and a slower way leads around the object again.
 
     Source: GC-IDM (arXiv 2605.08732); a policy's rollouts as a search's candidates (TD-MPC, arXiv 2203.04955); "Mode 1"
     of LeCun, A Path Towards Autonomous Machine Intelligence (2022), section 3.1.
@@ -38,6 +46,12 @@ class InverseDynamicsProposer:
                 "inverse_dynamics in controller.proposers"
             )
         self.config, self._model, self._head = config, encoding, head
+        self._distance = None if config.doubt is None else find_head(encoding, TEMPORAL_DISTANCE, TemporalDistance)
+        if config.doubt is not None and self._distance is None:
+            raise ValueError(
+                "inverse dynamics are doubted (doubt) where the temporal distance says otherwise, and this checkpoint "
+                "has none: train one with scripts/train_heads.py, or set doubt to null"
+            )
         self._bounds = tuple(torch.tensor(bound).to(encoding.action_mean) for bound in (spec.low, spec.high))
 
     @torch.no_grad()
@@ -64,8 +78,14 @@ class InverseDynamicsProposer:
     ) -> Float[Tensor, "G A"]:
         """Returns the first action of a quick way from each frame, physical units; none where it is there."""
         model, head, config = self._model, self._head, self.config
-        judged = head.judge(latents, goals, model.normalise_poses(poses))
+        normalised = model.normalise_poses(poses)
+        judged = head.judge(latents, goals, normalised)
         counts = head.quick(judged.logits, config.pace)
+        if self._distance is not None and config.doubt is not None:
+            logits, expected = self._distance.longest(latents, goals, normalised)
+            doubted = (counts <= _NEAR) & (expected > config.doubt)
+            counts = torch.where(doubted, torch.maximum(counts, head.quick(logits, config.detour)), counts)
+            counts = torch.where(expected < _THERE, 0, counts)
         told = head.act(judged.features, counts)
         actions = head.first(told[:1])
         if len(told) > 1:

@@ -325,6 +325,15 @@ class TemporalDistance(Head):
         longer = (1.0 - shares.cumsum(-1)[..., :-1]).clamp_min(0.0)
         return (longer**quickest_of).sum(-1).amax(0)
 
+    def longest(
+        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"] | None
+    ) -> tuple[Float[Tensor, "B K+1"], Float[Tensor, "B"]]:
+        """Returns the logits of the member that expects the most, and how many actions it expects; see `actions`."""
+        logits = torch.stack([m(now, goal, poses).logits for m in self.judges])  # (M, B, K + 1)
+        counts = torch.arange(logits.shape[-1], device=logits.device)
+        expected, member = (logits.softmax(-1) * counts).sum(-1).max(0)
+        return logits[member, torch.arange(len(member), device=member.device)], expected
+
 
 def moved(actions: Float[Tensor, "B A"]) -> Float[Tensor, "A"]:
     """Returns 1 for what recorded actions, normalised, ever move, 0 for what they hold fixed."""
