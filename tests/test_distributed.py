@@ -105,9 +105,7 @@ def test_a_batch_that_can_not_be_divided_is_an_error(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("sharding", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
-def test_processes_that_diverge_stop_together_with_the_state_before(
-    launched: tuple[Path, str], sharding: str
-) -> None:
+def test_processes_that_diverge_stop_together_with_the_state_before(launched: tuple[Path, str], sharding: str) -> None:
     folder, told = launched
     job = diverging(sharding)
     if sharding != "fsdp":

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num, UInt8
 from torch import Tensor
 
 from envs.spec import ActionSpec, Goal, Observation
@@ -59,7 +59,7 @@ class LatentGoal:
 
     tokens: Float[Tensor, "N D"]
     pose: Float[Tensor, "P"] | None = None
-    mask: Float[Tensor, "N"] | None = None
+    mask: Num[Tensor, "N"] | None = None
     image: UInt8[np.ndarray, "h w 3"] | None = None
 
     def __post_init__(self) -> None:

@@ -116,7 +116,7 @@ class SafetyEvent:
     """
 
     time: float
-    commanded: Float[np.ndarray, "7"] | None
+    commanded: Float[np.ndarray, "..."] | None
     sent: Float[np.ndarray, "7"] | None
     reasons: tuple[str, ...]
 

@@ -199,7 +199,7 @@ class SafeArm:
         safe[6] = np.clip(safe[6], 0.0, 1.0)
         return safe
 
-    def _why_refused(self, target: Float[np.ndarray, "7"], now: float) -> str | None:
+    def _why_refused(self, target: Float[np.ndarray, "..."], now: float) -> str | None:
         """Returns why a set-point must not be followed, or None."""
         if target.shape != (7,) or not np.all(np.isfinite(target)):
             return f"a set-point is 7 finite numbers, got {target}"

@@ -47,7 +47,7 @@ def _draw_block(config: MaskConfig, grid: int, generator: torch.Generator) -> tu
     return slice(row, row + height), slice(column, column + width)
 
 
-def halves_tables(encoder: Encoder) -> Float[Tensor, "2 N K"]:
+def halves_tables(encoder: Encoder) -> Float[Tensor, "2 N R"]:
     """Returns the rotary tables of an encoder's patches in `rope.halves_order`, for `encode_patches`."""
     head = encoder.config.width // encoder.config.heads
     return encoder.rotary.tables[..., halves_order(head).to(encoder.rotary.tables.device)]
@@ -69,7 +69,7 @@ def patchify(pixels: Float[Tensor, "B 3 S S"], patch: int) -> Float[Tensor, "B N
 
 
 def encode_patches(
-    encoder: Encoder, patches: Float[Tensor, "B N K"], tables: Float[Tensor, "2 N K"]
+    encoder: Encoder, patches: Float[Tensor, "B N K"], tables: Float[Tensor, "2 N R"]
 ) -> Float[Tensor, "B N D"]:
     """Returns what the encoder's transformers layers make of the given patches of single frames, each frame alone.
 
