@@ -205,7 +205,10 @@ def compare_success(run: Run, evaluation: EvaluateConfig) -> dict[str, list[Epis
 def find_changes(
     held_out: HeldOut, judged: dict[str, Judged], episodes: dict[str, list[EpisodeRecord]]
 ) -> list[Change]:
-    """Returns what changed, against the parent or, without one, against the better of the baselines."""
+    """Returns what changed, against the parent or, without one, against the better of the baselines.
+
+    Where the error is not below that with shuffled actions, that is among it: such a predictor does not look at them.
+    """
     after, before = judged["after"], judged.get("before")
     step = held_out.windows.frames - 1
     errors = {name: after.errors[f"rollout{kind}_{step}"] for name, kind in BASELINES.items()}
@@ -213,6 +216,9 @@ def find_changes(
     reference = errors[baseline] if before is None else before.errors[f"rollout_{step}"]
     name = None if before is not None else baseline
     changes = [error_change(after.errors[f"rollout_{step}"], reference, held_out.episodes, step, name)]
+    if name != _SHUFFLED:
+        blind = error_change(after.errors[f"rollout_{step}"], errors[_SHUFFLED], held_out.episodes, step, _SHUFFLED)
+        changes += [blind] if blind.effect != "better" else []
     if len(held_out.step_numbers):
         ranks = [None if found is None else np.array([d.rank for d in found.diagnoses]) for found in (after, before)]
         assert ranks[0] is not None
@@ -223,5 +229,6 @@ def find_changes(
     return changes
 
 
-BASELINES = {"copying the last frame": "_copy", "shuffled actions": "_shuffled"}
+_SHUFFLED = "shuffled actions"
+BASELINES = {"copying the last frame": "_copy", _SHUFFLED: "_shuffled"}
 ACTORS = {"zero": "zero action", "random": "random actions"}

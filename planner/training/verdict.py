@@ -191,12 +191,12 @@ def share_with_interval(count: int, n: int) -> str:
 def verdict(changes: Sequence[Change]) -> str:
     """Returns whether it was worth it, in a few words.
 
-    Better in something and worse in nothing is worth it, but where success was measured it must be among what became
-    better: lower errors are a means.
+    Better in something and worse in nothing is worth it, but every baseline must be beaten, and where success was
+    measured it must be among what became better: lower errors are a means.
     """
     effects = {change.effect for change in changes}
-    gained_success = all(change.effect == "better" for change in changes if change.measure == SUCCESS)
-    if {"better", "worse"} <= effects or ("better" in effects and not gained_success):
+    needed = all(change.effect == "better" for change in changes if change.baseline or change.measure == SUCCESS)
+    if {"better", "worse"} <= effects or ("better" in effects and not needed):
         return "Mixed"
     if "better" in effects:
         return "Worth it"
