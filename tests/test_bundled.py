@@ -66,6 +66,8 @@ def test_every_config_in_the_repository_is_valid(path):
     }
     if path.parent.name == "cube-single" and path.stem == "collect":
         kinds["collect"] = program("planner.collecting.ogbench").CollectConfig
+    if path.parent.name == "benchmark" and path.stem == "collect":
+        kinds["collect"] = program("envs.tasks.collect_benchmark").CollectConfig
     if "plan" in path.parts:
         kinds[path.stem] = kinds["plan"]
     load_config(kinds[path.parent.name if path.parent.name in kinds else path.stem], path)

@@ -129,6 +129,7 @@ def test_an_arm_of_ones_own_is_a_file_with_its_limits(tmp_path: Path, monkeypatc
 
 
 ARM_WITHOUT_LIMITS = """
+from dataclasses import dataclass
 
 from my_arm import MyArm
 
