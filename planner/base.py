@@ -130,6 +130,11 @@ def cost_or_worst(costs: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
     return torch.where(costs.isfinite(), costs, torch.inf)
 
 
+def cost_of_seen(cost: Objective, state: LatentState, spec: ActionSpec) -> float:
+    """Returns the cost of what was seen last, as if it had been predicted and nothing were done."""
+    return float(cost(state.last(), state.poses.new_zeros(1, 1, spec.size))[0])
+
+
 def check_guesses(guesses: Float[Tensor, "G H A"], horizon: int, spec: ActionSpec) -> None:
     """Returns if the guesses are at least one sequence of the planner's horizon and the spec's size.
 

@@ -291,8 +291,8 @@ def _skill_goal(
     """Returns where a skill should lead to with an object, at random."""
     if name == "reach":
         return generator.uniform(config.low, config.high)
-    others = [other for other in arm.objects if other is not thing]
-    if name == "stack" and others:
+    if name == "stack":
+        others = [other for other in arm.objects if other is not thing]
         return on_top(others[int(generator.integers(len(others)))], thing)
     goal = sample_carry(generator)
     if name == "lift" and generator.random() < 0.5:  # hardly ever exactly above: where it ends must not tell where from

@@ -17,7 +17,17 @@ from torch import Tensor
 
 from envs.config import Choice
 from envs.spec import ActionSpec, Goal, Observation
-from planner.base import MakeObjective, Objective, Plan, Planner, Proposer, SubgoalSource, check_guesses, cost_or_worst
+from planner.base import (
+    MakeObjective,
+    Objective,
+    Plan,
+    Planner,
+    Proposer,
+    SubgoalSource,
+    check_guesses,
+    cost_of_seen,
+    cost_or_worst,
+)
 from planner.control.controller_config import ControllerConfig
 from planner.no_plan import NoPlanError, check_plan
 from planner.objectives.objective import GoalDistance
@@ -244,9 +254,8 @@ class Controller:
         if not self.config.patience:
             return
         assert self._goal_cost is not None
-        still = state.poses.new_zeros(1, 1, self.spec.size)
         with torch.no_grad():
-            cost = float(self._goal_cost(state.last(), still)[0])
+            cost = cost_of_seen(self._goal_cost, state, self.spec)
         nearer = cost < (1.0 - _NEARER) * self._nearest
         self._nearest, self._stale = (cost, 0) if nearer else (self._nearest, self._stale + 1)
 

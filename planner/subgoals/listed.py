@@ -99,9 +99,11 @@ class Listed:
 
     def next(self, state: LatentState, generator: torch.Generator) -> LatentGoal | None:
         """See `SubgoalSource.next`."""
-        before, frame, still = self._progress, state.last(), state.poses.new_zeros(1, 1, self._spec.size)
+        from planner.base import cost_of_seen
+
+        before = self._progress
         self._progress = advance(
-            self.config, before, len(self._goals), lambda index: float(self._costs[index](frame, still)[0])
+            self.config, before, len(self._goals), lambda index: cost_of_seen(self._costs[index], state, self._spec)
         )
         if before is not None and before.index == self._progress.index:
             return None

@@ -335,8 +335,9 @@ def begin_with(name: str, model: CompactModel) -> CompactModel:
     if not isinstance(parent, CompactModel):
         raise ValueError(f"the parent {name} is a {parent.kind} world model: a compact one can go on learning here")
     parent.action_spec.check_same_meaning(model.action_spec)
-    if parent.readout.config.latents == model.readout.config.latents:
-        parent = widen(parent, max(parent.readout.config.width, model.readout.config.width))
+    old, new = parent.readout.config, model.readout.config
+    if old.latents == new.latents and old.width < new.width:
+        parent = widen(parent, new.width)
     wanted, found = model.parts(), parent.parts()
     for part, settings in wanted.items():
         if found.get(part) != settings:

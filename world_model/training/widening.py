@@ -18,7 +18,7 @@ def widen(model: CompactModel, width: int) -> CompactModel:
     """Returns a model with latents of more numbers, of which the first are the given model's, and predicted alike.
 
     The readout reads the new numbers at random, and the dynamics copy them and do not look at them, until they learn.
-    What small latents hold is so kept, where wide ones that begin at random may not find it: see docs/compact.md.
+    What small latents hold is so kept, where wide ones that begin at random may not find it: see docs/log.md.
 
     Args:
         model: Is left as it is; the encoder is shared.
