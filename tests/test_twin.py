@@ -220,16 +220,18 @@ def test_an_object_stays_in_the_twins_hand_until_it_opens(holding_arm: MujocoArm
     safe = SafeArm(twin)
     target = safe.observe().pose + np.array([0.0, 0.06, 0.05, 0, 0, 0, 0])
     lead(safe, target)
-    held_there = holding_arm.held() is not None
+    twin.close()  # while it is connected, the arm and its contacts belong to the twin's thread
+    assert holding_arm.held() is not None
+    twin.connect()
     target[6] = 0.0
 
     def open_hand() -> bool:
         safe.command(target[:6], target[6], 0.25)
         return safe.observe().pose[6] < 0.1
 
-    assert held_there and wait_until(open_hand, 30.0)
+    opened = wait_until(open_hand, 30.0)
     twin.close()
-    assert not holding_arm.gripping()
+    assert opened and not holding_arm.gripping()
 
 
 def test_the_process_shows_the_object_that_was_placed(holding_arm: MujocoArm) -> None:
