@@ -124,8 +124,9 @@ def test_commands_stay_in_ogbenchs_workspace(make):
     np.testing.assert_allclose(seen["pose"][:3], (0.60, 0.35, 0.35), atol=0.02)
 
 
-def test_a_goal_is_what_is_seen_where_the_cube_is_at_its_target(make):
-    env = make("CubeSingleMoved-v0")
+@pytest.mark.parametrize("task", ["CubeSingleMoved-v0", "CubeSingle75-v0", "CubeSingleAcross-v0"])
+def test_a_goal_is_what_is_seen_where_the_cube_is_at_its_target(make, task):
+    env = make(task)
     for seed in (0, 1):
         _, info = env.reset(seed=seed)
         assert info["distance"] > 0.04 and not info["success"]

@@ -123,10 +123,10 @@ class CubeScript:
             action = self._generator.uniform(low, high)
         return np.clip(action, low, high)
 
-    def ahead(self) -> tuple[Goal, Float[np.ndarray, "cubes 3"]]:
-        """Returns what the 20 Hz script would see `GOAL_STEPS` later as a goal, and its cubes; puts all back."""
+    def ahead(self, steps: int = GOAL_STEPS) -> tuple[Goal, Float[np.ndarray, "cubes 3"]]:
+        """Returns what the 20 Hz script would see so many steps later as a goal, and its cubes; puts all back."""
         start = self._arm.state()
-        for _ in range(GOAL_STEPS):
+        for _ in range(steps):
             self.step()
         seen, cubes = self._arm.observe(), self._arm.cubes()
         self._arm.restore(start)

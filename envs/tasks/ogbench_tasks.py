@@ -30,23 +30,27 @@ class OgbenchCubeEnv(BenchmarkEnv):
     ``reset`` gives ``info["goals"]``, a list of one `Goal`. ``info["success"]`` is OGBench's own, every cube
     within 4 cm of its place, wherever the arm is; ``info["distance"]`` is the farthest cube's [m]. Both are privileged.
 
-    A goal is what a held-out episode of OGBench's 20 Hz script saw `GOAL_STEPS` control steps after the start, at a
+    A goal is what a held-out episode of OGBench's 20 Hz script saw ``ahead`` control steps after the start, at a
     random time of the episode, as in stable-worldmodel's evaluation. In a part of them no cube is moved: those are
-    solved at the start. With ``moved`` they are drawn again. With ``tasks`` starts and goals are OGBench's five
-    numbered tasks: ``reset(options={"task_id": 1})``, or one at random.
+    solved at the start. With ``moved`` they are drawn again. With ``across`` the goal is what another held-out episode
+    saw at a random time. With ``tasks`` starts and goals are OGBench's five numbered tasks:
+    ``reset(options={"task_id": 1})``, or one at random.
     """
 
     def __init__(
         self,
         variant: Variant = "single",
         moved: bool = False,
+        across: bool = False,
+        ahead: int = GOAL_STEPS,
         tasks: bool = False,
         image_size: int = 128,
         render_mode: str | None = None,
         render_size: int = 480,
     ) -> None:
         self.cube_arm = OgbenchArm(variant, tasks, image_size)
-        self._moved, self._play = moved, CubePlayConfig(variant, driven=0.0)
+        self._moved, self._across, self._ahead = moved, across, ahead
+        self._play = CubePlayConfig(variant, driven=0.0)
         super().__init__(self.cube_arm, SafeArm(self.cube_arm, cube_limits()), render_mode, render_size)
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -54,18 +58,28 @@ class OgbenchCubeEnv(BenchmarkEnv):
             return {"goals": [self._reset_to_numbered(options)]}
         while True:
             goal = self._reset_to_recorded()
-            if not self._moved or not all(self.cube_arm.successes()):
+            if not (self._moved or self._across) or not all(self.cube_arm.successes()):
                 return {"goals": [goal]}
 
     def _reset_to_recorded(self) -> Goal:
         """Puts the arm and the cubes to a random time of a held-out episode and returns the goal."""
         arm = self.cube_arm
-        script = CubeScript(arm, self._play, int(self.np_random.integers(HELD_OUT, 2**31)))
-        for _ in range(self.np_random.integers(EPISODE_STEPS - GOAL_STEPS)):
-            script.step()
-        goal, cubes = script.ahead()
+        if self._across:
+            self._play_for_a_while()
+            seen, cubes = arm.observe(), arm.cubes()
+            goal = Goal(seen.image, seen.pose)
+            self._play_for_a_while()
+        else:
+            goal, cubes = self._play_for_a_while().ahead(self._ahead)
         arm.set_targets(cubes)
         return goal
+
+    def _play_for_a_while(self) -> CubeScript:
+        """Puts the arm and the cubes to a random time of a held-out episode, which can go on from there."""
+        script = CubeScript(self.cube_arm, self._play, int(self.np_random.integers(HELD_OUT, 2**31)))
+        for _ in range(self.np_random.integers(EPISODE_STEPS - self._ahead)):
+            script.step()
+        return script
 
     def _reset_to_numbered(self, options: dict[str, Any]) -> Goal:
         """Resets to one of OGBench's tasks and returns its goal."""
@@ -85,6 +99,9 @@ class OgbenchCubeEnv(BenchmarkEnv):
 _ENTRY_POINT = "envs.tasks.ogbench_tasks:OgbenchCubeEnv"
 gymnasium.register(id="envs/CubeSingle-v0", entry_point=_ENTRY_POINT)
 gymnasium.register(id="envs/CubeSingleMoved-v0", entry_point=_ENTRY_POINT, kwargs={"moved": True})
+gymnasium.register(id="envs/CubeSingle50-v0", entry_point=_ENTRY_POINT, kwargs={"moved": True, "ahead": 50})
+gymnasium.register(id="envs/CubeSingle75-v0", entry_point=_ENTRY_POINT, kwargs={"moved": True, "ahead": 75})
+gymnasium.register(id="envs/CubeSingleAcross-v0", entry_point=_ENTRY_POINT, kwargs={"across": True})
 gymnasium.register(id="envs/CubeSingleTasks-v0", entry_point=_ENTRY_POINT, kwargs={"tasks": True})
 gymnasium.register(id="envs/CubeDouble-v0", entry_point=_ENTRY_POINT, kwargs={"variant": "double"})
 gymnasium.register(id="envs/CubeDoubleMoved-v0", entry_point=_ENTRY_POINT, kwargs={"variant": "double", "moved": True})
