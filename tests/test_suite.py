@@ -286,6 +286,19 @@ def test_a_row_may_be_planned_with_a_checkpoint_of_its_own(program, tmp_path: Pa
     }
 
 
+def test_rows_and_planners_may_be_chosen_by_name_and_the_rest_added_later(program, counted, tmp_path: Path) -> None:
+    suite, output = write_suite(tmp_path), tmp_path / "out"
+    results = run(program, suite, output, "--rows", "two stages", "--variants", "few", "able")
+    assert {row: list(told["cells"]) for row, told in results["rows"].items()} == {
+        "two stages": ["able", "few", "zero action", "random actions"]
+    }
+    there = len(counted)
+    assert len(run(program, suite, output)["rows"]) == 2
+    assert there == 4 + 2 + 4 + 4 and len(counted) - there == (4 + 4 + 2 + 4 + 4) + 4  # only what was missing
+    with pytest.raises(SystemExit, match=r"the suite has no rows 'walk'; it has reach, two stages"):
+        run(program, suite, output, "--rows", "walk")
+
+
 @pytest.mark.parametrize(
     ("gained", "lost", "n", "low", "high"),
     [(86, 150, 1600, -0.0587, -0.0212), (0, 0, 200, -0.0097, 0.0097), (4, 0, 4, 0.1677, 1.0)],

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from envs.config import ConfigError, dump_config, load_config
 from planner.evaluation.config import EvaluateConfig
@@ -66,6 +66,9 @@ class Variant:
             raise ValueError(f"episodes of the variant {self.name!r} must be at least 1, got {self.episodes}")
 
 
+N = TypeVar("N", Row, Variant)
+
+
 @dataclass(frozen=True)
 class SuiteConfig:
     """A suite, as its file describes it.
@@ -107,6 +110,8 @@ class SuiteOptions:
 
     Attributes:
         suite: Name of a file in scripts/configs/suite, or a YAML file.
+        rows: Only these tasks, by name; none for all.
+        variants: Only these planners, by name; none for all.
         checkpoint: Another than the suite's; rows that have their own keep it.
         episodes: Another number than the suite's. More later go on with those that are there.
         seed: Of the first episode, another than the suite's.
@@ -119,6 +124,8 @@ class SuiteOptions:
     """
 
     suite: str
+    rows: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
     checkpoint: str | None = None
     episodes: int | None = None
     seed: int | None = None
@@ -137,15 +144,30 @@ class SuiteOptions:
         """Returns the suite with this command line's changes.
 
         Raises:
-            ValueError: If there is no such file or it is not a suite.
+            ValueError: If there is no such file, it is not a suite or has no row or variant of a name.
         """
         path = Path(self.suite) if self.suite.endswith((".yaml", ".yml")) else FOLDER / f"{self.suite}.yaml"
         given = {name: getattr(self, name) for name in ("checkpoint", "episodes", "seed")}
-        return load_config(SuiteConfig, path, {name: value for name, value in given.items() if value is not None})
+        suite = load_config(SuiteConfig, path, {name: value for name, value in given.items() if value is not None})
+        rows, variants = chosen("rows", self.rows, suite.rows), chosen("variants", self.variants, suite.variants)
+        return replace(suite, rows=rows, variants=variants)
 
     def folder(self, suite: SuiteConfig) -> Path:
         """Returns the folder for the results."""
         return self.output or Path("results") / f"suite-{Path(self.suite).stem}-{Path(suite.checkpoint).name}"
+
+
+def chosen(what: str, names: tuple[str, ...], there: tuple[N, ...]) -> tuple[N, ...]:
+    """Returns those of a suite's rows or variants that are named, in the suite's order; without names all.
+
+    Raises:
+        ValueError: If one is not there.
+    """
+    known = [each.name for each in there]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"the suite has no {what} {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
+    return tuple(each for each in there if not names or each.name in names)
 
 
 @dataclass(frozen=True)
