@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# A compact world model of OGBench's cube-single, from nothing to runs/cube-single-practised/checkpoint.
+# After an interruption the same command goes on.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=.venv/bin/python
+configs=scripts/configs/cube-single
+within=(--config $configs/collect.yaml --play.lead-in 175 --play.frames 21)   # begins where the protocol does
+
+$python scripts/collect_ogbench.py --config $configs/collect.yaml
+$python scripts/collect_ogbench.py "${within[@]}" --episodes 920 --seed 2000 --output data/cube-single-starts
+$python scripts/train_compact.py --config $configs/compact.yaml
+$python scripts/train_heads.py --config $configs/heads.yaml
+$python scripts/collect_ogbench.py "${within[@]}" --episodes 800 --seed 4000 --output data/cube-single-practice \
+    --practice runs/cube-single-heads/checkpoint                                # its own attempts, the script goes on
+$python scripts/train_heads.py --config $configs/heads.yaml --output runs/cube-single-practised \
+    --more data/cube-single-starts data/cube-single-practice
