@@ -105,6 +105,17 @@ def test_ctrl_c_during_the_imports_is_one_line(delay: float) -> None:
     assert process.returncode == -signal.SIGINT
 
 
+def test_ctrl_c_during_the_imports_of_a_program_is_no_exception_that_a_library_would_meet() -> None:
+    code = (
+        "import sys, signal; sys.argv = [{!r}]; import envs.program as p; print(signal.getsignal(2) is p._end_at_once)"
+    )
+    for command, ours in (("scripts/train.py", True), ("vjepa-planner train", True), ("elsewhere/train.py", False)):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(command)], cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=True
+        )
+        assert done.stdout.decode() == f"{ours}\n"
+
+
 def test_an_error_is_one_line_and_its_traceback_is_there_for_developers() -> None:
     done = run("probe", "--checkpoint", "no-such-one")
     assert done.returncode == 1 and done.stderr.startswith("error: there is no checkpoint 'no-such-one'; ")

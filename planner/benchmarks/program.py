@@ -14,11 +14,7 @@ results/benchmark-<part>.
 
 from __future__ import annotations
 
-import os
 import sys
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
-
 from collections.abc import Sequence
 
 import tyro

@@ -6,10 +6,6 @@ from envs.program import program
 
 # isort: split
 
-import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
-
 import asyncio
 import logging
 import signal
