@@ -51,8 +51,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, WindowBatch
 
 def make_critic_config(parent: Path, output: Path, **changes: Any) -> TrainCriticConfig:
     config = TrainCriticConfig(
-        Path("nowhere"), str(parent), output, look_width=8, width=16, depth=1, most_actions=4, modes=4,
-        imagined=2, look_steps=4, look_batch=8, judge_steps=5, pairs=16, warmup=2, evaluate_every=4, save_every=3,
+        data=Path("nowhere"), parent=str(parent), output=output, look_width=8, width=16, depth=1, most_actions=4,
+        modes=4, imagined=2, look_steps=4, look_batch=8, judge_steps=5, pairs=16, warmup=2, evaluate_every=4,
+        save_every=3,
     )  # fmt: skip
     return replace(config, **changes)
 

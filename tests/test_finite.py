@@ -48,6 +48,7 @@ from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 from world_model.training.loop import STATE_FILE
 from world_model.training.pretrain import pretrain
 from world_model.training.run import run_steps
+from world_model.training.run_config import RunConfig
 from world_model.training.state import StateError, load_state, save_state
 from world_model.vjepa2_ac import load_vjepa2_ac
 
@@ -137,9 +138,8 @@ def test_a_held_out_error_that_is_not_finite_stops_the_training(
     assert len(log_of(tmp_path)) == 2
 
 
-@dataclass(frozen=True)
-class Settings:
-    output: Path
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunConfig):
     data: Path = Path("somewhere")
     steps: int = 9
     save_every: int = 3
@@ -168,14 +168,16 @@ class Counter:
 @pytest.mark.parametrize(("noticed", "why"), [(False, "step 6 of 9: the weights"), (True, "step 6 of 9: loss is nan")])
 def test_weights_that_a_finite_step_made_infinite_are_not_kept(noticed: bool, why: str, tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match=rf"{why}.*is as after step 3;"):
-        run_steps(Counter(4 if noticed else 5, noticed), Settings(tmp_path), (), "data", lambda step, measured: None)
+        run_steps(
+            Counter(4 if noticed else 5, noticed), Settings(output=tmp_path), (), "data", lambda step, measured: None
+        )
     state = load_state(tmp_path / STATE_FILE)
     assert state is not None and state["step"] == 3 and float(state["trainer"]["weight"]) == 3
 
 
 def test_where_the_first_step_diverges_nothing_is_kept(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match=r"step 2 of 9: loss is nan\. no state was kept"):
-        run_steps(Counter(0, noticed=True), Settings(tmp_path), (), "data", lambda step, measured: None)
+        run_steps(Counter(0, noticed=True), Settings(output=tmp_path), (), "data", lambda step, measured: None)
     assert load_state(tmp_path / STATE_FILE) is None
 
 
@@ -342,12 +344,12 @@ def test_a_state_of_a_run_that_diverged_gives_way_to_the_one_before(tmp_path: Pa
     ],
 )
 def test_a_state_of_another_version_is_refused_in_one_line(change: Any, why: str, tmp_path: Path) -> None:
-    run_steps(Counter(99), Settings(tmp_path), (), "data", lambda step, measured: None)
+    run_steps(Counter(99), Settings(output=tmp_path), (), "data", lambda step, measured: None)
     state = torch.load(tmp_path / STATE_FILE, weights_only=True)
     change(state)
     torch.save(state, tmp_path / STATE_FILE)
     with pytest.raises(StateError, match=why) as told:
-        run_steps(Counter(99), Settings(tmp_path), (), "data", lambda step, measured: None)
+        run_steps(Counter(99), Settings(output=tmp_path), (), "data", lambda step, measured: None)
     assert "\n" not in str(told.value)
 
 

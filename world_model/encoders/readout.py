@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.ranges import check_range
+
 
 @dataclass(frozen=True)
 class ReadoutConfig:
@@ -39,9 +41,8 @@ class ReadoutConfig:
     heads: int = 6
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "token_width", "latents", "width", "narrow", "hidden", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"a readout's {name} must be at least 1, got {getattr(self, name)}")
+        sizes = ("tokens", "token_width", "latents", "width", "narrow", "hidden", "heads")
+        check_range(self, "[1, inf)", *sizes, of="a readout's ")
         if self.pooling == "attentive" and self.token_width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide tokens of width {self.token_width}")
 

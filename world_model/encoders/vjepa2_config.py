@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from envs.ranges import check_range
+
 if TYPE_CHECKING:
     from transformers import VJEPA2Config
 
@@ -41,9 +43,8 @@ class EncoderConfig:
     components: int | None = field(default=None, repr=False)  # caches without it keep their names
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "patch_size", "width", "depth", "heads", "mlp_ratio", "tubelet_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"an encoder's {name} must be positive, got {getattr(self, name)}")
+        sizes = ("image_size", "patch_size", "width", "depth", "heads", "mlp_ratio", "tubelet_size")
+        check_range(self, "(0, inf)", *sizes, of="an encoder's ")
         if self.image_size % self.patch_size:
             raise ValueError(f"patches of {self.patch_size} pixels do not fill images of {self.image_size}")
         if self.width % self.heads or self.width // self.heads < 6:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from envs.ranges import check_range
 from world_model.checkpoints.checkpoint import Head, StoredModel
 
 HEAD = "bank"
@@ -37,9 +38,7 @@ class BankConfig:
     action_size: int
 
     def __post_init__(self) -> None:
-        for name in ("frames", "size", "action_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"a bank's {name} must be at least 1, got {getattr(self, name)}")
+        check_range(self, "[1, inf)", "frames", "size", "action_size", of="a bank's ")
 
 
 class Leading(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from envs.ranges import check_range
+
 
 @dataclass(frozen=True)
 class JudgeShape:
@@ -29,9 +31,8 @@ class JudgeShape:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "code", "reader", "longest", "width", "depth")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        check_range(self, "[1, inf)", "code", "reader", "longest", "width", "depth")
+        check_range(self, "[0, 1)", "dropout")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class InverseDynamicsShape:
     modes: int = 96
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "modes")
+        check_range(self, "[1, inf)", "modes")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class InverseDynamicsConfig:
     shape: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "size", "pose_size", "action_size")
+        check_range(self, "[1, inf)", "size", "pose_size", "action_size")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class TemporalDistanceShape:
     members: int = 2
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "members")
+        check_range(self, "[1, inf)", "members")
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,4 @@ class TemporalDistanceConfig:
     shape: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "size", "pose_size")
-
-
-def _check_sizes(config: object, *names: str) -> None:
-    """Returns if the named numbers are positive."""
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+        check_range(self, "[1, inf)", "size", "pose_size")

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.ranges import check_range
+
 
 @dataclass(frozen=True)
 class DynamicsConfig:
@@ -35,11 +37,9 @@ class DynamicsConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("size", "action_size", "width", "depth", "expansion"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"the dynamics' {name} must be at least 1, got {getattr(self, name)}")
-        if self.pose_size < 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"pose_size must be at least 0 and dropout in [0, 1), got {self}")
+        check_range(self, "[1, inf)", "size", "action_size", "width", "depth", "expansion", of="the dynamics' ")
+        check_range(self, "[0, inf)", "pose_size", of="the dynamics' ")
+        check_range(self, "[0, 1)", "dropout", of="the dynamics' ")
 
 
 class CompactDynamics(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from envs.ranges import check_range
 from world_model.rope import frame_positions, halves_order, rotary_tables, rotate_halves
 
 EXTRINSICS_SIZE = 6
@@ -59,9 +60,7 @@ class PredictorConfig:
 
     def __post_init__(self) -> None:
         names = ("token_width", "width", "depth", "heads", "mlp_ratio", "grid_height", "grid_width")
-        for name in (*names, "action_size", "max_frames"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"a predictor's {name} must be positive, got {getattr(self, name)}")
+        check_range(self, "(0, inf)", *names, "action_size", "max_frames", of="a predictor's ")
         if self.pose_size < 0:
             raise ValueError(f"a predictor's pose_size must be 0 (no pose token) or more, got {self.pose_size}")
         if self.width % self.heads or self.width // self.heads < 6:

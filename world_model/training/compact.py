@@ -26,7 +26,7 @@ from world_model.heads.ways import InverseDynamics
 from world_model.heads.ways_config import InverseDynamicsConfig, InverseDynamicsShape
 from world_model.load import load_world_model
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
-from world_model.training.compact_config import SESSION_FIELDS, CompactConfig
+from world_model.training.compact_config import CompactConfig
 from world_model.training.held_out import choose_windows
 from world_model.training.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate
 from world_model.training.run import run_steps
@@ -421,7 +421,7 @@ def train_compact(
         DivergedError: If something is not finite or the latents collapsed, see `run_steps`.
     """
     trainer = CompactTrainer(config, batches)
-    if not run_steps(trainer, config, SESSION_FIELDS, batches.key, report):
+    if not run_steps(trainer, config, config.session, batches.key, report):
         return None
     training = {**provenance, "frames": batches.key, "metrics": trainer.evaluate()}
     model = trainer.model.freeze()

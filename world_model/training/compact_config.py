@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from envs.config import Choice
-from world_model.choices import Precision
-from world_model.data.store_layout import cache_beside
+from envs.ranges import check_range
 from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.trunks import TRUNKS, TrunkSettings
 from world_model.heads.ways_config import InverseDynamicsShape, JudgeShape
-
-SESSION_FIELDS = (  # these may change when a run is resumed
-    "data", "views", "more", "output", "cache", "checkpoint", "bank_frames", "device", "save_every", "log", "reading",
-    "decoding_processes",
-)  # fmt: skip
+from world_model.training.run_config import ModelRunConfig
 
 
 @dataclass(frozen=True)
@@ -57,21 +52,16 @@ class DynamicsShape:
     dropout: float = 0.0
 
 
-@dataclass(frozen=True)
-class CompactConfig:
+@dataclass(frozen=True, kw_only=True)
+class CompactConfig(ModelRunConfig):
     """One training run of a compact world model.
 
     Attributes:
-        data: Folder of recordings in any format that `envs.episodes.open.open_dataset` knows.
-        output: Run directory: resolved config, log, state to resume from.
         views: Further folders that hold the same episodes as other cameras saw them, or in other light. Each frame of
             a window is taken from any of them: what only one view shows can't be predicted, so the latents drop it.
         more: Folders of further recordings of the same arm, such as practice or other scenes, decoded beside them.
         parent: Checkpoint of the same shape, by name or path, whose weights training begins with; None for new ones.
             Its latents may be narrower: further numbers then learn beside them, see `world_model.training.widening`.
-        reading: YAML file that says how to read them, see `envs.episodes.reading.Reading`; None where the format does.
-        checkpoint: Where the finished model goes; None for checkpoint/ in the run directory.
-        cache: Where decoded frames are kept; None for data + "-cache".
         decoding_processes: Processes that decode videos.
         encoder: Shape of the trunk that learns.
         latents: Shape of what is read from its tokens.
@@ -91,38 +81,23 @@ class CompactConfig:
         jitter: How much each frame's colours change, see `world_model.training.compact.jitter_colours`; 0 for none.
         jitter_from: Share of the steps without it, after which it rises, and is full after twice as many. From the
             beginning it hides small objects, and latents that have not found them never do.
-        steps: Optimiser steps.
-        batch: Windows a step.
-        learning_rate: At its peak.
-        final_learning_rate: At the end of the cosine, as a share of the peak.
-        warmup: Steps of linear rise.
-        weight_decay: AdamW's, not on biases and norms.
-        clip: Largest gradient norm; 0 for none.
-        held_out: Share of episodes that is judged by and never trained on.
-        evaluate_every: Steps between evaluations; there is one at the end anyway.
         evaluate_windows: Held-out windows an evaluation takes at most.
         evaluate_horizon: Steps of its rollouts.
         minimum_rank: The run ends if the effective rank of the held-out latents is below this.
         bank_frames: Training frames, at most, whose latents and actions travel with the checkpoint for
             `world_model.heads.bank`; 0 for none.
-        save_every: Steps between saved states.
-        log: Where measurements go beside losses.jsonl; wandb is an extra.
-        precision: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
-        device: "auto", "cpu", "cuda", ...
-        seed: Of everything random.
 
     Raises:
         ValueError: If a setting is out of its range.
     """
 
-    data: Path
-    output: Path
+    session: ClassVar[tuple[str, ...]] = (
+        *ModelRunConfig.session, "views", "more", "bank_frames", "decoding_processes",
+    )  # fmt: skip
+
     views: tuple[Path, ...] = ()
     more: tuple[Path, ...] = ()
     parent: str | None = None
-    reading: Path | None = None
-    checkpoint: Path | None = None
-    cache: Path | None = None
     decoding_processes: int = 1
     encoder: Annotated[TrunkSettings, Choice("kind", TRUNKS)] = field(default_factory=ConvolutionsConfig)
     latents: LatentShape = field(default_factory=LatentShape)
@@ -144,41 +119,19 @@ class CompactConfig:
     batch: int = 48
     learning_rate: float = 1.5e-3
     final_learning_rate: float = 0.001
-    warmup: int = 200
     weight_decay: float = 1e-3
-    clip: float = 1.0
-    held_out: float = 0.05
-    evaluate_every: int = 500
     evaluate_windows: int = 256
     evaluate_horizon: int = 8
     minimum_rank: float = 4.0
     bank_frames: int = 0
-    save_every: int = 200
-    log: Literal["tensorboard", "wandb"] = "tensorboard"
-    precision: Precision = "auto"
-    device: str = "auto"
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (
-            "stride", "rollout_steps", "steps", "batch", "learning_rate", "evaluate_every", "evaluate_windows",
-            "evaluate_horizon", "save_every", "decoding_processes", "furthest",
-        ):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in (
-            "rollout_weight",
-            "regulariser",
-            "inverse",
-            "ways",
-            "weight_decay",
-            "clip",
-            "minimum_rank",
-            "warmup",
-            "bank_frames",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        super().__post_init__()
+        check_range(
+            self, "(0, inf)", "stride", "rollout_steps", "evaluate_windows", "evaluate_horizon", "decoding_processes",
+            "furthest",
+        )  # fmt: skip
+        check_range(self, "[0, inf)", "rollout_weight", "regulariser", "inverse", "ways", "minimum_rank", "bank_frames")
         if self.frames <= self.rollout_steps:
             raise ValueError(f"a window of {self.frames} frames has no {self.rollout_steps} predictions fed back")
         if self.batch < 16:
@@ -187,13 +140,3 @@ class CompactConfig:
             raise ValueError(f"jitter must be at least 0 and under 1, got {self.jitter}")
         if not 0 <= self.jitter_from <= 0.5:
             raise ValueError(f"jitter_from must be in 0..0.5, a share of the steps, got {self.jitter_from}")
-
-    @property
-    def cache_directory(self) -> Path:
-        """Where decoded frames are kept."""
-        return self.cache or cache_beside(self.data)
-
-    @property
-    def checkpoint_directory(self) -> Path:
-        """Where the finished model goes."""
-        return self.checkpoint or self.output / "checkpoint"

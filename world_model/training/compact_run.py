@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -14,44 +11,19 @@ from envs.bar import progress
 from envs.episodes import EpisodeSource
 from envs.episodes.open import load_reading, open_dataset
 from envs.folders import writing
-from envs.program import FAILED, INTERRUPTED
 from world_model.checkpoints.checkpoint import Manifest
 from world_model.data.batches import RecordedWindows, join_recorded
 from world_model.data.joined import JoinedFrames
 from world_model.data.store import FrameStore, build_frames
 from world_model.data.store_layout import cache_beside
-from world_model.finite import DivergedError
 from world_model.training.compact import ImageBatches, train_compact
 from world_model.training.compact_config import CompactConfig
+from world_model.training.heads_config import HeadsConfig
 from world_model.training.loop import RunLog
 from world_model.training.progress import make_report, origin
-from world_model.training.run_folders import RunFolders, run_folders
+from world_model.training.run_folders import run_to_end
 
 SAME_POSE = 1e-4  # m, rad: two views of one episode differ by nothing but their pictures
-
-
-class RecordingsConfig(RunFolders, Protocol):
-    """What is read of the configuration of a run on decoded recordings; the real ones are frozen dataclasses."""
-
-    @property
-    def more(self) -> tuple[Path, ...]:
-        """Folders of further recordings."""
-        ...
-
-    @property
-    def decoding_processes(self) -> int:
-        """Processes that decode videos."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of everything random."""
-        ...
 
 
 def run(config: CompactConfig) -> int:
@@ -60,27 +32,7 @@ def run(config: CompactConfig) -> int:
     Raises:
         ValueError: If a setting, the recordings or what an earlier run left behind does not do.
     """
-    return run_to_end(config, "train-compact", config.checkpoint_directory, lambda: learn(config))
-
-
-def run_to_end(config: RunFolders, name: str, checkpoint: Path, learn: Callable[[], Manifest | None]) -> int:
-    """Trains in folders that are the run's own, prints where the checkpoint is and returns the exit status.
-
-    Args:
-        config: Of the run.
-        name: Of the program.
-        checkpoint: Where the finished model goes.
-        learn: Does it all; returns None if interrupted.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        with run_folders(config, name):
-            manifest = learn()
-    except DivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    print(f"checkpoint: {checkpoint}" if manifest else "stopped; the same command goes on")
-    return 0 if manifest else INTERRUPTED
+    return run_to_end(config, "train-compact", f"checkpoint: {config.checkpoint_directory}", lambda: learn(config))
 
 
 def learn(config: CompactConfig) -> Manifest | None:
@@ -113,7 +65,7 @@ def open_recordings(folders: Sequence[Path], reading: Path | None) -> list[Episo
     return datasets
 
 
-def decode_all(config: RecordingsConfig, datasets: Sequence[EpisodeSource], size: int) -> list[FrameStore]:
+def decode_all(config: CompactConfig | HeadsConfig, datasets: Sequence[EpisodeSource], size: int) -> list[FrameStore]:
     """Returns what an encoder of images of some size sees of a run's recordings, each kept beside what it is of."""
     caches = (config.cache_directory, *(cache_beside(folder) for folder in config.more))
     processes = config.decoding_processes
@@ -152,7 +104,7 @@ def format_errors(errors: Mapping[str, float]) -> str:
     return "\n".join([*lines, f"latents: variance {errors['variance']:.2f}, effective rank {errors['rank']:.1f}"])
 
 
-def provenance(config: RecordingsConfig, folders: Mapping[Path, EpisodeSource]) -> dict[str, object]:
+def provenance(config: CompactConfig | HeadsConfig, folders: Mapping[Path, EpisodeSource]) -> dict[str, object]:
     """Returns where a checkpoint comes from, for its manifest."""
     data = [
         {

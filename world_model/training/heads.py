@@ -21,7 +21,7 @@ from world_model.heads.bank import HEAD, Bank, spread
 from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, TemporalDistance
 from world_model.heads.ways_config import TemporalDistanceConfig
 from world_model.training.compact import make_inverse_dynamics
-from world_model.training.heads_config import SESSION_FIELDS, HeadsConfig
+from world_model.training.heads_config import HeadsConfig
 from world_model.training.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate
 from world_model.training.run import run_steps
 
@@ -341,7 +341,7 @@ def train_heads(
         DivergedError: If something is not finite, see `run_steps`.
     """
     trainer = HeadsTrainer(config, model, latents, recorded)
-    if not run_steps(trainer, config, SESSION_FIELDS, fingerprint, report):
+    if not run_steps(trainer, config, config.session, fingerprint, report):
         return None
     metrics = trainer.evaluate()
     model.freeze()

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
-from world_model.choices import Precision
-from world_model.data.store_layout import cache_beside
+from envs.ranges import check_range
 from world_model.heads.ways_config import InverseDynamicsShape, TemporalDistanceShape
+from world_model.training.run_config import ModelRunConfig
 
 Part: TypeAlias = Literal["dynamics", "inverse_dynamics", "temporal_distance"]
 
-SESSION_FIELDS = (  # these may change when a run is resumed
-    "data", "more", "output", "cache", "checkpoint", "bank_frames", "device", "save_every", "log", "reading",
-    "decoding_processes",
-)  # fmt: skip
 
-
-@dataclass(frozen=True)
-class HeadsConfig:
+@dataclass(frozen=True, kw_only=True)
+class HeadsConfig(ModelRunConfig):
     """One training run on the latents of a compact world model.
 
     Attributes:
         parent: The checkpoint whose latents they are learnt on, by name or path.
-        data: Folder of recordings in any format that `envs.episodes.open.open_dataset` knows.
         more: Folders of more recordings, such as scripts/collect_practice.py makes; frames are kept beside each.
-        output: Run directory: resolved config, log, state to resume from.
-        reading: YAML file that says how to read them, see `envs.episodes.reading.Reading`; None where the format does.
         checkpoint: Where the parent goes with its heads; None for checkpoint/ in the run directory.
-        cache: Where decoded frames are kept; None for data + "-cache".
         decoding_processes: Processes that decode videos.
         inverse_dynamics: Shape of the goal-conditioned inverse dynamics.
         temporal_distance: Shape of the temporal distance.
@@ -48,33 +39,17 @@ class HeadsConfig:
         noise: Std of the noise on latents, which have a std of about 1.
         blur: Std of the noise on poses, as a share of theirs: what a pose tells of the past tells what comes next
             without looking.
-        steps: Optimiser steps.
-        batch: Pairs of frames a step.
-        learning_rate: At its peak.
-        final_learning_rate: At the end of the cosine, as a share of the peak.
-        warmup: Steps of linear rise.
-        weight_decay: AdamW's, not on biases and norms.
-        clip: Largest gradient norm; 0 for none.
         held_out: Share of episodes that is judged by and never trained on; without more, the same seed gives the
             parent's.
-        evaluate_every: Steps between evaluations; there is one at the end anyway.
-        save_every: Steps between saved states.
-        log: Where measurements go beside losses.jsonl; wandb is an extra.
-        precision: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
-        device: "auto", "cpu", "cuda", ...
-        seed: Of everything random.
 
     Raises:
         ValueError: If a setting is out of its range.
     """
 
+    session: ClassVar[tuple[str, ...]] = (*ModelRunConfig.session, "more", "bank_frames", "decoding_processes")
+
     parent: str
-    data: Path
-    output: Path
     more: tuple[Path, ...] = ()
-    reading: Path | None = None
-    checkpoint: Path | None = None
-    cache: Path | None = None
     decoding_processes: int = 1
     inverse_dynamics: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
     temporal_distance: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
@@ -90,41 +65,14 @@ class HeadsConfig:
     blur: float = 0.05
     steps: int = 5000
     batch: int = 512
-    learning_rate: float = 1e-3
     final_learning_rate: float = 0.001
-    warmup: int = 200
     weight_decay: float = 1e-2
-    clip: float = 1.0
-    held_out: float = 0.05
-    evaluate_every: int = 500
     save_every: int = 500
-    log: Literal["tensorboard", "wandb"] = "tensorboard"
-    precision: Precision = "auto"
-    device: str = "auto"
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (
-            "furthest", "steps", "batch", "learning_rate", "evaluate_every", "save_every", "decoding_processes",
-            "rollout_steps", "rollouts", "rollout_weight",
-        ):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("noise", "blur", "warmup", "weight_decay", "clip", "bank_frames"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        super().__post_init__()
+        check_range(self, "(0, inf)", "furthest", "decoding_processes", "rollout_steps", "rollouts", "rollout_weight")
+        check_range(self, "[0, inf)", "noise", "blur", "bank_frames")
+        check_range(self, "[0, 1]", "imagined", "unrelated")
         if not self.learn or len(set(self.learn)) < len(self.learn):
             raise ValueError(f"learn names what learns, each once, got {self.learn}")
-        for name in ("imagined", "unrelated"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share, from 0 to 1, got {getattr(self, name)}")
-
-    @property
-    def cache_directory(self) -> Path:
-        """Where decoded frames are kept."""
-        return self.cache or cache_beside(self.data)
-
-    @property
-    def checkpoint_directory(self) -> Path:
-        """Where the finished model goes."""
-        return self.checkpoint or self.output / "checkpoint"

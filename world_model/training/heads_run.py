@@ -16,11 +16,12 @@ from world_model.data.joined import JoinedFrames
 from world_model.device import find_device
 from world_model.load import load_world_model
 from world_model.training.compact import encode_episode
-from world_model.training.compact_run import decode_all, open_recordings, provenance, run_to_end
+from world_model.training.compact_run import decode_all, open_recordings, provenance
 from world_model.training.heads import train_heads
 from world_model.training.heads_config import HeadsConfig
 from world_model.training.loop import RunLog
 from world_model.training.progress import make_report
+from world_model.training.run_folders import run_to_end
 
 
 def run(config: HeadsConfig) -> int:
@@ -29,7 +30,7 @@ def run(config: HeadsConfig) -> int:
     Raises:
         ValueError: If a setting, the parent, the recordings or what an earlier run left behind does not do.
     """
-    return run_to_end(config, "train-heads", config.checkpoint_directory, lambda: learn(config))
+    return run_to_end(config, "train-heads", f"checkpoint: {config.checkpoint_directory}", lambda: learn(config))
 
 
 def learn(config: HeadsConfig) -> Manifest | None:

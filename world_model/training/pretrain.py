@@ -38,10 +38,8 @@ from world_model.training.masked import (
 from world_model.training.pretrain_config import PretrainConfig
 from world_model.training.run import run_steps
 
-SESSION_FIELDS = ("data", "output", "cache", "device", "save_every")  # these may change when a run is resumed
 
-
-class CollapseError(RuntimeError):
+class CollapseError(ValueError):
     """The encoder gives (nearly) the same tokens for every image, so it has stopped learning."""
 
 
@@ -178,7 +176,7 @@ def pretrain(config: PretrainConfig, frames: FrameStore, report: Report) -> Path
         CollapseError: If the tokens collapsed.
     """
     trainer = Pretrainer(config, frames)
-    if not run_steps(trainer, config, SESSION_FIELDS, frames.layout.key, report):
+    if not run_steps(trainer, config, config.session, frames.layout.key, report):
         return None
     if trainer.target.whitening is not None:
         fit_whitening(trainer.target, frames, trainer.numbers)

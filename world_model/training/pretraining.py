@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Mapping
 
 from envs.bar import progress
 from envs.episodes.formats.lerobot import read_dataset
 from envs.folders import writing
-from envs.program import FAILED, INTERRUPTED
 from world_model.data.store import FrameStore, build_frames
 from world_model.training.loop import RunLog
-from world_model.training.pretrain import CollapseError, pretrain
+from world_model.training.pretrain import pretrain
 from world_model.training.pretrain_config import PretrainConfig
-from world_model.training.run_folders import run_folders
+from world_model.training.run_folders import run_to_end
 
 
 def run(config: PretrainConfig) -> int:
@@ -23,15 +20,8 @@ def run(config: PretrainConfig) -> int:
     Raises:
         ValueError: If a setting, the recordings or what an earlier run left behind does not do.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        with run_folders(config, "pretrain"):
-            finished = learn(config, decode(config))
-    except CollapseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    print(f"encoder: {finished}" if finished else "stopped; the same command goes on from here")
-    return 0 if finished else INTERRUPTED
+    made = f"encoder: {config.output / 'encoder'}"
+    return run_to_end(config, "pretrain", made, lambda: learn(config, decode(config)))
 
 
 def decode(config: PretrainConfig) -> FrameStore:

@@ -12,39 +12,11 @@ from envs.config import dump_config
 from world_model.finite import DivergedError, check_measured, not_finite, some, tensors_in
 from world_model.training.loop import CONFIG_FILE, STATE_FILE, Report, interruptible
 from world_model.training.processes import Processes
+from world_model.training.run_config import RunConfig
 from world_model.training.state import StateError, load_state, save_state
 
 ALONE = Processes()
 FORMAT = 1  # of a state
-
-
-class RunConfig(Protocol):
-    """What `run_steps` reads of a run's configuration; the real ones are frozen dataclasses."""
-
-    @property
-    def data(self) -> Path:
-        """What is learnt from."""
-        ...
-
-    @property
-    def output(self) -> Path:
-        """Run directory."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        ...
-
-    @property
-    def save_every(self) -> int:
-        """Steps between saved states."""
-        ...
-
-    @property
-    def learning_rate(self) -> float:
-        """At its peak."""
-        ...
 
 
 class Trainer(Protocol):

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
-from envs.config import Dataclass, load_config
+from envs.config import load_config
 from envs.folders import begin_cache, begin_folder, check_folder, explained
+from envs.program import INTERRUPTED
 from world_model.training.loop import CONFIG_FILE
+from world_model.training.run_config import RunConfig
 
 
-class RunFolders(Dataclass, Protocol):
-    """What is read of a run's configuration; the real ones are frozen dataclasses."""
+def run_to_end(config: RunConfig, program: str, made: str, learn: Callable[[], object]) -> int:
+    """Trains in folders that are the run's own, prints what was made and returns the exit status.
 
-    @property
-    def output(self) -> Path:
-        """Run directory."""
-        ...
-
-    @property
-    def cache_directory(self) -> Path:
-        """Where latents or frames are kept."""
-        ...
+    Args:
+        config: Of the run.
+        program: That runs.
+        made: What to print at the end, such as "checkpoint: runs/mine/checkpoint".
+        learn: Does it all; returns None if interrupted.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with run_folders(config, program):
+        finished = learn() is not None
+    print(made if finished else "stopped; the same command goes on")
+    return 0 if finished else INTERRUPTED
 
 
 @contextmanager
-def run_folders(config: RunFolders, program: str, main: bool = True) -> Iterator[None]:
+def run_folders(config: RunConfig, program: str, main: bool = True) -> Iterator[None]:
     """Makes output and cache the run's own, checks where its checkpoint goes, and explains what can't be written there.
 
     Args:
@@ -48,7 +52,7 @@ def run_folders(config: RunFolders, program: str, main: bool = True) -> Iterator
         yield
 
 
-def _check_checkpoint(config: RunFolders, checkpoint: Path) -> None:
+def _check_checkpoint(config: RunConfig, checkpoint: Path) -> None:
     """Returns if a checkpoint that is there already was to be written by this very run, as its own folder tells."""
     path = config.output / CONFIG_FILE
     before = getattr(load_config(type(config), path), "checkpoint", None) if path.is_file() else None

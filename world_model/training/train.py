@@ -39,7 +39,7 @@ from world_model.training.parallel import (
 )
 from world_model.training.processes import Processes, find_processes
 from world_model.training.run import run_steps
-from world_model.training.train_config import SESSION_FIELDS, LoRA, PredictorSize, TrainConfig
+from world_model.training.train_config import LoRA, PredictorSize, TrainConfig
 from world_model.vjepa2_ac import VJEPA2AC, Losses
 
 __all__ = ["LoRA", "PredictorSize", "PredictorTrainer", "TrainConfig", "train"]
@@ -255,7 +255,7 @@ def train(
     if config.parent is not None:
         training["parent_files"] = read_manifest(find_checkpoint(config.parent)).files
         training["parent_metrics"] = trainer.evaluate()
-    if not run_steps(trainer, config, SESSION_FIELDS, batches.latents.key, report, processes, lambda: trainer.finished):
+    if not run_steps(trainer, config, config.session, batches.latents.key, report, processes, lambda: trainer.finished):
         return None
     return _save(trainer, training)
 

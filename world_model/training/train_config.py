@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from world_model.choices import Precision
-from world_model.data.store_layout import cache_beside
-
-SESSION_FIELDS = (  # these may change when a run is resumed
-    "data", "output", "cache", "checkpoint", "encoder", "device", "save_every", "log", "accumulate", "sharding",
-    "recompute",
-    "reading", "broken", "encoding_processes",
-)  # fmt: skip
+from envs.ranges import check_range
+from world_model.training.run_config import ModelRunConfig
 
 
 @dataclass(frozen=True)
@@ -56,15 +50,11 @@ class LoRA:
             raise ValueError(f"an adapter's rank must be at least 0, alpha positive, dropout in 0 .. 1: {self}")
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(ModelRunConfig):
     """One training run of a predictor.
 
     Attributes:
-        data: Folder of recordings in any format that `envs.episodes.open.open_dataset` knows.
-        output: Run directory: resolved config, log, state to resume from.
-        reading: YAML file that says how to read them, see `envs.episodes.reading.Reading`, or the name of a format;
-            None where the format says it.
         broken: What happens to an episode that can't be read: "refuse" ends the run with an error that names it,
             "skip" leaves it out with a warning that names it.
         encoding_processes: Processes that encode images.
@@ -78,8 +68,6 @@ class TrainConfig:
             merged into the weights of the finished checkpoint.
         fresh_conditioning: Of a parent whose actions or poses mean something else than the data's: its action and
             pose encoders start anew, with the data's action spec and statistics.
-        checkpoint: Where the finished model goes; None for checkpoint/ in the run directory.
-        cache: Where latents are kept; None for data + "-cache".
         predictor: Size of a new predictor.
         context: Past frames that a planner's rollouts will use at most.
         frames: Frames of a training window, T.
@@ -89,7 +77,6 @@ class TrainConfig:
             measured frames that is drawn anew each step, 1 .. frames - k, so that predictions are made from measured
             frames and predictions together.
         gradient_steps: Predictions fed back that the rollout loss's gradient flows through at most; None for all.
-        steps: Optimiser steps.
         batch: Windows a step, of all processes together: the same number gives the same losses on one process or
             many.
         accumulate: Parts, one after the other, in which each process takes its share of the batch, to save memory.
@@ -97,33 +84,23 @@ class TrainConfig:
         sharding: On several processes, "ddp": each holds a copy of the predictor; "fsdp": each holds a share of its
             weights, gradients and optimiser state (FSDP2), for predictors that are large for one device. One process
             holds everything either way.
-        learning_rate: At its peak.
-        final_learning_rate: At the end of the decay, as a share of the peak.
         first_learning_rate: Where the warm-up starts, as a share of the peak.
-        warmup: Steps of linear rise.
         decay: Shape of the fall after it.
         cooldown: The last steps, which the fall takes; before them the rate stays at its peak. None for all steps
             after the warm-up.
-        weight_decay: AdamW's, not on biases and norms.
-        clip: Largest gradient norm; 0 for none.
         average: Momentum of the averaged weights that are judged and saved; 0 for none.
         pose_noise: Std of noise on input poses, as a share of each dimension's std; 0 for none.
-        held_out: Share of episodes that is judged by and never trained on.
-        evaluate_every: Steps between evaluations; there is one at the end anyway.
         evaluate_windows: Held-out windows an evaluation takes at most.
         evaluate_horizon: Steps of its rollouts.
         patience: Evaluations in a row without a smaller held-out error of the rollout's last step after which the
             run ends; the weights of the smallest are the ones saved. None to take all steps and save the last.
-        save_every: Steps between saved states.
-        log: Where measurements go beside losses.jsonl; wandb is an extra.
-        precision: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
-        device: "auto", "cpu", "cuda", ...
         seed: Of everything random; the same as pretraining's gives the same held-out episodes.
     """
 
-    data: Path
-    output: Path
-    reading: Path | None = None
+    session: ClassVar[tuple[str, ...]] = (
+        *ModelRunConfig.session, "encoder", "accumulate", "sharding", "recompute", "broken", "encoding_processes",
+    )  # fmt: skip
+
     broken: Literal["refuse", "skip"] = "refuse"
     encoding_processes: int = 1
     encoder: Path | None = None
@@ -131,8 +108,6 @@ class TrainConfig:
     blocks: int | None = None
     lora: LoRA = field(default_factory=LoRA)
     fresh_conditioning: bool = False
-    checkpoint: Path | None = None
-    cache: Path | None = None
     predictor: PredictorSize = field(default_factory=PredictorSize)
     context: int = 2
     frames: int = 4
@@ -140,59 +115,35 @@ class TrainConfig:
     rollout_steps: int = 2
     rollout_context: Literal["first", "mixed"] = "first"
     gradient_steps: int | None = None
-    steps: int = 4000
-    batch: int = 32
     accumulate: int = 1
     recompute: bool = False
     sharding: Literal["ddp", "fsdp"] = "ddp"
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 0.01
     first_learning_rate: float = 0.0
-    warmup: int = 200
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     cooldown: int | None = None
-    weight_decay: float = 0.04
-    clip: float = 1.0
     average: float = 0.0
     pose_noise: float = 0.0
-    held_out: float = 0.05
-    evaluate_every: int = 500
     evaluate_windows: int = 256
     evaluate_horizon: int = 4
     patience: int | None = None
-    save_every: int = 200
-    log: Literal["tensorboard", "wandb"] = "tensorboard"
-    precision: Precision = "auto"
-    device: str = "auto"
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = ("frames", "stride", "steps", "batch", "accumulate", "learning_rate", "evaluate_every")
-        for name in (
-            *positive,
-            "encoding_processes",
-            "evaluate_windows",
-            "evaluate_horizon",
-            "save_every",
-            "patience",
-            "cooldown",
-        ):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        super().__post_init__()
+        check_range(
+            self, "(0, inf)", "frames", "stride", "accumulate", "encoding_processes", "evaluate_windows",
+            "evaluate_horizon", "patience", "cooldown",
+        )  # fmt: skip
+        check_range(self, "[0, inf)", "gradient_steps", "pose_noise")
+        check_range(self, "[0, 1)", "average")
         self._check_start()
         if not 0 <= self.rollout_steps < self.frames:
             raise ValueError(f"a window of {self.frames} frames has no {self.rollout_steps} rollout steps")
-        if self.gradient_steps is not None and self.gradient_steps < 0:
-            raise ValueError(f"gradient_steps must be at least 0, or None for all, got {self.gradient_steps}")
         if self.cooldown is not None and self.warmup + self.cooldown > self.steps:
             raise ValueError(
                 f"{self.warmup} steps of warm-up and {self.cooldown} of cooldown do not fit into {self.steps} steps"
             )
         if not 0 <= self.first_learning_rate <= 1:
             raise ValueError(f"first_learning_rate is a share of the peak, 0 .. 1, got {self.first_learning_rate}")
-        if not 0 <= self.average < 1 or self.pose_noise < 0:
-            raise ValueError(f"average must be in 0 .. 1, pose_noise at least 0: {self.average}, {self.pose_noise}")
 
     def _check_start(self) -> None:
         """Raises ValueError if what the predictor starts from and what of it learns do not fit together."""
@@ -214,13 +165,3 @@ class TrainConfig:
     def longest(self) -> int:
         """The most frames that the predictor gets in one sequence."""
         return max(self.frames - 1, self.evaluate_horizon, self.context)
-
-    @property
-    def cache_directory(self) -> Path:
-        """Where latents are kept."""
-        return self.cache or cache_beside(self.data)
-
-    @property
-    def checkpoint_directory(self) -> Path:
-        """Where the finished model goes."""
-        return self.checkpoint or self.output / "checkpoint"

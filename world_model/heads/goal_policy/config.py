@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from world_model.choices import Precision
-from world_model.data.store_layout import cache_beside
+from envs.ranges import check_range
+from world_model.training.run_config import RunConfig
 
 ArmEnd = Literal["seen", "told", "open"]
 """Where the policy takes the arm: where the goal image shows it, to the goal's pose, or wherever it likes."""
@@ -16,16 +16,13 @@ ThingEnd = Literal["seen", "kept"]
 """Where it takes the thing: where the goal image shows it, or nowhere."""
 
 
-@dataclass(frozen=True)
-class TrainCriticConfig:
+@dataclass(frozen=True, kw_only=True)
+class TrainCriticConfig(RunConfig):
     """One training run of a critic.
 
     Attributes:
-        data: Folder of recordings.
         parent: The checkpoint whose critic it becomes, by name or path. Its encoder and predictor stay as they are.
-        output: Run directory: resolved config, log, state to resume from.
         checkpoint: Where the checkpoint with the critic goes; None for checkpoint/ in the run directory.
-        cache: Where latents are kept; None for data + "-cache".
         more: Folders of more recordings, such as scripts/collect_practice.py makes with an earlier critic; the latents
             of each are kept beside it, in its name + "-cache".
         look_width: See `CriticConfig`, and so on to most_actions.
@@ -44,15 +41,9 @@ class TrainCriticConfig:
         blur: Noise (standard deviation) on what it compares, by which nobody should act: of places [m], angles [rad],
             the gripper's closedness and whether something is held, -1 .. 1. Without, it tells from half a degree of the
             hand's yaw whether recordings went on to close the gripper or up, and where there is none such it is lost.
-        learning_rate: At its peak, of either kind of steps.
-        warmup: Steps of linear rise; a cosine falls after them.
-        weight_decay: AdamW's, not on biases and norms.
-        clip: Largest gradient norm; 0 for none.
         average: Momentum of the averaged weights that are judged and saved.
-        held_out: Share of episodes that is judged by and never trained on.
         evaluate_every: Steps between evaluations.
         evaluate_pairs: Held-out frames and goals an evaluation takes.
-        save_every: Steps between saved states.
         precision: In which it learns to read images: bf16 autocast or fp32; auto takes bf16 where the hardware has it.
         seed: Of everything random; the same as the predictor's gives the same held-out episodes, if there are no more
             recordings than it had.
@@ -61,11 +52,10 @@ class TrainCriticConfig:
         ValueError: If a number is out of its range.
     """
 
-    data: Path
+    session: ClassVar[tuple[str, ...]] = (*RunConfig.session, "more", "checkpoint")
+
     parent: str
-    output: Path
     checkpoint: Path | None = None
-    cache: Path | None = None
     more: tuple[Path, ...] = ()
     look_width: int = 96
     width: int = 256
@@ -81,38 +71,25 @@ class TrainCriticConfig:
     blur: tuple[float, float, float, float] = (0.005, 0.03, 0.05, 0.3)
     learning_rate: float = 2e-3
     warmup: int = 100
-    weight_decay: float = 0.04
-    clip: float = 1.0
     average: float = 0.995
-    held_out: float = 0.05
     evaluate_every: int = 500
     evaluate_pairs: int = 8192
-    save_every: int = 200
-    precision: Precision = "auto"
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = ("look_steps", "look_batch", "judge_steps", "pairs", "learning_rate")
-        for name in (*positive, "evaluate_every", "evaluate_pairs", "save_every"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if not 0 <= self.open_goals <= 1:
-            raise ValueError(f"open_goals must be a share in [0, 1], got {self.open_goals}")
-        if min(self.imagined, *self.blur) < 0 or not 0 <= self.average < 1:
-            raise ValueError(
-                "imagined and blur must not be negative and average in [0, 1), got "
-                f"{self.imagined}, {self.blur} and {self.average}"
-            )
+        super().__post_init__()
+        check_range(
+            self, "(0, inf)", "look_steps", "look_batch", "judge_steps", "pairs", "evaluate_every", "evaluate_pairs"
+        )
+        check_range(self, "[0, inf)", "imagined")
+        check_range(self, "[0, 1]", "open_goals")
+        check_range(self, "[0, 1)", "average")
+        if min(self.blur) < 0:
+            raise ValueError(f"blur must be at least 0, got {self.blur}")
 
     @property
     def steps(self) -> int:
         """All steps."""
         return self.look_steps + self.judge_steps
-
-    @property
-    def cache_directory(self) -> Path:
-        """Where latents are kept."""
-        return self.cache or cache_beside(self.data)
 
     @property
     def checkpoint_directory(self) -> Path:

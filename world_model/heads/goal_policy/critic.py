@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from envs.ranges import check_range
 from world_model.checkpoints.checkpoint import Head, StoredModel
 from world_model.heads.action_modes import ActionModes
 from world_model.heads.goal_policy.sight import Sight
@@ -58,9 +59,8 @@ class CriticConfig:
     open_goals: bool = False
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name != "open_goals" and getattr(self, field.name) < 1:
-                raise ValueError(f"a critic's {field.name} must be positive, got {getattr(self, field.name)}")
+        sizes = (field.name for field in fields(self) if field.name != "open_goals")
+        check_range(self, "(0, inf)", *sizes, of="a critic's ")
 
     @property
     def tokens(self) -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from envs.bar import progress
 from envs.episodes.open import open_dataset
 from envs.folders import writing
-from envs.program import INTERRUPTED
 from world_model.checkpoints.checkpoint import Manifest, read_manifest
 from world_model.data.batches import WindowBatches, join_batches
 from world_model.data.latents import build_latents, latent_layout
@@ -18,7 +16,7 @@ from world_model.heads.goal_policy.config import TrainCriticConfig
 from world_model.heads.goal_policy.training import train_critic
 from world_model.training.loop import RunLog
 from world_model.training.progress import make_report, origin
-from world_model.training.run_folders import run_folders
+from world_model.training.run_folders import run_to_end
 from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 
 
@@ -28,19 +26,8 @@ def run(config: TrainCriticConfig) -> int:
     Raises:
         ValueError: If the checkpoint, the recordings or what an earlier run left behind does not do.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with run_folders(config, "train_critic"):
-        model = load_vjepa2_ac(config.parent)
-        batches = open_windows(config.data, config.cache_directory, model)
-        if config.more:
-            others = [open_windows(data, cache_beside(data), model) for data in config.more]
-            batches = join_batches([batches, *others])
-        manifest = learn(config, model, batches)
-    if manifest is None:
-        print("stopped; the same command goes on")
-        return INTERRUPTED
-    print(f"checkpoint: {config.checkpoint_directory}")
-    return 0
+    made = f"checkpoint: {config.checkpoint_directory}"
+    return run_to_end(config, "train_critic", made, lambda: learn(config))
 
 
 def open_windows(data: Path, cache: Path, model: VJEPA2AC) -> WindowBatches:
@@ -59,8 +46,12 @@ def open_windows(data: Path, cache: Path, model: VJEPA2AC) -> WindowBatches:
     return batches
 
 
-def learn(config: TrainCriticConfig, model: VJEPA2AC, batches: WindowBatches) -> Manifest | None:
-    """Returns the manifest of the finished checkpoint, or None if interrupted."""
+def learn(config: TrainCriticConfig) -> Manifest | None:
+    """Returns the manifest of the finished checkpoint, or None if interrupted; encodes the episodes first."""
+    model = load_vjepa2_ac(config.parent)
+    batches = open_windows(config.data, config.cache_directory, model)
+    if config.more:
+        batches = join_batches([batches, *(open_windows(data, cache_beside(data), model) for data in config.more)])
     provenance = {**origin(), "parent_files": read_manifest(config.parent).files}
     bar = progress(total=config.steps, desc="train")
     with writing(config.output), RunLog(config.output) as log, bar:

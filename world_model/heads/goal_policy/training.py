@@ -59,8 +59,6 @@ _THERE = 0.015
 
 _STATE = ("critic", "average", "look_optimizer", "judge_optimizer")
 
-SESSION_FIELDS = ("data", "output", "cache", "more", "checkpoint", "save_every")
-
 
 class CriticTrainer:
     """A critic in training, its average and the optimisers.
@@ -328,7 +326,7 @@ def train_critic(
         DivergedError: If something is not finite, see `run_steps`.
     """
     trainer = CriticTrainer(config, model, batches)
-    if not run_steps(trainer, config, SESSION_FIELDS, batches.latents.key, report):
+    if not run_steps(trainer, config, config.session, batches.latents.key, report):
         return None
     parent = read_manifest(find_checkpoint(config.parent))
     model.add_head("goal_policy", trainer.average.requires_grad_(False).eval())
