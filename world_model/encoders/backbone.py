@@ -14,10 +14,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
-from envs.config import dump_config, load_config
+from envs.config import load_config
 from world_model.checkpoints.weights_file import CheckpointFiles, write_weights
 from world_model.encoders.pixels import IMAGE_MEAN, IMAGE_STD, to_pixels
-from world_model.encoders.registry import StoredEncoder
+from world_model.encoders.registry import SquareEncoder
 from world_model.encoders.vjepa2 import CONFIG, WEIGHTS, layer_norm
 
 _PREPROCESSOR = "preprocessor_config.json"
@@ -66,7 +66,7 @@ class BackboneConfig:
         return self.image_size // self.patch_size
 
 
-class BackboneEncoder(StoredEncoder):
+class BackboneEncoder(SquareEncoder):
     """A frozen image backbone. See `world_model.base.Encoder`.
 
     Its last hidden states at the patches, layer-normed once more without scale and offset, as V-JEPA 2's are.
@@ -76,6 +76,7 @@ class BackboneEncoder(StoredEncoder):
         model: transformers' model.
     """
 
+    config: BackboneConfig
     _place: Tensor
 
     def __init__(self, config: BackboneConfig, model: PreTrainedModel) -> None:
@@ -83,26 +84,6 @@ class BackboneEncoder(StoredEncoder):
         self.config = config
         self.model = model.requires_grad_(False).eval()
         self.register_buffer("_place", torch.zeros(()), persistent=False)  # where it is, and in float32
-
-    @property
-    def tokens(self) -> int:
-        """Patches a frame, N."""
-        return self.config.grid**2
-
-    @property
-    def width(self) -> int:
-        """Width of a token, D."""
-        return self.config.width
-
-    @property
-    def grid(self) -> int:
-        """Patches along a side."""
-        return self.config.grid
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square images that it looks at [pixels]."""
-        return self.config.image_size
 
     @property
     def device(self) -> torch.device:
@@ -118,21 +99,15 @@ class BackboneEncoder(StoredEncoder):
         """Returns the patches' tokens of normalised images.
 
         Raises:
-            ValueError: If the images are not the configured size: the grid would silently be another.
+            ValueError: If the images are not the configured size.
         """
-        size = self.config.image_size
-        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
-            raise ValueError(f"this encoder takes images (B, 3, {size}, {size}), got {tuple(pixels.shape)}")
+        self.check_size(pixels)
         states = _last_states(self.model, pixels.to(self.model.dtype))
         return layer_norm(states[:, self.config.leading :])
 
     def restore(self, predicted: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """Returns predicted tokens normed as this encoder's own are."""
         return layer_norm(predicted)
-
-    def settings(self) -> dict[str, Any]:
-        """See `StoredEncoder.settings`."""
-        return dump_config(self.config)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """See `StoredEncoder.save`. In transformers' format."""

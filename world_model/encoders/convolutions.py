@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from envs.config import dump_config, load_config
+from envs.config import load_config
 from world_model.checkpoints.weights_file import CheckpointFiles, write_weights
 from world_model.encoders.convolutions_config import GROUPS, ConvolutionsConfig
 from world_model.encoders.pixels import to_pixels
-from world_model.encoders.registry import StoredEncoder
+from world_model.encoders.registry import SquareEncoder
 
 WEIGHTS = "model.safetensors"
 
 
-class ConvolutionalEncoder(StoredEncoder):
+class ConvolutionalEncoder(SquareEncoder):
     """Turns an image into a grid of tokens, 16 pixels apart. See `world_model.base.Encoder`.
 
     At widths that two cores can train, convolutions do three times as many operations a second as a transformer, and
@@ -29,6 +29,7 @@ class ConvolutionalEncoder(StoredEncoder):
         config: Its shape.
     """
 
+    config: ConvolutionsConfig
     _place: Tensor
 
     def __init__(self, config: ConvolutionsConfig) -> None:
@@ -43,26 +44,6 @@ class ConvolutionalEncoder(StoredEncoder):
         )
         self.block = nn.Sequential(*_layer(last, last), nn.Conv2d(last, last, kernel_size=3, padding=1))
         self.register_buffer("_place", torch.zeros(()), persistent=False)  # where it is
-
-    @property
-    def tokens(self) -> int:
-        """Tokens an image, N."""
-        return self.config.grid**2
-
-    @property
-    def width(self) -> int:
-        """Width of a token, D."""
-        return self.config.width
-
-    @property
-    def grid(self) -> int:
-        """Tokens along a side."""
-        return self.config.grid
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square images that it looks at [pixels]."""
-        return self.config.image_size
 
     @property
     def device(self) -> torch.device:
@@ -80,9 +61,7 @@ class ConvolutionalEncoder(StoredEncoder):
         Raises:
             ValueError: If the images are not the configured size.
         """
-        size = self.config.image_size
-        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
-            raise ValueError(f"this encoder takes images (B, 3, {size}, {size}), got {tuple(pixels.shape)}")
+        self.check_size(pixels)
         dtype = next(self.parameters()).dtype
         x = self.shrink(pixels.to(dtype).contiguous(memory_format=torch.channels_last))
         return (x + self.block(x)).flatten(2).transpose(1, 2)  # (B, N, D)
@@ -90,10 +69,6 @@ class ConvolutionalEncoder(StoredEncoder):
     def restore(self, predicted: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """Returns predicted tokens as they are: its own are not normed."""
         return predicted
-
-    def settings(self) -> dict[str, Any]:
-        """See `StoredEncoder.settings`."""
-        return dump_config(self.config)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """See `StoredEncoder.save`."""

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from envs.config import dump_config
 from envs.registry import Registry
 from world_model.checkpoints.weights_file import CheckpointError, CheckpointFiles, weights_fingerprint
 
@@ -89,6 +90,50 @@ class StoredEncoder(nn.Module, ABC):
         Raises:
             ValueError: If files and settings do not fit together.
         """
+
+
+class SquareEncoder(StoredEncoder):
+    """An encoder whose settings are a dataclass that knows the square images and the grid of tokens.
+
+    Attributes:
+        config: Has image_size, grid and width, see `StoredEncoder`.
+    """
+
+    config: Any
+
+    @property
+    def tokens(self) -> int:
+        """Patches an image, N."""
+        return self.config.grid**2
+
+    @property
+    def width(self) -> int:
+        """Width of a token that comes out, D."""
+        return self.config.width
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.config.grid
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that it looks at [pixels]."""
+        return self.config.image_size
+
+    def settings(self) -> dict[str, Any]:
+        """See `StoredEncoder.settings`."""
+        return dump_config(self.config)
+
+    def check_size(self, pixels: Float[Tensor, "B 3 S S"]) -> None:
+        """Returns if images are as large as they must be.
+
+        Raises:
+            ValueError: If they are not: the grid would silently be another.
+        """
+        size = self.image_size
+        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
+            raise ValueError(f"this encoder takes images (B, 3, {size}, {size}), got {tuple(pixels.shape)}")
 
 
 ENCODERS: Registry[type[StoredEncoder]] = Registry(

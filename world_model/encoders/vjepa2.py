@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import VJEPA2Model
 
-from envs.config import dump_config, load_config
+from envs.config import load_config
 from world_model.checkpoints.weights_file import CheckpointError, CheckpointFiles, write_weights
 from world_model.encoders.pixels import IMAGE_MEAN, IMAGE_STD, to_pixels
-from world_model.encoders.registry import StoredEncoder
+from world_model.encoders.registry import SquareEncoder
 from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.encoders.whitening import Whitening
 from world_model.rope import frame_positions, rotary_tables, rotate_adjacent
@@ -53,7 +53,7 @@ class RotaryTables(nn.Module):
         return rotate_adjacent(x, tables)
 
 
-class Encoder(StoredEncoder):
+class Encoder(SquareEncoder):
     """Turns images into tokens: transformers' VJEPA2Model without its masked predictor.
 
     Each image is a clip of its own, repeated to fill one tubelet, so frames never see each other. The output is
@@ -66,6 +66,8 @@ class Encoder(StoredEncoder):
         model: transformers' VJEPA2Model; its `encoder.embeddings`, `encoder.layer` and `encoder.layernorm` may be
             called one by one, with `position_mask` (B, n) naming the patches that are present.
     """
+
+    config: EncoderConfig
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -81,24 +83,9 @@ class Encoder(StoredEncoder):
         self.whitening = None if kept is None else Whitening(self.tokens, config.width, kept)
 
     @property
-    def tokens(self) -> int:
-        """Patches a frame, N."""
-        return self.config.grid**2
-
-    @property
     def width(self) -> int:
         """Width of a token that comes out, D."""
         return self.config.components or self.config.width
-
-    @property
-    def grid(self) -> int:
-        """Patches along a side."""
-        return self.config.grid
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square images that it looks at [pixels]."""
-        return self.config.image_size
 
     @property
     def device(self) -> torch.device:
@@ -114,11 +101,9 @@ class Encoder(StoredEncoder):
         """Returns the tokens of normalised images, layer-normed and, with `components`, whitened.
 
         Raises:
-            ValueError: If the images are not the configured size: the grid would silently be another.
+            ValueError: If the images are not the configured size.
         """
-        size = self.config.image_size
-        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
-            raise ValueError(f"this encoder takes images (B, 3, {size}, {size}), got {tuple(pixels.shape)}")
+        self.check_size(pixels)
         clips = pixels[:, None].expand(-1, self.config.tubelet_size, -1, -1, -1)
         tokens = layer_norm(self.model.encoder(clips.to(self.model.dtype)).last_hidden_state)
         return tokens if self.whitening is None else self.whitening(tokens)
@@ -126,10 +111,6 @@ class Encoder(StoredEncoder):
     def restore(self, predicted: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """Returns predicted tokens normed as this encoder's own are: layer-normed, or as they are where whitened."""
         return layer_norm(predicted) if self.whitening is None else _at_least_float32(predicted)
-
-    def settings(self) -> dict[str, Any]:
-        """See `StoredEncoder.settings`."""
-        return dump_config(self.config)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """See `StoredEncoder.save`. In transformers' format, and whitening.safetensors where tokens are whitened."""
