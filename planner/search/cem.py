@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from envs.spec import ActionSpec
-from planner.base import Plan, Score
+from planner.base import Plan
 from planner.search.elites import EliteGaussian
-from planner.search.sampling import Search
+from planner.search.sampling import Search, SearchPlanner
 from planner.search.sampling_config import CEMConfig
 
 
-class CEM:
+class CEM(SearchPlanner[CEMConfig]):
     """Fits a diagonal Gaussian over action sequences to the best of its own samples.
 
     Solves::
@@ -35,22 +30,11 @@ class CEM:
     Source: Rubinstein and Kroese, The Cross-Entropy Method (2004); kept elites from iCEM (arXiv 2008.06389).
     """
 
-    def __init__(self, config: CEMConfig | None = None) -> None:
-        """Takes the settings; None for the defaults."""
-        self.config = config or CEMConfig()
-        self.horizon = self.config.horizon
+    Config = CEMConfig
 
-    def plan(
-        self,
-        score: Score,
-        spec: ActionSpec,
-        guesses: Float[Tensor, "G H A"],
-        generator: torch.Generator,
-        deadline: float | None = None,
-    ) -> Plan:
-        """See `Planner.plan`."""
+    def find(self, search: Search) -> Plan:
+        """See `SearchPlanner.find`."""
         config = self.config
-        search = Search(score, spec, guesses, generator, self.horizon, deadline, config.tolerance)
         gaussian = EliteGaussian(search, config.elites, config.kept_elites, config.initial_std, config.minimum_std)
         while search.goes_on(config.iterations):
             known = search.unscored if search.iterations == 1 else gaussian.mean[None]

@@ -8,16 +8,15 @@ from jaxtyping import Float
 from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
-from envs.spec import ActionSpec
-from planner.base import Plan, Score
+from planner.base import Plan
 from planner.search.planner_config import GradientConfig
-from planner.search.sampling import Search
+from planner.search.sampling import Search, SearchPlanner
 
 SQUARE_MOMENTUM = 0.9  # Adam's, of the squared gradient; 0.999 in the source, for thousands of steps
 LINE_SEARCH_STEPS = 10  # L-BFGS has converged where so many tries along a line find nothing better
 
 
-class Gradient:
+class Gradient(SearchPlanner[GradientConfig]):
     """Descends the score's gradient from the guesses and from random starts.
 
     Solves::
@@ -42,29 +41,21 @@ class Gradient:
     for Bound Constrained Optimization (1995), as in SciPy.
     """
 
-    def __init__(self, config: GradientConfig | None = None) -> None:
-        """Takes the settings; None for the defaults."""
-        self.config = config or GradientConfig()
-        self.horizon = self.config.horizon
+    Config = GradientConfig
 
-    def plan(
-        self,
-        score: Score,
-        spec: ActionSpec,
-        guesses: Float[Tensor, "G H A"],
-        generator: torch.Generator,
-        deadline: float | None = None,
-    ) -> Plan:
-        """See `Planner.plan`. L-BFGS notices the deadline between evaluations of a single sequence.
+    @property
+    def tolerance(self) -> float:
+        """See `SearchPlanner.tolerance`; with L-BFGS each start has its own end."""
+        return self.config.tolerance if self.config.optimizer == "adam" else 0.0
+
+    def find(self, search: Search) -> Plan:
+        """See `SearchPlanner.find`. L-BFGS notices the deadline between evaluations of a single sequence.
 
         Raises:
-            ValueError: See `Planner.plan`; also if the score has no gradient.
+            ValueError: If the score has no gradient.
         """
-        adam = self.config.optimizer == "adam"
-        tolerance = self.config.tolerance if adam else 0.0  # each start of L-BFGS has its own end
-        search = Search(score, spec, guesses, generator, self.horizon, deadline, tolerance)
         random = search.uniform(max(0, self.config.starts - len(search.guesses)))
-        if adam:
+        if self.config.optimizer == "adam":
             self._adam(search, torch.cat([search.scored[search.scored_costs.argsort()], search.unscored, random]))
         else:
             fresh = torch.cat([search.unscored, random])

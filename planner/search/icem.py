@@ -6,14 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from envs.spec import ActionSpec
-from planner.base import Plan, Score
+from planner.base import Plan
 from planner.search.elites import EliteGaussian
-from planner.search.sampling import Search
+from planner.search.sampling import Search, SearchPlanner
 from planner.search.sampling_config import ICEMConfig
 
 
-class ICEM:
+class ICEM(SearchPlanner[ICEMConfig]):
     """Fits a Gaussian over smooth action sequences to the best of its own samples.
 
     Solves what `CEM` solves, and as it does but for this:
@@ -29,23 +28,16 @@ class ICEM:
     Source: Pinneri et al., Sample-efficient Cross-Entropy Method for Real-time Planning (arXiv 2008.06389), section 3.
     """
 
+    Config = ICEMConfig
+
     def __init__(self, config: ICEMConfig | None = None) -> None:
         """Takes the settings; None for the defaults."""
-        self.config = config or ICEMConfig()
-        self.horizon = self.config.horizon
+        super().__init__(config)
         self._noise_filter = noise_filter(self.horizon, self.config.noise_exponent)
 
-    def plan(
-        self,
-        score: Score,
-        spec: ActionSpec,
-        guesses: Float[Tensor, "G H A"],
-        generator: torch.Generator,
-        deadline: float | None = None,
-    ) -> Plan:
-        """See `Planner.plan`."""
+    def find(self, search: Search) -> Plan:
+        """See `SearchPlanner.find`."""
         config = self.config
-        search = Search(score, spec, guesses, generator, self.horizon, deadline, config.tolerance)
         gaussian = EliteGaussian(search, config.elites, config.kept_elites, config.initial_std, config.minimum_std)
         while search.goes_on(config.iterations):
             gaussian.refit(self._draw(search, gaussian.mean, gaussian.std), config.momentum, config.momentum)

@@ -6,13 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from envs.spec import ActionSpec
-from planner.base import Plan, Score
-from planner.search.sampling import Search
+from planner.base import Plan
+from planner.search.sampling import Search, SearchPlanner
 from planner.search.sampling_config import MPPIConfig
 
 
-class MPPI:
+class MPPI(SearchPlanner[MPPIConfig]):
     """Moves a mean to the average of its samples, weighted by how good each is.
 
     Solves::
@@ -36,22 +35,11 @@ class MPPI:
     several iterations a plan as in TD-MPC (arXiv 2203.04955).
     """
 
-    def __init__(self, config: MPPIConfig | None = None) -> None:
-        """Takes the settings; None for the defaults."""
-        self.config = config or MPPIConfig()
-        self.horizon = self.config.horizon
+    Config = MPPIConfig
 
-    def plan(
-        self,
-        score: Score,
-        spec: ActionSpec,
-        guesses: Float[Tensor, "G H A"],
-        generator: torch.Generator,
-        deadline: float | None = None,
-    ) -> Plan:
-        """See `Planner.plan`."""
+    def find(self, search: Search) -> Plan:
+        """See `SearchPlanner.find`."""
         config = self.config
-        search = Search(score, spec, guesses, generator, self.horizon, deadline, config.tolerance)
         mean, least_std = search.guesses[0], config.minimum_std * search.range
         std = (config.initial_std * search.range).expand_as(mean)
         while search.goes_on(config.iterations):

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from envs.config import Choice
+from envs.ranges import check_range
 from envs.registry import Registry
-from planner.search.sampling_config import CEMConfig, check_least, check_share
+from planner.search.sampling_config import CEMConfig, SearchConfig
 
 if TYPE_CHECKING:
     from planner.base import Planner  # needs torch, which settings do not
@@ -64,12 +65,10 @@ def make_planner(settings: PlannerSettings) -> Planner:
 
 
 @dataclass(frozen=True)
-class GradientConfig:
+class GradientConfig(SearchConfig):
     """Settings of `Gradient`.
 
     Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H.
         optimizer: adam, which moves all starts at once, or lbfgs, which takes one after another, the best first.
         starts: Sequences to descend from: the guesses, all of them, and random ones to make up this number.
         iterations: Calls of the score with its gradient, one after another: with adam each is a step of all starts,
@@ -80,31 +79,24 @@ class GradientConfig:
             thousands of steps.
         tolerance: Stop when two iterations in a row lowered the best cost by less than this share; with lbfgs, when two
             steps of one start did, and go on to the next start. 0 for never.
-
-    Raises:
-        ValueError: If a setting is out of its range.
     """
 
     makes: ClassVar = "planner.search.gradient:Gradient"
+    called: ClassVar = "the gradient planner"
     algorithm: Literal["gradient"] = "gradient"
-    horizon: int = 1
     optimizer: Literal["adam", "lbfgs"] = "adam"
     starts: int = 4
     iterations: int = 10
     learning_rate: float = 0.1
     momentum: float = 0.5
-    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_least("the gradient planner", self, 1, "horizon", "starts", "iterations")
+        super().__post_init__()
+        self.check("[1, inf)", "starts")
         if self.optimizer not in {"adam", "lbfgs"}:
             raise ValueError(f"the gradient planner's optimizer must be adam or lbfgs, got {self.optimizer!r}")
-        if not 0 < self.learning_rate <= 1:
-            raise ValueError(
-                "the gradient planner's learning_rate must be in (0, 1] (fraction of the range), got "
-                f"{self.learning_rate}"
-            )
-        check_share("the gradient planner", self, "momentum", "tolerance")
+        self.check("(0, 1]", "learning_rate")
+        self.check("[0, 1)", "momentum")
 
 
 @dataclass(frozen=True)
@@ -133,14 +125,13 @@ class HybridConfig:
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_least("the hybrid planner", self, 1, "horizon")
+        check_range(self, "[1, inf)", "horizon", of="the hybrid planner's ")
         for part in ("sampling", "gradient"):
             horizon = getattr(self, part).horizon
             if horizon not in {1, self.horizon}:
                 raise ValueError(f"the hybrid planner's horizon is {self.horizon}, but that of its {part} is {horizon}")
-        if not 0 < self.sampling_share < 1:
-            raise ValueError(f"the hybrid planner's sampling_share must be in (0, 1), got {self.sampling_share}")
-        check_share("the hybrid planner", self, "tolerance")
+        check_range(self, "(0, 1)", "sampling_share", of="the hybrid planner's ")
+        check_range(self, "[0, 1)", "tolerance", of="the hybrid planner's ")
 
 
 @dataclass(frozen=True)
@@ -160,4 +151,4 @@ class FirstGuessConfig:
     horizon: int = 1
 
     def __post_init__(self) -> None:
-        check_least("first_guess", self, 1, "horizon")
+        check_range(self, "[1, inf)", "horizon", of="first_guess's ")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from envs.spec import ActionSpec
-from planner.base import Plan, Score
-from planner.search.sampling import Search
+from planner.base import Plan
+from planner.search.sampling import Search, SearchPlanner
 from planner.search.sampling_config import PredictiveSamplingConfig
 
 
-class PredictiveSampling:
+class PredictiveSampling(SearchPlanner[PredictiveSamplingConfig]):
     """Keeps the best of noisy copies of the best sequence so far: the simplest search there is.
 
     Solves::
@@ -30,22 +27,11 @@ class PredictiveSampling:
     3.3, with noise at every step rather than at the knots of a spline.
     """
 
-    def __init__(self, config: PredictiveSamplingConfig | None = None) -> None:
-        """Takes the settings; None for the defaults."""
-        self.config = config or PredictiveSamplingConfig()
-        self.horizon = self.config.horizon
+    Config = PredictiveSamplingConfig
 
-    def plan(
-        self,
-        score: Score,
-        spec: ActionSpec,
-        guesses: Float[Tensor, "G H A"],
-        generator: torch.Generator,
-        deadline: float | None = None,
-    ) -> Plan:
-        """See `Planner.plan`."""
+    def find(self, search: Search) -> Plan:
+        """See `SearchPlanner.find`."""
         config = self.config
-        search = Search(score, spec, guesses, generator, self.horizon, deadline, config.tolerance)
         least_std = config.minimum_std * search.range
         std = (config.std * search.range).expand_as(search.best)
         while search.goes_on(config.iterations):

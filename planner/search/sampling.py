@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -10,6 +12,9 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.base import Plan, Score, check_guesses, cost_or_worst
+from planner.search.sampling_config import SearchConfig
+
+Settings = TypeVar("Settings", bound=SearchConfig)
 
 
 class Search:
@@ -192,3 +197,40 @@ class Search:
             return False
         before, now = self._trace[-3], self._trace[-1]
         return bool(before - now <= self._tolerance * before.abs())
+
+
+class SearchPlanner(ABC, Generic[Settings]):
+    """A `Planner` that keeps a `Search` while it plans.
+
+    Attributes:
+        Config: The dataclass of its settings.
+        config: Its settings.
+        horizon: Planned steps, H.
+    """
+
+    Config: ClassVar[type[SearchConfig]]
+
+    def __init__(self, config: Settings | None = None) -> None:
+        """Takes the settings; None for the defaults."""
+        self.config: Settings = config or self.Config()  # type: ignore[assignment]; a subclass has its own
+        self.horizon: int = self.config.horizon
+
+    def plan(
+        self,
+        score: Score,
+        spec: ActionSpec,
+        guesses: Float[Tensor, "G H A"],
+        generator: torch.Generator,
+        deadline: float | None = None,
+    ) -> Plan:
+        """See `Planner.plan`."""
+        return self.find(Search(score, spec, guesses, generator, self.horizon, deadline, self.tolerance))
+
+    @property
+    def tolerance(self) -> float:
+        """When the search ends, see `Search`."""
+        return self.config.tolerance
+
+    @abstractmethod
+    def find(self, search: Search) -> Plan:
+        """Returns the plan of a search that has just begun."""

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
+
+from envs.ranges import check_range
 
 
-def check_least(planner: str, settings: Any, least: int, *names: str) -> None:
-    """Raises a ValueError for the first of the named settings that is below the least allowed value."""
-    for name in names:
-        if getattr(settings, name) < least:
-            raise ValueError(f"{planner}'s {name} must be at least {least}, got {getattr(settings, name)}")
+@dataclass(frozen=True)
+class SearchConfig:
+    """What the planners that keep a `planner.search.sampling.Search` have in common.
 
+    Attributes:
+        called: How errors call the planner.
+        algorithm: Names the planner in YAML.
+        horizon: Planned steps, H.
+        iterations: Rounds of the search at most.
+        tolerance: Stop when two iterations in a row lowered the best cost by less than this share; 0 for never.
 
-def check_share(planner: str, settings: Any, *names: str) -> None:
-    """Raises a ValueError for the first of the named settings that is no share, [0, 1)."""
-    for name in names:
-        if not 0 <= getattr(settings, name) < 1:
-            raise ValueError(f"{planner}'s {name} must be in [0, 1), got {getattr(settings, name)}")
+    Raises:
+        ValueError: If a setting is out of its range.
+    """
+
+    called: ClassVar[str]
+    algorithm: str = ""
+    horizon: int = 1
+    iterations: int = 4
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.check("[1, inf)", "horizon", "iterations")
+        self.check("[0, 1)", "tolerance")
+
+    def check(self, interval: str, *names: str) -> None:
+        """See `check_range`."""
+        check_range(self, interval, *names, of=f"{self.called}'s ")
 
 
 def _check_std(planner: str, minimum: float, initial: float, initial_name: str) -> None:
@@ -36,12 +54,10 @@ def _check_kept(planner: str, kept: int, elites: int) -> None:
 
 
 @dataclass(frozen=True)
-class CEMConfig:
+class CEMConfig(SearchConfig):
     """Settings of `CEM`.
 
     Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H.
         samples: Action sequences scored in each iteration.
         iterations: Times the distribution is refitted.
         elites: Best sequences it is refitted to.
@@ -50,43 +66,35 @@ class CEMConfig:
         minimum_std: The deviation never falls below this fraction of the range.
         momentum_mean: Share of the old mean in the new one, [0, 1).
         momentum_std: Share of the old deviation in the new one, [0, 1).
-        tolerance: Stop when two iterations in a row lowered the best cost by less than this share; 0 for never.
-
-    Raises:
-        ValueError: If a setting is out of its range.
     """
 
     makes: ClassVar = "planner.search.cem:CEM"
+    called: ClassVar = "CEM"
     algorithm: Literal["cem"] = "cem"
-    horizon: int = 1
     samples: int = 32
-    iterations: int = 4
     elites: int = 4
     kept_elites: int = 2
     initial_std: float = 0.4
     minimum_std: float = 0.01
     momentum_mean: float = 0.0
     momentum_std: float = 0.0
-    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_least("CEM", self, 1, "horizon", "iterations")
+        super().__post_init__()
         if not 2 <= self.elites <= self.samples:
             raise ValueError(
                 f"CEM's elites must be from 2 to its samples, got {self.elites} elites of {self.samples} samples"
             )
         _check_kept("CEM", self.kept_elites, self.elites)
         _check_std("CEM", self.minimum_std, self.initial_std, "initial_std")
-        check_share("CEM", self, "momentum_mean", "momentum_std", "tolerance")
+        self.check("[0, 1)", "momentum_mean", "momentum_std")
 
 
 @dataclass(frozen=True)
-class ICEMConfig:
+class ICEMConfig(SearchConfig):
     """Settings of `ICEM`.
 
     Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H.
         samples: Action sequences scored in the first iteration, the guesses among them.
         iterations: Times the distribution is refitted.
         elites: Best sequences it is refitted to.
@@ -98,17 +106,12 @@ class ICEMConfig:
         initial_std: Standard deviation at first, as a fraction of each dimension's range (high - low).
         minimum_std: The deviation never falls below this fraction of the range.
         momentum: Share of the old mean and deviation in the new ones, [0, 1).
-        tolerance: Stop when two iterations in a row lowered the best cost by less than this share; 0 for never.
-
-    Raises:
-        ValueError: If a setting is out of its range.
     """
 
     makes: ClassVar = "planner.search.icem:ICEM"
+    called: ClassVar = "iCEM"
     algorithm: Literal["icem"] = "icem"
-    horizon: int = 1
     samples: int = 32
-    iterations: int = 4
     elites: int = 4
     kept_elites: int = 2
     samples_decay: float = 1.25
@@ -116,27 +119,25 @@ class ICEMConfig:
     initial_std: float = 0.4
     minimum_std: float = 0.01
     momentum: float = 0.1
-    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_least("iCEM", self, 1, "horizon", "iterations", "samples_decay")
+        super().__post_init__()
+        self.check("[1, inf)", "samples_decay")
         if not 2 <= self.elites <= self.samples // 2:
             raise ValueError(
                 f"iCEM's elites must be from 2 to half its samples, got {self.elites} elites of {self.samples} samples"
             )
         _check_kept("iCEM", self.kept_elites, self.elites)
-        check_least("iCEM", self, 0, "noise_exponent")
+        self.check("[0, inf)", "noise_exponent")
         _check_std("iCEM", self.minimum_std, self.initial_std, "initial_std")
-        check_share("iCEM", self, "momentum", "tolerance")
+        self.check("[0, 1)", "momentum")
 
 
 @dataclass(frozen=True)
-class MPPIConfig:
+class MPPIConfig(SearchConfig):
     """Settings of `MPPI`.
 
     Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H.
         samples: Action sequences scored in each iteration.
         iterations: Times the mean is moved.
         temperature: How much worse a sample may be and still count, as a fraction of how much worse the median one is.
@@ -145,70 +146,52 @@ class MPPIConfig:
         std_decay: The deviation is multiplied by this after each iteration, (0, 1]; 1 for the same noise throughout.
             The default suits few iterations; a long search wants it nearer to 1.
         adapt_std: Whether what is multiplied is the weighted deviation of the samples rather than the old one.
-        tolerance: Stop when two iterations in a row lowered the best cost by less than this share; 0 for never.
-
-    Raises:
-        ValueError: If a setting is out of its range.
     """
 
     makes: ClassVar = "planner.search.mppi:MPPI"
+    called: ClassVar = "MPPI"
     algorithm: Literal["mppi"] = "mppi"
-    horizon: int = 1
     samples: int = 32
-    iterations: int = 4
     temperature: float = 0.2
     initial_std: float = 0.4
     minimum_std: float = 0.01
     std_decay: float = 0.5
     adapt_std: bool = False
-    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_least("MPPI", self, 1, "horizon", "iterations")
-        check_least("MPPI", self, 2, "samples")
-        if self.temperature <= 0:
-            raise ValueError(f"MPPI's temperature must be above 0, got {self.temperature}")
+        super().__post_init__()
+        self.check("[2, inf)", "samples")
+        self.check("(0, inf)", "temperature")
         _check_std("MPPI", self.minimum_std, self.initial_std, "initial_std")
-        if not 0 < self.std_decay <= 1:
-            raise ValueError(f"MPPI's std_decay must be in (0, 1], got {self.std_decay}")
-        check_share("MPPI", self, "tolerance")
+        self.check("(0, 1]", "std_decay")
 
 
 @dataclass(frozen=True)
-class PredictiveSamplingConfig:
+class PredictiveSamplingConfig(SearchConfig):
     """Settings of `PredictiveSampling`.
 
     Attributes:
-        algorithm: Names this planner in YAML.
-        horizon: Planned steps, H.
         samples: Action sequences scored in each iteration.
         iterations: Times new samples are drawn about the best so far; 1 in the source.
         std: Standard deviation of the noise at first, as a fraction of each dimension's range (high - low).
         minimum_std: The deviation never falls below this fraction of the range.
         std_decay: The deviation is multiplied by this after each iteration, (0, 1]; 1 for the same noise throughout.
             The default suits few iterations; a long search wants it nearer to 1.
-        tolerance: Stop when two iterations in a row lowered the best cost by less than this share; 0 for never.
-
-    Raises:
-        ValueError: If a setting is out of its range.
     """
 
     makes: ClassVar = "planner.search.predictive_sampling:PredictiveSampling"
+    called: ClassVar = "predictive sampling"
     algorithm: Literal["predictive_sampling"] = "predictive_sampling"
-    horizon: int = 1
     samples: int = 32
-    iterations: int = 4
     std: float = 0.2
     minimum_std: float = 0.01
     std_decay: float = 0.5
-    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_least("predictive sampling", self, 1, "horizon", "samples", "iterations")
+        super().__post_init__()
+        self.check("[1, inf)", "samples")
         _check_std("predictive sampling", self.minimum_std, self.std, "std")
-        if not 0 < self.std_decay <= 1:
-            raise ValueError(f"predictive sampling's std_decay must be in (0, 1], got {self.std_decay}")
-        check_share("predictive sampling", self, "tolerance")
+        self.check("(0, 1]", "std_decay")
 
 
 @dataclass(frozen=True)
@@ -246,18 +229,13 @@ class OfficialCEMConfig:
     gripper_dead_zone: float = 0.25
 
     def __post_init__(self) -> None:
-        if min(self.horizon, self.iterations) < 1:
-            raise ValueError(
-                f"the official CEM's horizon and iterations must be at least 1, got {self.horizon} and "
-                f"{self.iterations}"
-            )
+        check_range(self, "[1, inf)", "horizon", "iterations", of="the official CEM's ")
         if not 2 <= self.elites <= self.samples:
             raise ValueError(
                 f"the official CEM's elites must be from 2 to its samples, got {self.elites} elites of {self.samples} "
                 "samples"
             )
-        check_share(
-            "the official CEM", self, "momentum_mean", "momentum_std", "gripper_momentum_mean", "gripper_momentum_std"
-        )
-        if not (self.gripper_std > 0 and self.gripper_dead_zone >= 0):
-            raise ValueError("the official CEM needs gripper_std > 0 and gripper_dead_zone >= 0")
+        momenta = ("momentum_mean", "momentum_std", "gripper_momentum_mean", "gripper_momentum_std")
+        check_range(self, "[0, 1)", *momenta, of="the official CEM's ")
+        check_range(self, "(0, inf)", "gripper_std", of="the official CEM's ")
+        check_range(self, "[0, inf)", "gripper_dead_zone", of="the official CEM's ")
