@@ -23,51 +23,8 @@ class OutOfReach(ArmError):
     """A driver did not take a set-point, because no joint angles reach it; the arm holds its last one."""
 
 
-class Arm(Protocol):
-    """A driver whose commands block: an arm in simulated time."""
-
-    @property
-    def action_spec(self) -> ActionSpec:
-        """What an action on this arm means and how far one may go."""
-        ...
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, 3) of its observations."""
-        ...
-
-    def connect(self) -> None:
-        """Makes the arm ready to observe and to move. Connecting twice does no harm."""
-        ...
-
-    def observe(self) -> Observation:
-        """Returns the newest image with the pose measured at the same time."""
-        ...
-
-    def command(self, target_pose: Float[np.ndarray, "6"], gripper: float, duration: float) -> Float[np.ndarray, "7"]:
-        """Moves towards a pose for a duration and returns the pose (7,) that was really sent.
-
-        Args:
-            target_pose: Position [m] and extrinsic-xyz Euler angles [rad] in the base frame.
-            gripper: Closedness to move to [0 open .. 1 closed].
-            duration: Time until the arm should be there [s]; the call returns when it is over.
-        """
-        ...
-
-    def stop(self) -> None:
-        """Holds the arm where it is, at once."""
-        ...
-
-    def close(self) -> None:
-        """Stops and releases the device. Closing twice does no harm."""
-        ...
-
-
-class StreamingArm(Protocol):
-    """A driver that follows a stream of set-points: what real arms are, and the one file to write for another robot.
-
-    Failures are `ArmError`. `stop` may be called from any thread at any time, `observe` from another one than `send`.
-    """
+class Device(Protocol):
+    """What every arm's driver has. Failures are `ArmError`."""
 
     @property
     def action_spec(self) -> ActionSpec:
@@ -87,6 +44,35 @@ class StreamingArm(Protocol):
         """Returns the newest image with the pose measured at the same time, `time.monotonic()` of the image [s]."""
         ...
 
+    def stop(self) -> None:
+        """Holds the arm where it is, at once, whatever it is doing. Stopping twice does no harm."""
+        ...
+
+    def close(self) -> None:
+        """Stops and releases the device. Closing twice does no harm."""
+        ...
+
+
+class Arm(Device, Protocol):
+    """A driver whose commands block: an arm in simulated time."""
+
+    def command(self, target_pose: Float[np.ndarray, "6"], gripper: float, duration: float) -> Float[np.ndarray, "7"]:
+        """Moves towards a pose for a duration and returns the pose (7,) that was really sent.
+
+        Args:
+            target_pose: Position [m] and extrinsic-xyz Euler angles [rad] in the base frame.
+            gripper: Closedness to move to [0 open .. 1 closed].
+            duration: Time until the arm should be there [s]; the call returns when it is over.
+        """
+        ...
+
+
+class StreamingArm(Device, Protocol):
+    """A driver that follows a stream of set-points: what real arms are, and the one file to write for another robot.
+
+    `stop` may be called from any thread at any time, `observe` from another one than `send`.
+    """
+
     def send(self, set_point: Float[np.ndarray, "7"]) -> None:
         """Takes the newest set-point, to be reached in about one executor period (10 ms at most), and returns at once.
 
@@ -98,14 +84,6 @@ class StreamingArm(Protocol):
             OutOfReach: If the arm can't get there; it holds its last set-point.
             ArmError: If the driver failed.
         """
-        ...
-
-    def stop(self) -> None:
-        """Holds the arm where it is, at once, whatever it is doing. Stopping twice does no harm."""
-        ...
-
-    def close(self) -> None:
-        """Stops and releases the device. Closing twice does no harm."""
         ...
 
 

@@ -21,6 +21,7 @@ from envs.episodes.formats.lerobot import finalize_dataset, read_dataset, shard_
 from envs.episodes.open import load_reading, open_dataset
 from envs.episodes.reading import Reading
 from envs.folders import begin_folder, check_folder, explained, write_text
+from envs.ranges import check_range
 from envs.workers import in_processes
 
 SETTINGS_FILE = "convert.yaml"
@@ -57,8 +58,7 @@ class Convert:
     robot_type: str = "unknown"
 
     def __post_init__(self) -> None:
-        if self.processes < 1:
-            raise ValueError(f"processes must be at least 1, got {self.processes}")
+        check_range(self, "[1, inf)", "processes")
 
     def full_reading(self) -> Reading:
         """Returns the Reading with what the command line changes in it."""

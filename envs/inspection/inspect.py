@@ -22,14 +22,14 @@ from envs.inspection.propose import propose
 from envs.inspection.remarks import camera_remarks, clock_remarks, implausible, suspicions
 from envs.inspection.sheet import draw_contact_sheet
 from envs.inspection.survey import Column, Survey, spread
-from envs.inspection.units import Unit
+from envs.ranges import check_range
 
 RANGED = 50  # episodes whose poses are read for the ranges
 STATED = ("codebase_version", "robot_type", "fps", "total_episodes", "total_frames")
 
 
-@dataclass(frozen=True)
-class Inspect:
+@dataclass(frozen=True, kw_only=True)
+class Inspect(Hints):
     """Says what recordings hold and how they might be read.
 
     Attributes:
@@ -37,11 +37,6 @@ class Inspect:
         reading: YAML file that says how to read them, or the name of a format such as mine.py:MyFormat; the proposed
             Reading if not given, or where only the format is.
         propose: Where to write the proposed Reading.
-        model: MJCF or URDF of the arm: end-effector poses are proposed of recorded joints, by forward kinematics.
-        site: Of the model, between the fingertips: whose pose it is; or
-        body: of the model.
-        calibration: LeRobot's calibration file of the arm, for joints that it normalised to -100..100.
-        unit: Of recorded joints, where their numbers do not tell.
         recordings: Recordings whose numbers are looked at, spread over all.
         episodes: Rows of the contact sheet.
         frames: Frames a row.
@@ -51,27 +46,16 @@ class Inspect:
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     reading: Path | None = None
     propose: Path | None = None
-    model: Path | None = None
-    site: str | None = None
-    body: str | None = None
-    calibration: Path | None = None
-    unit: Unit | None = None
     recordings: int = 8
     episodes: int = 4
     frames: int = 7
     output: Path = Path("results/dataset")
 
     def __post_init__(self) -> None:
-        if min(self.recordings, self.episodes, self.frames) < 1:
-            raise ValueError("recordings, episodes and frames must be at least 1")
+        super().__post_init__()
+        check_range(self, "[1, inf)", "recordings", "episodes", "frames")
         if self.propose is not None and self.propose.exists():
             raise ValueError(f"{self.propose} is there already; name another file for the proposal")
-        _ = self.hints
-
-    @property
-    def hints(self) -> Hints:
-        """What is said of the arm."""
-        return Hints(self.model, self.site, self.body, self.calibration, self.unit)
 
 
 def inspect(config: Inspect) -> None:
@@ -112,9 +96,9 @@ def try_to_propose(config: Inspect, found: Survey, contents: Contents, named: st
         DatasetError: If a file was to be written, or something was said of the arm, and there can be none.
     """
     try:
-        proposal = propose(found, contents, config.hints, named)
+        proposal = propose(found, contents, config, named)
     except DatasetError as error:
-        if config.propose is not None or config.hints != Hints():
+        if config.propose is not None or config.given:
             raise
         print(f"\nno Reading is proposed: {error}")
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -26,11 +26,11 @@ class Hints:
     """What a person says of the arm.
 
     Attributes:
-        model: MJCF or URDF of it, for forward kinematics.
-        site: Of the model, between the fingertips; or
+        model: MJCF or URDF of the arm: end-effector poses are proposed of recorded joints, by forward kinematics.
+        site: Of the model, between the fingertips: whose pose it is; or
         body: of the model.
-        calibration: LeRobot's calibration file of it.
-        unit: What its joints were recorded in.
+        calibration: LeRobot's calibration file of the arm, for joints that it normalised to -100..100.
+        unit: Of recorded joints, where their numbers do not tell.
     """
 
     model: Path | None = None
@@ -44,6 +44,11 @@ class Hints:
             raise ValueError("--site and --body are of a model of the arm: name it with --model ARM.xml")
         if self.unit == "normalised" and self.calibration is None:
             raise ValueError("--unit normalised needs the arm's --calibration FILE.json: it alone makes angles of them")
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is said."""
+        return any(getattr(self, field.name) is not None for field in fields(Hints))
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def propose(survey: Survey, contents: Contents, hints: Hints | None = None, name
     if named is not None and not FORMATS.is_builtin(named):
         known = find_named(named).pose(survey.folder) is not None
     if known:
-        if hints != Hints():
+        if hints.given:
             raise DatasetError(f"{contents.format} says its poses itself: leave what is said of joints out")
         return "\n".join(lines) + "\n"
     pose = (None if hints.model else _end_effector(survey, family)) or _joints(survey, family, hints)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from envs.ranges import check_range
 from planner.control.executor import ExecutorConfig
 from planner.search.sampling_config import OfficialCEMConfig
 
@@ -150,8 +151,7 @@ class JitterBenchmark(Benchmark):
 
     def __post_init__(self) -> None:
         ExecutorConfig(self.rate)
-        if not self.seconds > 0:
-            raise ValueError(f"the benchmark's seconds must be positive, got {self.seconds}")
+        check_range(self, "(0, inf)", "seconds", of="the benchmark's ")
 
 
 Part = (

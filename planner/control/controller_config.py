@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from envs.ranges import check_range
 from planner.proposals.config import ProposerConfig
 from planner.subgoals.config import SubgoalsConfig
 from planner.subgoals.listed import ListedConfig
@@ -53,17 +54,9 @@ class ControllerConfig:
     subgoals: SubgoalsConfig = field(default_factory=ListedConfig)
 
     def __post_init__(self) -> None:
-        if self.context is not None and self.context < 1:
-            raise ValueError(f"the controller's context must be at least 1 frame or None, got {self.context}")
-        if self.chunk is not None and self.chunk < 1:
-            raise ValueError(f"the controller's chunk must be at least 1 sequence or None, got {self.chunk}")
-        if self.proposals < 1:
-            raise ValueError(f"the controller's proposals must be at least 1, got {self.proposals}")
-        if self.patience < 0:
-            raise ValueError(f"the controller's patience must be at least 0 observations, got {self.patience}")
+        check_range(self, "[1, inf)", "context", "chunk", "proposals", of="the controller's ")
+        check_range(self, "[0, inf)", "patience", of="the controller's ")
+        check_range(self, "[0, 1)", "min_improvement", of="the controller's ")
+        check_range(self, "(0, inf)", "planning_time", of="the controller's ")
         if self.patience and self.rather is None:
             raise ValueError("the controller's patience needs rather: what is done until it is over")
-        if not 0 <= self.min_improvement < 1:
-            raise ValueError(f"the controller's min_improvement must be in [0, 1), got {self.min_improvement}")
-        if self.planning_time is not None and self.planning_time <= 0:
-            raise ValueError(f"the controller's planning_time must be positive [s] or None, got {self.planning_time}")

@@ -18,6 +18,7 @@ from envs.arms.base import ArmError
 from envs.arms.safety import SafeArm, SafetyStop
 from envs.arms.set_points import interpolate
 from envs.clock import Clock
+from envs.ranges import check_range
 
 logger = logging.getLogger(__name__)
 
@@ -97,10 +98,8 @@ class ExecutorConfig:
     def __post_init__(self) -> None:
         if not 100.0 <= self.rate <= 1000.0:
             raise ValueError(f"the executor's rate must be 100 to 1000 Hz, got {self.rate}")
-        if not 0.0 < self.ramp <= 1.0:
-            raise ValueError(f"the executor's ramp must be in (0, 1], got {self.ramp}")
-        if not self.plan_age > 0.0:
-            raise ValueError(f"the executor's plan_age must be positive [s], got {self.plan_age}")
+        check_range(self, "(0, 1]", "ramp", of="the executor's ")
+        check_range(self, "(0, inf)", "plan_age", of="the executor's ")
 
 
 class Jitter:

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +15,12 @@ from jaxtyping import Float
 from envs.spec import ActionSpec, Observation
 
 logger = logging.getLogger(__name__)
+
+Committed: TypeAlias = Float[np.ndarray, "K A"] | None
+"""Actions that will have been executed when a plan begins; None for nothing."""
+
+Answer: TypeAlias = Mapping[str, Any]
+"""A plan as a server sends it, see `PlanSource.infer`."""
 
 
 class PlanError(RuntimeError):
@@ -24,17 +30,17 @@ class PlanError(RuntimeError):
 class Plans(Protocol):
     """Where plans come from without waiting: a `PlanThread`."""
 
-    def ask(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None, seconds: float) -> None:
+    def ask(self, observation: Observation, committed: Committed, seconds: float) -> None:
         """Asks for a plan; what was asked before is forgotten.
 
         Args:
             observation: What to plan from.
-            committed: What will have been executed when the plan begins; None for nothing.
+            committed: See `Committed`.
             seconds: Time that planning may take, from now on [s].
         """
         ...
 
-    def answer(self) -> Mapping[str, Any] | None:
+    def answer(self) -> Answer | None:
         """Returns what the last question was answered, None if it was not yet.
 
         Raises:
@@ -46,12 +52,7 @@ class Plans(Protocol):
 class PlanSource(Protocol):
     """Who plans: an `envs.arms.remote.client.PlanClient`. A failure is a RuntimeError, ValueError or OSError."""
 
-    def infer(
-        self,
-        observation: Observation,
-        committed: Float[np.ndarray, "K A"] | None = None,
-        deadline: float | None = None,
-    ) -> Mapping[str, Any]:
+    def infer(self, observation: Observation, committed: Committed = None, deadline: float | None = None) -> Answer:
         """Returns a plan: its actions (H, A), its cost and the seconds it took; the best found by its deadline [s]."""
         ...
 
@@ -67,18 +68,18 @@ class PlanThread:
         self._source = source
         self._changed = threading.Condition()
         self._question: tuple[Observation, np.ndarray | None, float] | None = None  # until when [monotonic s]
-        self._answer: Mapping[str, Any] | PlanError | None = None
+        self._answer: Answer | PlanError | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="plans", daemon=True)
         self._thread.start()
 
-    def ask(self, observation: Observation, committed: Float[np.ndarray, "K A"] | None, seconds: float) -> None:
+    def ask(self, observation: Observation, committed: Committed, seconds: float) -> None:
         """See `Plans.ask`."""
         with self._changed:
             self._question, self._answer = (observation, committed, time.monotonic() + seconds), None
             self._changed.notify()
 
-    def answer(self) -> Mapping[str, Any] | None:
+    def answer(self) -> Answer | None:
         """See `Plans.answer`."""
         with self._changed:
             if self._answer is None and not self._thread.is_alive():
@@ -112,7 +113,7 @@ class PlanThread:
                     self._answer = answer
 
 
-def first_action(answer: Mapping[str, Any], spec: ActionSpec) -> tuple[Float[np.ndarray, "A"], float, float]:
+def first_action(answer: Answer, spec: ActionSpec) -> tuple[Float[np.ndarray, "A"], float, float]:
     """Returns the action that an answer begins with, within its bounds, the plan's cost and the seconds it took.
 
     That an action was outside of its bounds is logged. A planner that tells no cost has one of NaN.

@@ -28,6 +28,7 @@ from envs.arms.set_points import outside
 from envs.clock import Clock
 from envs.episodes.recorder import RecordedStep
 from envs.pose import compose, difference
+from envs.ranges import check_range
 from envs.spec import POSE_NAMES, Observation
 from planner.control.executor import Executor, ExecutorConfig, TimedPlan
 from planner.control.plan_thread import PlanError, Plans, first_action
@@ -48,6 +49,7 @@ class RuntimeConfig:
             planned from where it will be.
         settle: Standing time after a motion before the next look, in blocking mode and after a failed plan [s].
         planning_time: An answer that takes longer has failed; the planner is asked for its best plan before that [s].
+            With its image's age a plan ends at `ExecutorConfig.plan_age`, too: raise both for a slow planner.
         max_failures: So many failed plans in a row end the run.
         executor: How plans are followed.
 
@@ -64,12 +66,9 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         if self.mode not in ("blocking", "overlapping"):
             raise ValueError(f"the runtime's mode must be blocking or overlapping, got {self.mode!r}")
-        if not 0.0 <= self.settle < math.inf:
-            raise ValueError(f"the runtime's settle must be at least 0 [s], got {self.settle}")
-        if not 0.0 < self.planning_time < math.inf:
-            raise ValueError(f"the runtime's planning_time must be positive [s], got {self.planning_time}")
-        if self.max_failures < 1:
-            raise ValueError(f"the runtime's max_failures must be at least 1, got {self.max_failures}")
+        check_range(self, "[0, inf)", "settle", of="the runtime's ")
+        check_range(self, "(0, inf)", "planning_time", of="the runtime's ")
+        check_range(self, "[1, inf)", "max_failures", of="the runtime's ")
 
 
 class _Over(Exception):

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from envs.arm_file import WatchedArm
 from envs.episodes.recorder import RecordedStep, Recorder
 from envs.keys import Deadman, ask
 from envs.spec import Observation
 from planner.control.executor import make_punctual
-from planner.control.plan_thread import PlanSource, PlanThread, first_action
+from planner.control.plan_thread import Answer, Committed, PlanSource, PlanThread, first_action
 from planner.control.runtime import Runtime, RuntimeConfig
 from planner.control.signals import stopping_on_signals
 from planner.viewing.shown import Imagined, Picture, Shown, describe
@@ -157,12 +155,7 @@ class PlanNotes:
         self._notes: dict[float, tuple[Picture, Imagined | None]] = {}  # by the time of the observation
         self._last: tuple[Picture, Imagined | None] = (goal, None)
 
-    def infer(
-        self,
-        observation: Observation,
-        committed: Float[np.ndarray, "K A"] | None = None,
-        deadline: float | None = None,
-    ) -> Mapping[str, Any]:
+    def infer(self, observation: Observation, committed: Committed = None, deadline: float | None = None) -> Answer:
         """See `PlanSource.infer`."""
         answer = self._source.infer(observation, committed, deadline)
         index, picture = int(answer.get("goal", 0)), read_picture(answer, "goal_image")
@@ -177,7 +170,7 @@ class PlanNotes:
         return Shown(step, *self._last)
 
 
-def read_imagined(answer: Mapping[str, Any]) -> Imagined | None:
+def read_imagined(answer: Answer) -> Imagined | None:
     """Returns the imagined end that came with a plan; None if none did.
 
     Raises:
@@ -191,7 +184,7 @@ def read_imagined(answer: Mapping[str, Any]) -> Imagined | None:
     return Imagined(picture, distance)
 
 
-def read_picture(answer: Mapping[str, Any], name: str) -> Picture | None:
+def read_picture(answer: Answer, name: str) -> Picture | None:
     """Returns a picture that came with a plan; None if none did.
 
     Raises:
@@ -213,12 +206,7 @@ class _Confirmed:
         self._source, self._arm, self._over, self._seconds = source, arm, over, seconds
         self.refused: Callable[[], None] = lambda: None
 
-    def infer(
-        self,
-        observation: Observation,
-        committed: Float[np.ndarray, "K A"] | None = None,
-        deadline: float | None = None,
-    ) -> Mapping[str, Any]:
+    def infer(self, observation: Observation, committed: Committed = None, deadline: float | None = None) -> Answer:
         """See `PlanSource.infer`. The planner's own time is the runtime's, without the person's."""
         answer = self._source.infer(observation, committed, self._seconds)
         action, cost, seconds = first_action(answer, self._arm.action_spec)

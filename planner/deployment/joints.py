@@ -14,6 +14,7 @@ from envs.arms.limits import JointLimits
 from envs.arms.remote.client import PlanClient
 from envs.pose import difference
 from envs.spec import ActionSpec, Goal, Observation, SpecError
+from planner.control.plan_thread import Answer, Committed
 
 _CLOSER = 0.999  # of a bound that an action was over
 _TRIES = 5  # to bring one within the bounds of poses
@@ -63,12 +64,7 @@ class JointPlans:
         spec = replace(self._spec, low=tuple(low.tolist()), high=tuple(high.tolist()))
         self._client.reset([replace(goal, pose=None) for goal in goals], seed, spec.to_dict())
 
-    def infer(
-        self,
-        observation: Observation,
-        committed: Float[np.ndarray, "K A"] | None = None,
-        deadline: float | None = None,
-    ) -> Mapping[str, Any]:
+    def infer(self, observation: Observation, committed: Committed = None, deadline: float | None = None) -> Answer:
         """See `PlanSource.infer`.
 
         Raises:

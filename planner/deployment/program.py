@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from envs.program import end_unread, program
+from envs.ranges import check_range
 
 # isort: split
 
@@ -108,9 +109,8 @@ class DeployConfig:
     output: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("episodes", 1), ("max_steps", 1), ("seed", 0), ("videos", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_range(self, "[1, inf)", "episodes", "max_steps")
+        check_range(self, "[0, inf)", "seed", "videos")
         if self.step and self.deadman:
             raise ValueError("--step and --deadman both need the keyboard: choose one")
         if self.step and self.runtime.mode != "blocking":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +10,7 @@ from jaxtyping import Float
 from envs.episodes.recorder import RecordedStep, Recording
 from envs.pose import difference
 from envs.spec import Observation
+from planner.control.plan_thread import Answer, Committed
 
 
 class Replayed:
@@ -20,12 +19,7 @@ class Replayed:
     def __init__(self, recording: Recording) -> None:
         self._steps = iter(commands_of(recording))
 
-    def infer(
-        self,
-        observation: Observation,
-        committed: Float[np.ndarray, "K A"] | None = None,
-        deadline: float | None = None,
-    ) -> Mapping[str, Any]:
+    def infer(self, observation: Observation, committed: Committed = None, deadline: float | None = None) -> Answer:
         """See `PlanSource.infer`: the action that leads from here to where the recorded one led."""
         step = next(self._steps, None)
         if step is None or step.commanded is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from envs.command_line import config_from_command_line
 from envs.program import program
+from envs.ranges import check_range
 from planner.objectives.objective_config import GoalDistanceConfig
 from world_model.choices import Precision
 
@@ -59,8 +60,8 @@ class LandscapeConfig:
             raise ValueError(f"name one source of observations, got {' and '.join(named)}")
         if (self.images is None) != (self.poses is None) or (self.poses is not None and len(self.poses) != 14):
             raise ValueError("images need poses, 2 x 7 numbers: x y z [m], roll pitch yaw [rad], closedness of each")
-        if min(self.steps, self.ahead, self.shell, self.drawn) < 1 or self.points < 3:
-            raise ValueError("steps, ahead, shell and drawn must be at least 1, points at least 3")
+        check_range(self, "[1, inf)", "steps", "ahead", "shell", "drawn")
+        check_range(self, "[3, inf)", "points")
 
 
 @program()

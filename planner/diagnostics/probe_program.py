@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
 from envs.command_line import config_from_command_line
 from envs.program import program
+from envs.ranges import check_range
 from envs.simulation.scene_config import MANIPULATION_SCENE, SceneConfig
 from envs.simulation.variation import Variation
 from envs.tasks.play import PlayConfig
@@ -76,9 +74,7 @@ class ProbeConfig:
     def __post_init__(self) -> None:
         if (self.checkpoint is None) == (self.encoder is None):
             raise ValueError("name either a --checkpoint or an --encoder folder")
-        for name in ("episodes", "judged", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_range(self, "[1, inf)", "episodes", "judged", "steps")
         if self.pictures is not None and self.checkpoint is None:
             raise ValueError("an encoder imagines nothing: pictures need a --checkpoint")
         if not 1 <= self.scene.objects <= 3 or self.variation.objects:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from envs.config import Choice
+from envs.ranges import check_range
 from envs.registry import Registry
 
 OBJECTIVES: Registry[type] = Registry(
@@ -48,9 +49,7 @@ class ActionCostConfig:
     smoothness_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("action_weight", "smoothness_weight"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ValueError(f"the {name} of an action cost must be a number from 0 up, got {getattr(self, name)}")
+        check_range(self, "[0, inf)", "action_weight", "smoothness_weight", of="an action cost's ")
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,8 @@ class GoalDistanceConfig:
             raise ValueError(f"the norm of a goal distance is 'l1', 'l2' or 'cosine', got {self.norm!r}")
         if self.frames not in {"all", "last", "discounted"}:
             raise ValueError(f"the frames of a goal distance are 'all', 'last' or 'discounted', got {self.frames!r}")
-        if not 0 < self.discount <= 1:
-            raise ValueError(f"the discount of a goal distance must be above 0 and at most 1, got {self.discount}")
-        for name in ("image_weight", "pose_weight"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ValueError(f"a goal distance's {name} must be a number from 0 up, got {getattr(self, name)}")
+        check_range(self, "(0, 1]", "discount", of="a goal distance's ")
+        check_range(self, "[0, inf)", "image_weight", "pose_weight", of="a goal distance's ")
         if len(self.pose_parts) != 3 or not all(0 <= part < inf for part in self.pose_parts):
             raise ValueError(
                 "the pose parts of a goal distance are three numbers from 0 up, of position, rotation and gripper, got "
@@ -154,8 +150,7 @@ class ActionsLeftConfig:
     frames: Literal["all", "last"] = "all"
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ValueError(f"the share of actions_left must be in (0, 1], got {self.share}")
+        check_range(self, "(0, 1]", "share", of="actions_left's ")
 
 
 @dataclass(frozen=True)
@@ -179,8 +174,7 @@ class TemporalDistanceConfig:
     def __post_init__(self) -> None:
         if self.frames not in {"all", "last"}:
             raise ValueError(f"the frames of temporal_distance are 'all' or 'last', got {self.frames!r}")
-        if self.quickest_of < 1:
-            raise ValueError(f"quickest_of must be at least 1 way, got {self.quickest_of}")
+        check_range(self, "[1, inf)", "quickest_of", of="temporal_distance's ")
 
 
 @dataclass(frozen=True)

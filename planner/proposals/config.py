@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from envs.config import Choice
+from envs.ranges import check_range
 from envs.registry import Registry
 from world_model.heads.goal_policy.config import ArmEnd, ThingEnd
 
@@ -56,8 +57,7 @@ class GoalPolicyConfig:
     thing: ThingEnd = "seen"
 
     def __post_init__(self) -> None:
-        if not 0 < self.pace <= 1:
-            raise ValueError(f"the goal policy's pace must be in (0, 1], got {self.pace}")
+        check_range(self, "(0, 1]", "pace", of="the goal policy's ")
 
     @property
     def takes_goal_pose(self) -> bool:
@@ -86,9 +86,7 @@ class RetrievalConfig:
     neighbours: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("longest", "leading", "neighbours"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"retrieval's {name} must be at least 1, got {getattr(self, name)}")
+        check_range(self, "[1, inf)", "longest", "leading", "neighbours", of="retrieval's ")
 
 
 @dataclass(frozen=True)
@@ -117,10 +115,6 @@ class InverseDynamicsConfig:
     detour: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("pace", "detour"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"the inverse dynamics' {name} must be in (0, 1], got {getattr(self, name)}")
-        if self.doubt is not None and self.doubt < 0:
-            raise ValueError(f"the inverse dynamics' doubt must be at least 0 actions or None, got {self.doubt}")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
+        check_range(self, "(0, 1]", "pace", "detour", of="the inverse dynamics' ")
+        check_range(self, "[0, inf)", "doubt", of="the inverse dynamics' ")
+        check_range(self, "(0, inf)", "temperature", of="the inverse dynamics' ")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from envs.ranges import check_range
+
 if TYPE_CHECKING:  # they import torch, which takes seconds, and settings are read without
     import torch
 
@@ -55,12 +57,8 @@ class ListedConfig:
             raise ValueError(f"subgoals are left by 'steps', 'cost' or 'plateau', got {self.by!r}")
         if not self.steps or min(self.steps) < 1:
             raise ValueError(f"the steps of a goal schedule are whole numbers from 1 up, got {self.steps}")
-        for name in ("threshold", "min_drop"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"the {name} of a goal schedule must be in [0, 1), got {getattr(self, name)}")
-        for name in ("patience", "max_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"the {name} of a goal schedule must be at least 1, got {getattr(self, name)}")
+        check_range(self, "[0, 1)", "threshold", "min_drop", of="a goal schedule's ")
+        check_range(self, "[1, inf)", "patience", "max_steps", of="a goal schedule's ")
 
     def check_goals(self, count: int) -> None:
         """Returns if there is a number of steps for each goal that is left by steps.

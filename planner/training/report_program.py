@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # torch's threads yield: 5 times faster beside another program
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +11,7 @@ from envs.command_line import config_from_command_line
 from envs.config import load_config
 from envs.folders import explained
 from envs.program import program
+from envs.ranges import check_range
 from planner.evaluation.config import EvaluateConfig
 
 
@@ -48,9 +45,7 @@ class ReportConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "processes", "windows", "steps", "shell", "search"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_range(self, "[1, inf)", "episodes", "processes", "windows", "steps", "shell", "search")
 
     def evaluation(self, checkpoint: str) -> EvaluateConfig | None:
         """Returns the settings of a checkpoint's evaluation, without pictures; None where no task is named."""

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from envs.arms.remote.messages import MessageError, MessageLimits, pack, unpack
+from envs.ranges import check_range
 
 logger = logging.getLogger(__name__)
 _UNTAKEN_BYTES = 20 * 2**20
@@ -53,11 +54,8 @@ class ListenConfig:
     silence: float = 20.0
 
     def __post_init__(self) -> None:
-        for name in ("connections", "rate", "message_bytes", "silence"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"the {name} of a server must be positive, got {getattr(self, name)}")
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"a port is a number from 0 to 65535, got {self.port}")
+        check_range(self, "(0, inf)", "connections", "rate", "message_bytes", "silence", of="a server's ")
+        check_range(self, "[0, 65535]", "port", of="a server's ")
         if self.token is None and not _is_loopback(self.address):
             raise ValueError(
                 f"listening on {self.address or 'all addresses'!r} lets others on the network in: name a token, or "

@@ -14,6 +14,8 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from envs.ranges import check_range
+
 PROTOCOL = 1
 """Version of what the messages mean; each side tells it on connect."""
 
@@ -43,9 +45,7 @@ class MessageLimits:
     dimensions: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("message_bytes", "entries", "dimensions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"the {name} of a message must be at least 1, got {getattr(self, name)}")
+        check_range(self, "[1, inf)", "message_bytes", "entries", "dimensions", of="a message's ")
 
 
 def pack(message: dict[str, Any]) -> bytes:
