@@ -39,21 +39,16 @@ def config_from_command_line(cls: type[T], description: str, arguments: Sequence
         for flag, word in chosen.items():
             values = _choose(values, flag.split("."), word)
         said = file is not None or bool(chosen)
-        default = (
-            build_config(cls, values, origin, prefix="") if said else None
-        )  # else what must be said may be missing
+        # else what must be said may be missing
+        default = build_config(cls, values, origin, prefix="") if said else None
         concrete = _concrete(cls, default)
         for flag, choice in _find_choices(cls, values).items():
             description = f"{description} --{flag}: {', '.join(choice.registry.names)}."
         if not said:
             description = f"{description} --config FILE.yaml fills the flags below."
-        flat = tyro.conf.AvoidSubcommands
-        if default is None:
-            result = tyro.cli(concrete, args=rest, config=(flat,), description=description)
-        else:
-            start = _as(concrete, default)
-            result = tyro.cli(concrete, args=rest, default=start, config=(flat,), description=description)
-        return _back(cls, result)
+        start = {} if default is None else {"default": _as(concrete, default)}
+        flat = (tyro.conf.AvoidSubcommands,)
+        return _back(tyro.cli(concrete, args=rest, config=flat, description=description, **start))
     except ValueError as error:
         parser.exit(2, f"{error}\n")
 
@@ -149,21 +144,22 @@ def _concrete(cls: Any, default: Any) -> Any:
     if not changed:
         return cls
     fields = [
-        (field.name, changed.get(field.name, hints[field.name]), _copy(field, changed.get(field.name)))
-        for field in dataclasses.fields(cls)
+        (f.name, changed[f.name], _copy(f, changed[f.name])) for f in dataclasses.fields(cls) if f.name in changed
     ]
-    space = {"__doc__": cls.__doc__, "__post_init__": lambda self: None, "__module__": cls.__module__}
-    return dataclasses.make_dataclass(cls.__name__, fields, frozen=True, namespace=space)
+    space = {
+        "changed": changed,
+        "__doc__": cls.__doc__,
+        "__post_init__": lambda self: None,
+        "__module__": cls.__module__,
+    }
+    return dataclasses.make_dataclass(cls.__name__, fields, bases=(cls,), frozen=True, kw_only=True, namespace=space)
 
 
 def _copy(field: dataclasses.Field[Any], concrete: Any) -> Any:
-    """Returns a field with the same default, as one of `_concrete`'s where it is to be one."""
-    value = _value(field, None)
-    if isinstance(concrete, type) and dataclasses.is_dataclass(value):
-        return dataclasses.field(default_factory=lambda: _as(concrete, value))
-    if field.default_factory is not dataclasses.MISSING:
-        return dataclasses.field(default_factory=field.default_factory)
-    return dataclasses.field(default=field.default) if field.default is not dataclasses.MISSING else dataclasses.field()
+    """Returns a field with the same default, as one of `_concrete`'s."""
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        return dataclasses.field()
+    return dataclasses.field(default_factory=lambda: _as(concrete, _value(field, None)))
 
 
 def _value(field: dataclasses.Field[Any], default: Any) -> Any:
@@ -176,28 +172,18 @@ def _value(field: dataclasses.Field[Any], default: Any) -> Any:
 
 
 def _as(concrete: Any, config: Any) -> Any:
-    """Returns a dataclass's values as one of `_concrete`'s."""
-    if concrete is type(config):
+    """Returns a dataclass's values as one of `_concrete`'s; what is none as it is."""
+    if not (isinstance(concrete, type) and "changed" in vars(concrete)):
         return config
-    values = {}
-    for field in dataclasses.fields(concrete):
-        value = getattr(config, field.name)
-        inner = isinstance(field.type, type) and dataclasses.is_dataclass(field.type)
-        values[field.name] = _as(field.type, value) if inner and dataclasses.is_dataclass(value) else value
-    return concrete(**values)
+    changed = vars(concrete)["changed"]
+    return concrete(**{f.name: _as(changed.get(f.name), getattr(config, f.name)) for f in dataclasses.fields(concrete)})
 
 
-def _back(cls: Any, result: Any) -> Any:
+def _back(value: Any) -> Any:
     """Returns what `_as` was made of, with the values that the flags gave."""
-    if type(result) is cls:
-        return result
-    hints = typing.get_type_hints(cls, include_extras=True)
-    values = {}
-    for field in dataclasses.fields(cls):
-        choice, hint = find_choice(hints[field.name])
-        value = getattr(result, field.name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            kind = choice.settings(getattr(value, choice.key)) if choice is not None else hint
-            value = _back(kind, value) if isinstance(kind, type) else value
-        values[field.name] = value
-    return cls(**values)
+    if not (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        return value
+    made = "changed" in vars(type(value))
+    cls = type(value).__base__ if made else type(value)
+    assert cls is not None
+    return cls(**{field.name: _back(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init})
