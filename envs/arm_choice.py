@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from envs.arms.base import StreamingArm
-from envs.config import Choice
+from envs.config import Choice, KindSettings
 from envs.registry import Registry
 from envs.simulation.scene_config import SceneConfig
 
@@ -29,16 +29,7 @@ CHOICE = Choice("kind", ARMS, functions=True)
 _STREAMING = ("action_spec", "image_shape", "connect", "observe", "send", "stop", "close")
 
 
-class ArmSettings(Protocol):
-    """Settings of an arm: a frozen dataclass, see `envs.config.Choice`."""
-
-    @property
-    def kind(self) -> str:
-        """Its name."""
-        ...
-
-
-def build_arm(settings: ArmSettings) -> StreamingArm:
+def build_arm(settings: KindSettings) -> StreamingArm:
     """Returns the arm that settings describe; nothing is opened before its `connect`.
 
     Raises:

@@ -12,13 +12,13 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float
 
-from envs.arm_choice import ARMS, CHOICE, ArmSettings, BuiltArm, RemoteArmConfig, TwinArmConfig, build_arm
+from envs.arm_choice import ARMS, CHOICE, BuiltArm, RemoteArmConfig, TwinArmConfig, build_arm
 from envs.arms.base import ArmError, StreamingArm
 from envs.arms.drivers.real import RealArm
 from envs.arms.limits import JointLimits
 from envs.arms.remote.arm import RemoteArm
 from envs.arms.safety import SafeArm, SafetyLimits, SafetyStop
-from envs.config import dump_config, find_config, load_config, read_values
+from envs.config import KindSettings, dump_config, find_config, load_config, read_values
 from envs.simulation.twin import TwinConfig
 from envs.simulation.twin_process import TwinProcess
 from envs.spec import POSE_NAMES, ActionSpec, Goal, Observation
@@ -44,7 +44,7 @@ class ArmFile:
         ValueError: If a fixed dimension is none.
     """
 
-    arm: Annotated[ArmSettings, CHOICE] = field(default_factory=TwinArmConfig)
+    arm: Annotated[KindSettings, CHOICE] = field(default_factory=TwinArmConfig)
     limits: SafetyLimits = field(default_factory=SafetyLimits)
     joint_limits: JointLimits = field(default_factory=JointLimits)
     fixed: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ def _with_limits(file: ArmFile, given: Mapping[str, Any]) -> ArmFile:
     return replace(file, arm=BuiltArm(file.arm.kind, driver), limits=load_config(SafetyLimits, {**known, **given}))
 
 
-def make_driver(config: ArmSettings) -> StreamingArm:
+def make_driver(config: KindSettings) -> StreamingArm:
     """Returns the driver of an arm; the twin's is in its `TwinTask`."""
     if isinstance(config, RemoteArmConfig):
         return RemoteArm(config.url, os.environ.get(ARM_TOKEN))

@@ -82,6 +82,15 @@ class Choice:
         return maker(*arguments) if isinstance(settings, NoSettings) else maker(settings, *arguments)
 
 
+class KindSettings(Protocol):
+    """Settings of one of several things, a frozen dataclass whose field ``kind`` says of which; see `Choice`."""
+
+    @property
+    def kind(self) -> str:
+        """Names the thing."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class NoSettings:
     """The settings of what a function of no arguments makes.

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from envs.config import Choice, load_config
+from envs.config import Choice, KindSettings, load_config
 from envs.spec import ActionSpec, Goal, Observation
 from envs.tasks.collecting import Practice
 from planner.control.controller import Controller, ControllerConfig
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import make_controller
-from planner.proposals.config import PROPOSERS, GoalPolicyConfig, InverseDynamicsConfig, ProposerSettings
+from planner.proposals.config import PROPOSERS, GoalPolicyConfig, InverseDynamicsConfig
 from planner.search.first_guess import FirstGuess
 from planner.subgoals.listed import ListedConfig
 from world_model.checkpoints.checkpoint import StoredModel
@@ -89,7 +89,7 @@ def check_actors(config: Practice, checkpoint: str, spec: ActionSpec) -> None:
         load_planner(checkpoint, plan, spec)
 
 
-def policy_of(model: StoredModel, pace: float) -> ProposerSettings:
+def policy_of(model: StoredModel, pace: float) -> KindSettings:
     """Returns the proposer that acts for a checkpoint: its inverse dynamics if it has any, or its goal policy."""
     return InverseDynamicsConfig(pace=pace) if INVERSE_DYNAMICS in model.heads else GoalPolicyConfig(pace=pace)
 

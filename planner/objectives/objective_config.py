@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
-from envs.config import Choice
+from envs.config import Choice, KindSettings
 from envs.ranges import check_range
 from envs.registry import Registry
 
@@ -22,14 +22,7 @@ OBJECTIVES: Registry[type] = Registry(
 )
 """Every objective by its kind."""
 
-
-class ObjectiveSettings(Protocol):
-    """Settings of an objective: a frozen dataclass, see `envs.config.Choice`."""
-
-    @property
-    def kind(self) -> str:
-        """Its name."""
-        ...
+ObjectiveSettings = KindSettings
 
 
 @dataclass(frozen=True)
@@ -189,7 +182,7 @@ class TermConfig:
         ValueError: If the weight is not finite.
     """
 
-    objective: Annotated[ObjectiveSettings, Choice("kind", OBJECTIVES)] = field(default_factory=ObjectiveConfig)
+    objective: Annotated[KindSettings, Choice("kind", OBJECTIVES)] = field(default_factory=ObjectiveConfig)
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -216,14 +209,14 @@ class SumConfig:
         return any(takes_goal_pose(term.objective) for term in self.terms)
 
 
-def distances_of(settings: ObjectiveSettings) -> list[GoalDistanceConfig]:
+def distances_of(settings: KindSettings) -> list[GoalDistanceConfig]:
     """Returns the goal distances in an objective's settings."""
     if isinstance(settings, SumConfig):
         return [distance for term in settings.terms for distance in distances_of(term.objective)]
     return [settings] if isinstance(settings, GoalDistanceConfig) else []
 
 
-def is_distance(settings: ObjectiveSettings) -> bool:
+def is_distance(settings: KindSettings) -> bool:
     """Returns whether an objective is made of goal distances alone: nothing beside the world model is asked."""
     if isinstance(settings, SumConfig):
         return all(is_distance(term.objective) for term in settings.terms)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
-from envs.config import Choice
+from envs.config import Choice, KindSettings
 from envs.ranges import check_range
 from envs.registry import Registry
 from world_model.heads.goal_policy.config import ArmEnd, ThingEnd
@@ -21,16 +21,7 @@ PROPOSERS: Registry[type] = Registry(
 """Every proposer by its kind."""
 
 
-class ProposerSettings(Protocol):
-    """Settings of a proposer: a frozen dataclass, see `envs.config.Choice`."""
-
-    @property
-    def kind(self) -> str:
-        """Its name."""
-        ...
-
-
-ProposerConfig = Annotated[ProposerSettings, Choice("kind", PROPOSERS)]
+ProposerConfig = Annotated[KindSettings, Choice("kind", PROPOSERS)]
 """Settings of a proposer; ``kind`` in YAML says which."""
 
 

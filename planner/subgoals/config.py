@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Annotated
 
-from envs.config import Choice
+from envs.config import Choice, KindSettings
 from envs.registry import Registry
 
 SUBGOALS: Registry[type] = Registry(
@@ -14,14 +14,5 @@ SUBGOALS: Registry[type] = Registry(
 """Every source of subgoals by its kind."""
 
 
-class SubgoalSettings(Protocol):
-    """Settings of a source of subgoals: a frozen dataclass, see `envs.config.Choice`."""
-
-    @property
-    def kind(self) -> str:
-        """Its name."""
-        ...
-
-
-SubgoalsConfig = Annotated[SubgoalSettings, Choice("kind", SUBGOALS)]
+SubgoalsConfig = Annotated[KindSettings, Choice("kind", SUBGOALS)]
 """Settings of a source of subgoals; ``kind`` in YAML says which."""
