@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from math import inf, isfinite
+from math import isfinite
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from planner.objectives.objective import GoalDistance
 from planner.proposals.config import PROPOSERS
 from planner.search.chunks import Chunks
 from planner.subgoals.config import SUBGOALS
+from planner.subgoals.listed import Approach
 from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.finite import not_finite, some
 
@@ -102,7 +103,7 @@ class Controller:
         self._generator: torch.Generator | None = None
         self._last_plan: Plan | None = None
         self._start: LatentState | None = None  # where it begins
-        self._nearest, self._stale = inf, 0  # cost of what was seen when it last came nearer, observations since then
+        self._approach = Approach()
 
     def reset(self, goals: Sequence[Goal], seed: int) -> None:
         """Forgets the past and has new goals.
@@ -128,7 +129,7 @@ class Controller:
         self._generator = torch.Generator(encoded[0].tokens.device).manual_seed(seed)
         self._frames.clear()
         self._last_plan = self._start = None
-        self._nearest, self._stale = inf, 0
+        self._approach = Approach()
 
     @property
     def goal(self) -> LatentGoal:
@@ -247,7 +248,7 @@ class Controller:
             self._goal, self._goal_cost = goal, self.objective(goal)
         if goal is not None or not self._taken_up:
             self._taken_up += 1
-            self._last_plan, self._nearest, self._stale = None, inf, 0
+            self._last_plan, self._approach = None, Approach()
 
     def _watch_progress(self, state: LatentState) -> None:
         """Counts for how long what is seen has come no nearer to the goal."""
@@ -255,9 +256,7 @@ class Controller:
             return
         assert self._goal_cost is not None
         with torch.no_grad():
-            cost = cost_of_seen(self._goal_cost, state, self.spec)
-        nearer = cost < (1.0 - _NEARER) * self._nearest
-        self._nearest, self._stale = (cost, 0) if nearer else (self._nearest, self._stale + 1)
+            self._approach = self._approach.after(cost_of_seen(self._goal_cost, state, self.spec), _NEARER)
 
     def _guesses(self, state: LatentState) -> Float[Tensor, "G H A"]:
         """Returns what is proposed, the last plan and its runners-up, and staying, the last."""
@@ -317,7 +316,9 @@ class Controller:
         """
         both = self.score(state, torch.stack([plan.actions, other]))
         cost, cost_of_other = cost_or_worst(both).tolist()
-        better = cost < (1.0 - self.config.min_improvement) * cost_of_other and self._stale >= self.config.patience
+        better = (
+            cost < (1.0 - self.config.min_improvement) * cost_of_other and self._approach.stale >= self.config.patience
+        )
         if better or not isfinite(cost_of_other):
             return plan
         return replace(plan, actions=other, cost=cost_of_other, evaluations=plan.evaluations + 2)

@@ -109,6 +109,24 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Approach:
+    """How near costs of what was seen have come to a goal.
+
+    Attributes:
+        lowest: The cost that last counted as nearer.
+        stale: Observations since then.
+    """
+
+    lowest: float = inf
+    stale: int = 0
+
+    def after(self, cost: float, min_drop: float) -> Approach:
+        """Returns it after a further cost; nearer is one that is lower by at least this share of the lowest."""
+        nearer = cost < self.lowest and cost <= (1 - min_drop) * self.lowest
+        return Approach(cost) if nearer else replace(self, stale=self.stale + 1)
+
+
+@dataclass(frozen=True)
 class GoalProgress:
     """Where a sequence of subgoals stands at an observation.
 
@@ -116,15 +134,13 @@ class GoalProgress:
         index: The subgoal that is pursued, from 0.
         steps: Actions executed for it so far.
         first_cost: Its cost when it was taken up; infinite where no costs are compared.
-        lowest_cost: Its cost when it last counted as nearer.
-        stale: Observations since then.
+        approach: How near its costs have come.
     """
 
     index: int = 0
     steps: int = 0
     first_cost: float = inf
-    lowest_cost: float = inf
-    stale: int = 0
+    approach: Approach = Approach()
 
 
 def advance(
@@ -147,10 +163,9 @@ def advance(
         done = progress.steps >= config.steps[progress.index if len(config.steps) > 1 else 0]
     else:
         now = cost(progress.index)
-        nearer = now < progress.lowest_cost and now <= (1 - config.min_drop) * progress.lowest_cost
-        stale, lowest = (0, now) if nearer else (progress.stale + 1, progress.lowest_cost)
-        progress = replace(progress, stale=stale, lowest_cost=lowest)
-        reached = now <= config.threshold * progress.first_cost if config.by == "cost" else stale >= config.patience
+        progress = replace(progress, approach=progress.approach.after(now, config.min_drop))
+        plateau = progress.approach.stale >= config.patience
+        reached = now <= config.threshold * progress.first_cost if config.by == "cost" else plateau
         done = reached or progress.steps >= config.max_steps
     return _take_up(config, progress.index + 1, goals, cost) if done else progress
 
@@ -160,4 +175,4 @@ def _take_up(config: ListedConfig, index: int, goals: int, cost: Callable[[int],
     if config.by == "steps" or index == goals - 1:
         return GoalProgress(index)
     first = cost(index)
-    return GoalProgress(index, first_cost=first, lowest_cost=first)
+    return GoalProgress(index, first_cost=first, approach=Approach(first))
