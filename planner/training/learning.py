@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 
-from envs.bar import progress
 from envs.config import dump_config
 from envs.episodes import EpisodeSource
 from envs.episodes.open import load_reading
-from envs.folders import writing
 from envs.program import FAILED, INTERRUPTED
 from planner.training.report import write_report
 from planner.training.run import open_windows
@@ -19,9 +17,8 @@ from world_model.encoders.folder import load_encoder
 from world_model.finite import DivergedError
 from world_model.training.dataset import check_actions, open_episodes
 from world_model.training.held_out import format_errors
-from world_model.training.loop import RunLog
 from world_model.training.processes import Processes, find_processes, leave_processes
-from world_model.training.progress import make_report, origin
+from world_model.training.progress import origin, reporting
 from world_model.training.run_folders import run_folders
 from world_model.training.train import train
 from world_model.training.train_config import TrainConfig
@@ -62,9 +59,8 @@ def learn(config: TrainConfig, processes: Processes) -> Manifest | None:
     assert folder is not None, "TrainConfig has one of the two"
     encoder = load_encoder(folder).to(processes.device)
     batches = open_windows(config, dataset, encoder, config.encoding_processes, show=processes.main)
-    bar = progress(total=config.steps, desc="train", disable=not processes.main)
-    with writing(config.output), RunLog(config.output, config.log) as log, bar:
-        return train(config, encoder, batches, make_report(log, bar, format_errors), provenance(config, dataset))
+    with reporting(config, format_errors, config.log, processes.main) as report:
+        return train(config, encoder, batches, report, provenance(config, dataset))
 
 
 def provenance(config: TrainConfig, dataset: EpisodeSource) -> dict[str, object]:

@@ -409,12 +409,6 @@ def train_compact(
 ) -> Manifest | None:
     """Trains, or goes on training, saves the checkpoint and returns its manifest; None if interrupted before.
 
-    Args:
-        config: The run's.
-        batches: Gives the windows.
-        report: Gets every step's measurements.
-        provenance: Of the checkpoint, plain values, such as the command, the git commit and the data's fingerprint.
-
     Raises:
         ValueError: If data and settings do not fit together.
         StateError: If the output directory holds the state of another run.

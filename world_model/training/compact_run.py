@@ -10,7 +10,6 @@ import numpy as np
 from envs.bar import progress
 from envs.episodes import EpisodeSource
 from envs.episodes.open import load_reading, open_dataset
-from envs.folders import writing
 from world_model.checkpoints.checkpoint import Manifest
 from world_model.data.batches import RecordedWindows, join_recorded
 from world_model.data.joined import JoinedFrames
@@ -19,8 +18,7 @@ from world_model.data.store_layout import cache_beside
 from world_model.training.compact import ImageBatches, train_compact
 from world_model.training.compact_config import CompactConfig
 from world_model.training.heads_config import HeadsConfig
-from world_model.training.loop import RunLog
-from world_model.training.progress import make_report, origin
+from world_model.training.progress import origin, reporting
 from world_model.training.run_folders import run_to_end
 
 SAME_POSE = 1e-4  # m, rad: two views of one episode differ by nothing but their pictures
@@ -47,9 +45,8 @@ def learn(config: CompactConfig) -> Manifest | None:
     others = [decode(config.cache_directory, config.decoding_processes, view, size) for view in views]
     batches = ImageBatches(join_recorded(parts), [JoinedFrames([view, *more]) for view in (first, *others)])
     folders = dict(zip((config.data, *config.more, *config.views), (*datasets, *views), strict=True))
-    bar = progress(total=config.steps, desc="train")
-    with writing(config.output), RunLog(config.output, config.log) as log, bar:
-        return train_compact(config, batches, make_report(log, bar, format_errors), provenance(config, folders))
+    with reporting(config, format_errors, config.log) as report:
+        return train_compact(config, batches, report, provenance(config, folders))
 
 
 def open_recordings(folders: Sequence[Path], reading: Path | None) -> list[EpisodeSource]:

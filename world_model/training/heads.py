@@ -326,15 +326,6 @@ def train_heads(
 ) -> Manifest | None:
     """Trains, or goes on training, saves the parent with what was learnt and returns the manifest; None if interrupted.
 
-    Args:
-        config: The run's.
-        model: The parent.
-        latents: Of every episode's frames.
-        recorded: Poses and actions of the episodes.
-        fingerprint: Of parent and data.
-        report: Gets every step's measurements.
-        provenance: Of the checkpoint, plain values.
-
     Raises:
         ValueError: If parent, data and settings do not fit together.
         StateError: If the output directory holds the state of another run.

@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.bar import progress
-from envs.folders import writing
 from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows, join_recorded
@@ -19,8 +18,7 @@ from world_model.training.compact import encode_episode
 from world_model.training.compact_run import decode_all, open_recordings, provenance
 from world_model.training.heads import train_heads
 from world_model.training.heads_config import HeadsConfig
-from world_model.training.loop import RunLog
-from world_model.training.progress import make_report
+from world_model.training.progress import reporting
 from world_model.training.run_folders import run_to_end
 
 
@@ -45,10 +43,8 @@ def learn(config: HeadsConfig) -> Manifest | None:
     latents = encode(model, JoinedFrames(decode_all(config, datasets, model.image_size)))
     parent = read_manifest(find_checkpoint(config.parent))
     fingerprint = " ".join([str(sorted(parent.files.items())), *(dataset.fingerprint for dataset in datasets)])
-    bar = progress(total=config.steps, desc="train")
-    with writing(config.output), RunLog(config.output, config.log) as log, bar:
-        report = make_report(log, bar, format_errors)
-        described = provenance(config, dict(zip(folders, datasets, strict=True)))
+    described = provenance(config, dict(zip(folders, datasets, strict=True)))
+    with reporting(config, format_errors, config.log) as report:
         return train_heads(config, model, latents, recorded, fingerprint, report, described)
 
 

@@ -165,11 +165,6 @@ def token_health(tokens: Float[Tensor, "B N D"]) -> dict[str, float]:
 def pretrain(config: PretrainConfig, frames: FrameStore, report: Report) -> Path | None:
     """Trains, or goes on training, and returns the folder of the finished encoder; None if interrupted before.
 
-    Args:
-        config: The run's.
-        frames: Decoded images of the dataset, see `store.build_frames`.
-        report: Gets every step's measurements.
-
     Raises:
         StateError: If the output directory holds the state of another run.
         DivergedError: If something is not finite, see `run_steps`.

@@ -5,11 +5,16 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from envs.bar import progress
+from envs.folders import writing
 from world_model.training.loop import Report, RunLog
+from world_model.training.run_config import RunConfig
+from world_model.training.tracker import TrackerName
 
 HELD_OUT = "held_out/"
 """How the names of what was measured on held-out episodes begin."""
@@ -30,6 +35,19 @@ def make_report(log: RunLog, bar: tqdm, format_errors: Callable[[Mapping[str, fl
         bar.update()
 
     return report
+
+
+@contextmanager
+def reporting(
+    config: RunConfig,
+    format_errors: Callable[[Mapping[str, float]], str],
+    tracker: TrackerName = "tensorboard",
+    show: bool = True,
+) -> Iterator[Report]:
+    """Gives what a run reports its steps to: a log in its output, a bar, and held-out errors in a formatter's words."""
+    bar = progress(total=config.steps, desc="train", disable=not show)
+    with writing(config.output), RunLog(config.output, tracker) as log, bar:
+        yield make_report(log, bar, format_errors)
 
 
 def origin() -> dict[str, str | None]:

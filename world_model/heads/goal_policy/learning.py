@@ -7,15 +7,13 @@ from pathlib import Path
 
 from envs.bar import progress
 from envs.episodes.open import open_dataset
-from envs.folders import writing
 from world_model.checkpoints.checkpoint import Manifest, read_manifest
 from world_model.data.batches import WindowBatches, join_batches
 from world_model.data.latents import build_latents, latent_layout
 from world_model.data.store_layout import cache_beside
 from world_model.heads.goal_policy.config import TrainCriticConfig
 from world_model.heads.goal_policy.training import train_critic
-from world_model.training.loop import RunLog
-from world_model.training.progress import make_report, origin
+from world_model.training.progress import origin, reporting
 from world_model.training.run_folders import run_to_end
 from world_model.vjepa2_ac import VJEPA2AC, load_vjepa2_ac
 
@@ -53,9 +51,8 @@ def learn(config: TrainCriticConfig) -> Manifest | None:
     if config.more:
         batches = join_batches([batches, *(open_windows(data, cache_beside(data), model) for data in config.more)])
     provenance = {**origin(), "parent_files": read_manifest(config.parent).files}
-    bar = progress(total=config.steps, desc="train")
-    with writing(config.output), RunLog(config.output) as log, bar:
-        return train_critic(config, model, batches, make_report(log, bar, format_errors), provenance)
+    with reporting(config, format_errors) as report:
+        return train_critic(config, model, batches, report, provenance)
 
 
 def format_errors(errors: Mapping[str, float]) -> str:

@@ -314,13 +314,6 @@ def train_critic(
 ) -> Manifest | None:
     """Trains, or goes on training, saves the checkpoint with its critic and returns its manifest; None if interrupted.
 
-    Args:
-        config: The run's.
-        model: Of the parent, frozen.
-        batches: Gives the windows.
-        report: Gets every step's measurements.
-        provenance: How the critic was made, plain values.
-
     Raises:
         StateError: If the output directory holds the state of another run.
         DivergedError: If something is not finite, see `run_steps`.
