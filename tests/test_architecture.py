@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -38,3 +39,28 @@ def test_every_room_is_on_the_map() -> None:
     page = PAGE.read_text(encoding="utf-8")
     rooms = {path.parent.name for house in ("envs", "world_model", "planner") for path in ROOT.glob(f"{house}/**/*.py")}
     assert [room for room in sorted(rooms - {"envs", "world_model", "planner"}) if room not in page] == []
+
+
+def count(path: Path) -> tuple[int, int]:
+    """Lines of code proper, and of comments and docstrings."""
+    text = path.read_text(encoding="utf-8")
+    told: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            told.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    documentation = sum(number in told or line.startswith("#") for number, line in lines)
+    return len(lines) - documentation, documentation
+
+
+def test_the_page_says_how_large_the_rooms_are() -> None:
+    rows = re.findall(r"^\| `([\w/]+)` \| ([\d ]+) \| ([\d ]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [room for room, *_ in rows if "/" not in room] == ["envs", "world_model", "planner", "scripts"]
+    for room, *said in rows:
+        found, share = [count(path) for path in (ROOT / room).rglob("*.py")], 0.15 if "/" not in room else 0.6
+        for told, counted in zip(said, map(sum, zip(*found, strict=True)), strict=True):
+            assert abs(int(told.replace(" ", "")) - counted) <= 50 + share * counted, (
+                f"{room}: {told}, counted {counted}"
+            )
