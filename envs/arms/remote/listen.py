@@ -11,7 +11,7 @@ import http
 import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,9 +65,10 @@ class ListenConfig:
             raise ValueError(f"a token is at least {_MIN_TOKEN} printable ASCII characters without spaces")
 
 
-@asynccontextmanager
-async def listen(handle: Callable[[ServerConnection], Awaitable[None]], config: ListenConfig) -> AsyncIterator[str]:
-    """Yields the URL that a handler's clients reach it at; it listens until the context is left.
+async def listen_until_cancelled(
+    handle: Callable[[ServerConnection], Awaitable[None]], config: ListenConfig, ready: Callable[[str], None]
+) -> None:
+    """Serves a handler's clients until cancelled; calls `ready` with the URL once it listens.
 
     ``GET /healthz`` is answered 200. A client without the token gets 401, one too many 503, and a browser 403: pages
     from elsewhere may not reach a server on loopback.
@@ -92,19 +93,7 @@ async def listen(handle: Callable[[ServerConnection], Awaitable[None]], config: 
         create_connection=_Connection,
     ) as server:
         host, port = next(iter(server.sockets)).getsockname()[:2]
-        yield f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
-
-
-async def listen_until_cancelled(
-    handle: Callable[[ServerConnection], Awaitable[None]], config: ListenConfig, ready: Callable[[str], None]
-) -> None:
-    """Serves a handler's clients until cancelled; calls `ready` with the URL once it listens. See `listen`.
-
-    Raises:
-        OSError: If the address or the port cannot be had.
-    """
-    async with listen(handle, config) as url:
-        ready(url)
+        ready(f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}")
         await asyncio.get_running_loop().create_future()
 
 
