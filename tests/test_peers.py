@@ -320,7 +320,7 @@ def test_the_program_says_in_one_line_that_the_peer_is_missing(tmp_path: Path, m
         "planner.benchmarks.peers.lewm_run.open_recordings", lambda *_: [SimpleNamespace(spec=SPEC, lengths=(3,))]
     )
     with pytest.raises(SystemExit, match="error: the peer's own code can't be imported"):
-        main(["--data", "nowhere", "--output", str(tmp_path / "run")])
+        main(["--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "run")])
 
 
 def test_settings_out_of_range_are_refused() -> None:
