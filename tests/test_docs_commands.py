@@ -27,7 +27,7 @@ from planner.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/results").glob("*.md"))]
 CONFIGS = sorted((ROOT / "scripts/configs").rglob("*.yaml"))
 RECIPES = sorted((ROOT / "scripts/recipes").glob("*.sh"))
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -48,10 +48,11 @@ def lines_of(text: str) -> list[str]:
     """Returns the commands of a shell script, without comments, its variables put in."""
     variables: dict[str, str] = {}
     found = []
-    for written in text.replace("\\\n", " ").splitlines():
+    text = re.sub(r'"\$\{(\w+)\[@\]\}"', r"$\1", text.replace("\\\n", " "))  # a list of words, as one
+    for written in text.splitlines():
         line = functools.reduce(lambda before, name: before.replace(f"${name}", variables[name]), variables, written)
-        if given := re.fullmatch(r"(\w+)=(\S+)", line.strip()):
-            variables[given[1]] = given[2]
+        if given := re.fullmatch(r"(\w+)=(?:\((.*)\)(?: +#.*)?|(\S+))", line.strip()):
+            variables[given[1]] = given[2] or given[3]
             continue
         for part in re.split(r"&&|;", re.sub(r"(^|\s)#.*$", "", line)) if '"' not in line else [line]:
             if part.strip():
