@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from envs.config import load_config
@@ -22,7 +23,7 @@ from world_model.checkpoints.checkpoint import Manifest
 from world_model.data.batches import WindowBatches
 from world_model.data.latents import build_latents
 from world_model.encoders.vjepa2 import Encoder, EncoderConfig
-from world_model.training.loop import LOG_FILE, RunLog, read_log
+from world_model.training.loop import LOG_FILE, Report, RunLog, read_log
 from world_model.training.processes import find_processes, leave_processes
 from world_model.training.train import PredictorSize, TrainConfig, train
 
@@ -47,6 +48,23 @@ def make_config(output: Path, **changes: Any) -> TrainConfig:
         device="cpu", precision="fp32",
     )  # fmt: skip
     return replace(config, **changes)
+
+
+def measured_steps(train: Callable[[Report], Manifest | None], stop_after: int | None = None) -> list[dict[str, float]]:
+    """What a run's steps measured; the run is finished, or Ctrl-C is pressed after so many steps."""
+    measured: list[dict[str, float]] = []
+
+    def report(step: int, values: Mapping[str, float]) -> None:
+        measured.append(dict(values))
+        if stop_after is not None and step + 1 == stop_after:
+            raise KeyboardInterrupt
+
+    if stop_after is None:
+        assert train(report) is not None
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            train(report)
+    return measured
 
 
 def run(

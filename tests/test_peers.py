@@ -28,6 +28,7 @@ from planner.benchmarks.peers.solver import PeerCEM, PeerCEMConfig
 from planner.benchmarks.peers.train_lewm import main
 from planner.evaluation.config import EvaluateConfig
 from tests.moving_square import MovingSquare
+from tests.small_training import measured_steps
 from world_model.checkpoints.checkpoint import save_checkpoint
 from world_model.data.batches import RecordedWindows
 from world_model.data.joined import JoinedFrames
@@ -168,19 +169,7 @@ def make_config(output: Path, **changes: Any) -> TrainLeWMConfig:
 
 
 def train(config: TrainLeWMConfig, batches: ImageBatches, stop_after: int | None = None) -> list[dict[str, float]]:
-    measured: list[dict[str, float]] = []
-
-    def report(step: int, values: object) -> None:
-        measured.append(dict(values))  # type: ignore[call-overload]
-        if stop_after is not None and step + 1 == stop_after:
-            raise KeyboardInterrupt
-
-    if stop_after is None:
-        assert train_lewm(config, batches, report, {"command": "made up"}) is not None
-    else:
-        with pytest.raises(KeyboardInterrupt):
-            train_lewm(config, batches, report, {})
-    return measured
+    return measured_steps(lambda report: train_lewm(config, batches, report, {"command": "made up"}), stop_after)
 
 
 @pytest.mark.usefixtures("peer")

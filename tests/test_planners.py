@@ -311,9 +311,10 @@ def test_deadline_is_kept_by_the_real_clock(name: str) -> None:
         return score(actions)
 
     planner = build(name, samples=16, iterations=500)
-    found = plan(planner, slow, deadline=time.monotonic() + 0.4)
-    assert len(found.costs) < 40  # of 500; how many more than a few is the machine's load
-    assert found.cost < float(score(torch.zeros(1, 3, 3)))
+    start = time.monotonic()
+    found = plan(planner, slow, deadline=start + 0.4)
+    assert time.monotonic() - start < 0.4 * 1.2
+    assert 4 < len(found.costs) < 40 and found.cost < 0.5 * float(score(torch.zeros(1, 3, 3)))
 
 
 @every_planner

@@ -16,6 +16,7 @@ from planner.proposals.config import InverseDynamicsConfig, RetrievalConfig
 from planner.proposals.inverse_dynamics import InverseDynamicsProposer
 from planner.proposals.retrieval import Retrieval
 from tests.moving_square import MovingSquare
+from tests.small_training import measured_steps
 from world_model.base import LatentGoal, LatentState
 from world_model.checkpoints.checkpoint import StoredModel
 from world_model.compact import CompactModel
@@ -67,19 +68,7 @@ def make_config(output: Path, **changes: object) -> CompactConfig:
 
 
 def run(config: CompactConfig, batches: ImageBatches, stop_after: int | None = None) -> list[dict[str, float]]:
-    measured: list[dict[str, float]] = []
-
-    def report(step: int, values: object) -> None:
-        measured.append(dict(values))  # type: ignore[call-overload]
-        if stop_after is not None and step + 1 == stop_after:
-            raise KeyboardInterrupt
-
-    if stop_after is None:
-        assert train_compact(config, batches, report, {"command": "made up"}) is not None
-    else:
-        with pytest.raises(KeyboardInterrupt):
-            train_compact(config, batches, report, {})
-    return measured
+    return measured_steps(lambda report: train_compact(config, batches, report, {"command": "made up"}), stop_after)
 
 
 def test_a_resumed_run_takes_the_steps_of_an_unbroken_one(batches: ImageBatches, tmp_path: Path) -> None:

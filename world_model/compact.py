@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -102,17 +101,15 @@ class CompactModel(StoredModel):
     @torch.no_grad()
     def encode(self, observations: Sequence[Observation]) -> LatentState:
         """See `WorldModel.encode`."""
-        poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean)
         latents = self.latents(self.encoder.pixels_of([seen.image for seen in observations]))
-        return LatentState(latents[None], poses[None])
+        return LatentState(latents[None], self.poses_of(observations))
 
     @torch.no_grad()
     def encode_goal(self, goal: Goal) -> LatentGoal:
         """See `WorldModel.encode_goal`."""
         if goal.mask is not None:
             raise ValueError("a compact latent is of the whole image, none of it can be masked: leave the mask out")
-        pose = None if goal.pose is None else torch.from_numpy(np.array(goal.pose)).to(self.action_mean)
-        return LatentGoal(self.latents(self.encoder.pixels_of([goal.image]))[0], pose, image=goal.image)
+        return LatentGoal(self.latents(self.encoder.pixels_of([goal.image]))[0], self.pose_of(goal), image=goal.image)
 
     def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
         """See `WorldModel.rollout`. Poses go on as `envs.pose.motion_of` says."""

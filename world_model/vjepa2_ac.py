@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -107,19 +106,17 @@ class VJEPA2AC(StoredModel):
     @torch.no_grad()
     def encode(self, observations: Sequence[Observation]) -> LatentState:
         """See `WorldModel.encode`."""
-        poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean)
         tokens = self.encoder(self.encoder.pixels_of([seen.image for seen in observations]))
-        return LatentState(tokens[None], poses[None])
+        return LatentState(tokens[None], self.poses_of(observations))
 
     @torch.no_grad()
     def encode_goal(self, goal: Goal) -> LatentGoal:
         """See `WorldModel.encode_goal`."""
         tokens = self.encoder(self.encoder.pixels_of([goal.image]))[0]
-        pose = None if goal.pose is None else torch.from_numpy(np.array(goal.pose)).to(self.action_mean)
         if goal.mask is None:
-            return LatentGoal(tokens, pose, image=goal.image)
+            return LatentGoal(tokens, self.pose_of(goal), image=goal.image)
         weights = average_over_patches(central_square(goal.mask), self.encoder.tokens)
-        return LatentGoal(tokens, pose, torch.from_numpy(weights.flatten()).to(tokens), goal.image)
+        return LatentGoal(tokens, self.pose_of(goal), torch.from_numpy(weights.flatten()).to(tokens), goal.image)
 
     def rollout(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
         """See `WorldModel.rollout`.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
+import numpy as np
 import torch
 import yaml
 from jaxtyping import Float
@@ -132,6 +133,14 @@ class StoredModel(NormalisedModel, ABC):
         """
         head.check_fits(self)
         self.heads[name] = head
+
+    def poses_of(self, seen: Sequence[Observation]) -> Float[Tensor, "1 T P"]:
+        """Returns the poses of observations, where the model is."""
+        return torch.from_numpy(np.stack([each.pose for each in seen])).to(self.action_mean)[None]
+
+    def pose_of(self, goal: Goal) -> Float[Tensor, "P"] | None:
+        """Returns a goal's pose, where the model is; None if it is open."""
+        return None if goal.pose is None else torch.from_numpy(np.array(goal.pose)).to(self.action_mean)
 
     @property
     @abstractmethod

@@ -27,7 +27,7 @@ from world_model.heads.ways_config import InverseDynamicsConfig, InverseDynamics
 from world_model.load import load_world_model
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
 from world_model.training.compact_config import CompactConfig
-from world_model.training.held_out import choose_windows
+from world_model.training.held_out import choose_windows, latent_errors
 from world_model.training.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate
 from world_model.training.run import run_steps
 from world_model.training.sigreg import sigreg
@@ -254,28 +254,12 @@ class CompactTrainer:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Returns errors on held-out windows and what the latents are like; the model judged as it plans.
-
-        "rollout_h": mean squared error of step h from a window's first frame, with "_copy" (the first frame stands for
-        the prediction) and "_shuffled" (another window's actions) beside; "variance": of the latents, the mean over
-        dimensions; "rank": their effective rank exp(-sum p ln p), p the shares of their covariance's eigenvalues.
-        """
+        """Returns `latent_errors` on held-out windows, the model judged as it plans."""
         numbers = choose_windows(self.held_out, self.config.evaluate_windows)
         self.model.eval()
         parts = [self._forecast(part) for part in np.array_split(numbers, max(1, len(numbers) // 32))]
         self.model.train()
-        latents, rolled, shuffled = (torch.cat(each) for each in zip(*parts, strict=True))
-        measured = {}
-        for step in range(1, latents.shape[1]):
-            forecasts = {"": rolled[:, step - 1], "_copy": latents[:, 0], "_shuffled": shuffled[:, step - 1]}
-            for name, forecast in forecasts.items():
-                measured[f"rollout{name}_{step}"] = (forecast - latents[:, step]).square().mean().item()
-        covariance = torch.cov(latents.flatten(0, 1).T)
-        shares = torch.linalg.eigvalsh(covariance).clamp_min(1e-12)
-        shares = shares / shares.sum()
-        measured["variance"] = covariance.diagonal().mean().item()
-        measured["rank"] = (-(shares * shares.log()).sum()).exp().item()
-        return measured
+        return latent_errors(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
     def _forecast(self, numbers: Int[np.ndarray, " B"]) -> tuple[Tensor, Tensor, Tensor]:
         """Returns windows' latents (B, T, Z), and what is predicted of frames 1 .. T - 1 by own and other actions."""

@@ -11,7 +11,7 @@ from envs.ranges import check_range
 from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.trunks import TRUNKS, TrunkSettings
 from world_model.heads.ways_config import InverseDynamicsShape, JudgeShape
-from world_model.training.run_config import ModelRunConfig
+from world_model.training.run_config import DecodedRunConfig
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,14 @@ class DynamicsShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompactConfig(ModelRunConfig):
+class CompactConfig(DecodedRunConfig):
     """One training run of a compact world model.
 
     Attributes:
         views: Further folders that hold the same episodes as other cameras saw them, or in other light. Each frame of
             a window is taken from any of them: what only one view shows can't be predicted, so the latents drop it.
-        more: Folders of further recordings of the same arm, such as practice or other scenes, decoded beside them.
         parent: Checkpoint of the same shape, by name or path, whose weights training begins with; None for new ones.
             Its latents may be narrower: further numbers then learn beside them, see `world_model.training.widening`.
-        decoding_processes: Processes that decode videos.
         encoder: Shape of the trunk that learns.
         latents: Shape of what is read from its tokens.
         dynamics: Shape of the network that predicts it.
@@ -91,14 +89,10 @@ class CompactConfig(ModelRunConfig):
         ValueError: If a setting is out of its range.
     """
 
-    session: ClassVar[tuple[str, ...]] = (
-        *ModelRunConfig.session, "views", "more", "bank_frames", "decoding_processes",
-    )  # fmt: skip
+    session: ClassVar[tuple[str, ...]] = (*DecodedRunConfig.session, "views", "bank_frames")
 
     views: tuple[Path, ...] = ()
-    more: tuple[Path, ...] = ()
     parent: str | None = None
-    decoding_processes: int = 1
     encoder: Annotated[TrunkSettings, Choice("kind", TRUNKS)] = field(default_factory=ConvolutionsConfig)
     latents: LatentShape = field(default_factory=LatentShape)
     dynamics: DynamicsShape = field(default_factory=DynamicsShape)
@@ -127,10 +121,8 @@ class CompactConfig(ModelRunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(
-            self, "(0, inf)", "stride", "rollout_steps", "evaluate_windows", "evaluate_horizon", "decoding_processes",
-            "furthest",
-        )  # fmt: skip
+        counts = ("stride", "rollout_steps", "evaluate_windows", "evaluate_horizon", "furthest")
+        check_range(self, "(0, inf)", *counts)
         check_range(self, "[0, inf)", "rollout_weight", "regulariser", "inverse", "ways", "minimum_rank", "bank_frames")
         if self.frames <= self.rollout_steps:
             raise ValueError(f"a window of {self.frames} frames has no {self.rollout_steps} predictions fed back")

@@ -19,6 +19,7 @@ from world_model.training.compact import ImageBatches, train_compact
 from world_model.training.compact_config import CompactConfig
 from world_model.training.heads_config import HeadsConfig
 from world_model.training.progress import origin, reporting
+from world_model.training.run_config import DecodedRunConfig
 from world_model.training.run_folders import run_to_end
 
 SAME_POSE = 1e-4  # m, rad: two views of one episode differ by nothing but their pictures
@@ -62,7 +63,7 @@ def open_recordings(folders: Sequence[Path], reading: Path | None) -> list[Episo
     return datasets
 
 
-def decode_all(config: CompactConfig | HeadsConfig, datasets: Sequence[EpisodeSource], size: int) -> list[FrameStore]:
+def decode_all(config: DecodedRunConfig, datasets: Sequence[EpisodeSource], size: int) -> list[FrameStore]:
     """Returns what an encoder of images of some size sees of a run's recordings, each kept beside what it is of."""
     caches = (config.cache_directory, *(cache_beside(folder) for folder in config.more))
     processes = config.decoding_processes

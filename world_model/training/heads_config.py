@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
 
 from envs.ranges import check_range
 from world_model.heads.ways_config import InverseDynamicsShape, TemporalDistanceShape
-from world_model.training.run_config import ModelRunConfig
+from world_model.training.run_config import DecodedRunConfig
 
 Part: TypeAlias = Literal["dynamics", "inverse_dynamics", "temporal_distance"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadsConfig(ModelRunConfig):
+class HeadsConfig(DecodedRunConfig):
     """One training run on the latents of a compact world model.
 
     Attributes:
         parent: The checkpoint whose latents they are learnt on, by name or path.
-        more: Folders of more recordings, such as scripts/collect_practice.py makes; frames are kept beside each.
         checkpoint: Where the parent goes with its heads; None for checkpoint/ in the run directory.
-        decoding_processes: Processes that decode videos.
         inverse_dynamics: Shape of the goal-conditioned inverse dynamics.
         temporal_distance: Shape of the temporal distance.
         furthest: Actions to a goal at most, in what is learnt from.
@@ -46,11 +43,9 @@ class HeadsConfig(ModelRunConfig):
         ValueError: If a setting is out of its range.
     """
 
-    session: ClassVar[tuple[str, ...]] = (*ModelRunConfig.session, "more", "bank_frames", "decoding_processes")
+    session: ClassVar[tuple[str, ...]] = (*DecodedRunConfig.session, "bank_frames")
 
     parent: str
-    more: tuple[Path, ...] = ()
-    decoding_processes: int = 1
     inverse_dynamics: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
     temporal_distance: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
     furthest: int = 24
@@ -71,7 +66,7 @@ class HeadsConfig(ModelRunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "(0, inf)", "furthest", "decoding_processes", "rollout_steps", "rollouts", "rollout_weight")
+        check_range(self, "(0, inf)", "furthest", "rollout_steps", "rollouts", "rollout_weight")
         check_range(self, "[0, inf)", "noise", "blur", "bank_frames")
         check_range(self, "[0, 1]", "imagined", "unrelated")
         if not self.learn or len(set(self.learn)) < len(self.learn):

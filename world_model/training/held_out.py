@@ -100,6 +100,37 @@ def _forecasts(
     return forced, torch.cat(rolled, dim=1)
 
 
+@torch.no_grad()
+def latent_errors(
+    latents: Float[Tensor, "B T D"], rolled: Float[Tensor, "B H D"], shuffled: Float[Tensor, "B H D"]
+) -> dict[str, float]:
+    """Returns errors of rollouts from a window's first frame, and what the latents are like.
+
+    "rollout_h": mean squared error of step h, with "_copy" (the first frame stands for the prediction) and "_shuffled"
+    (another window's actions) beside; "variance": of the latents, the mean over dimensions; "rank": their effective
+    rank, see `effective_rank`.
+
+    Args:
+        latents: Of the windows' frames, more than H.
+        rolled: What is predicted of the frames after the first, by the windows' own actions.
+        shuffled: The same by other windows' actions.
+    """
+    measured = {}
+    for step in range(1, rolled.shape[1] + 1):
+        forecasts = {"": rolled[:, step - 1], "_copy": latents[:, 0], "_shuffled": shuffled[:, step - 1]}
+        for name, forecast in forecasts.items():
+            measured[f"rollout{name}_{step}"] = (forecast - latents[:, step]).square().mean().item()
+    covariance = torch.cov(latents.flatten(0, 1).T)
+    return {**measured, "variance": covariance.diagonal().mean().item(), "rank": effective_rank(covariance)}
+
+
+def effective_rank(covariance: Float[Tensor, "D D"]) -> float:
+    """Returns exp(-sum p ln p), p the eigenvalues' shares: 1 if all varies along one line, at most D."""
+    shares = torch.linalg.eigvalsh(covariance).clamp_min(1e-12)
+    shares = shares / shares.sum()
+    return (-(shares * shares.log()).sum()).exp().item()
+
+
 def format_errors(errors: Mapping[str, float]) -> str:
     """Returns the errors as a small table: one row a forecast, one column the model and each baseline."""
     rows = [name for name in errors if not name.startswith(("teacher_forcing_", "rollout_copy", "rollout_shuffled"))]

@@ -19,6 +19,7 @@ from world_model.encoders.folder import save_encoder
 from world_model.encoders.vjepa2 import Encoder, layer_norm
 from world_model.encoders.whitening import whiten
 from world_model.finite import DivergedError, check_measured
+from world_model.training.held_out import effective_rank
 from world_model.training.loop import (
     Report,
     clip_gradients,
@@ -151,15 +152,12 @@ def token_health(tokens: Float[Tensor, "B N D"]) -> dict[str, float]:
     """Returns how far tokens are from collapse.
 
     "token_std" is the std across images, averaged over patches and dimensions: 0 if all images look the same.
-    "token_rank" is the effective rank exp(-sum p ln p) of how the tokens of a patch differ between images, p the
-    eigenvalues of their covariance divided by the sum: 1 if they vary along one line, at most D. What is the same in
-    all images, such as a patch's place, does not count.
+    "token_rank" is the effective rank of how the tokens of a patch differ between images, see `effective_rank`. What is
+    the same in all images, such as a patch's place, does not count.
     """
     centred = (tokens - tokens.mean(0)).flatten(0, 1).float()
-    eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / len(centred)).clamp_min(1e-12)
-    share = eigenvalues / eigenvalues.sum()
-    rank = (-(share * share.log()).sum()).exp()
-    return {"token_std": tokens.float().std(0).mean().item(), "token_rank": rank.item()}
+    rank = effective_rank(centred.T @ centred / len(centred))
+    return {"token_std": tokens.float().std(0).mean().item(), "token_rank": rank}
 
 
 def pretrain(config: PretrainConfig, frames: FrameStore, report: Report) -> Path | None:

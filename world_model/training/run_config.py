@@ -97,3 +97,23 @@ class ModelRunConfig(RunConfig):
     def checkpoint_directory(self) -> Path:
         """Where the finished model goes."""
         return self.checkpoint or self.output / "checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedRunConfig(ModelRunConfig):
+    """One training run on the decoded frames of one or several folders of recordings.
+
+    Attributes:
+        more: Folders of further recordings of the same arm, such as practice or other scenes; frames are kept beside
+            each.
+        decoding_processes: Processes that decode videos.
+    """
+
+    session: ClassVar[tuple[str, ...]] = (*ModelRunConfig.session, "more", "decoding_processes")
+
+    more: tuple[Path, ...] = ()
+    decoding_processes: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "(0, inf)", "decoding_processes")

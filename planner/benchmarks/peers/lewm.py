@@ -126,16 +126,15 @@ class PeerLeWM(StoredModel):
     @torch.no_grad()
     def encode(self, observations: Sequence[Observation]) -> LatentState:
         """See `WorldModel.encode`."""
-        poses = torch.from_numpy(np.stack([seen.pose for seen in observations])).to(self.action_mean)
-        return LatentState(self._latents_of([seen.image for seen in observations])[:, :, None], poses[None])
+        latents = self._latents_of([seen.image for seen in observations])
+        return LatentState(latents[:, :, None], self.poses_of(observations))
 
     @torch.no_grad()
     def encode_goal(self, goal: Goal) -> LatentGoal:
         """See `WorldModel.encode_goal`."""
         if goal.mask is not None:
             raise ValueError("LeWM's latent is of the whole image, none of it can be masked: leave the mask out")
-        pose = None if goal.pose is None else torch.from_numpy(np.array(goal.pose)).to(self.action_mean)
-        return LatentGoal(self._latents_of([goal.image])[0], pose, image=goal.image)
+        return LatentGoal(self._latents_of([goal.image])[0], self.pose_of(goal), image=goal.image)
 
     def _latents_of(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[Tensor, "1 T D"]:
         """Returns the latents of single camera images."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from envs.ranges import check_range
 from world_model.choices import Precision
-from world_model.training.run_config import ModelRunConfig
+from world_model.training.run_config import DecodedRunConfig
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,10 @@ class LeWMShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainLeWMConfig(ModelRunConfig):
+class TrainLeWMConfig(DecodedRunConfig):
     """One training run of LeWM, on recordings of one frame an action.
 
     Attributes:
-        more: Folders of further recordings of the same arm, decoded beside them.
-        decoding_processes: Processes that decode videos.
         decoded: Side of the decoded frames [pixels], shared with other models' runs; smaller images are made of them.
         shape: Of the model.
         minutes: The run ends after so many minutes of processor time, of all threads, steps and evaluations of all its
@@ -78,10 +75,6 @@ class TrainLeWMConfig(ModelRunConfig):
         ValueError: If a setting is out of its range.
     """
 
-    session: ClassVar[tuple[str, ...]] = (*ModelRunConfig.session, "more", "decoding_processes")
-
-    more: tuple[Path, ...] = ()
-    decoding_processes: int = 1
     decoded: int = 128
     shape: LeWMShape = field(default_factory=LeWMShape)
     minutes: float | None = None
@@ -103,10 +96,8 @@ class TrainLeWMConfig(ModelRunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(
-            self, "(0, inf)", "minutes", "decoding_processes", "decoded", "knots", "projections", "evaluate_windows",
-            "evaluate_horizon",
-        )  # fmt: skip
+        counts = ("decoded", "knots", "projections", "evaluate_windows", "evaluate_horizon")
+        check_range(self, "(0, inf)", "minutes", *counts)
         check_range(self, "[2, inf)", "batch")  # the projectors have batch norms
 
     @property

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from envs.bar import progress
-from envs.folders import writing
 from planner.benchmarks.peers.lewm import make_lewm
 from planner.benchmarks.peers.lewm_config import TrainLeWMConfig
 from planner.benchmarks.peers.lewm_training import train_lewm
 from world_model.checkpoints.checkpoint import Manifest
 from world_model.data.batches import RecordedWindows, join_recorded
 from world_model.data.joined import JoinedFrames
-from world_model.data.store_layout import cache_beside
 from world_model.training.compact import ImageBatches
-from world_model.training.compact_run import decode, format_errors, open_recordings
-from world_model.training.loop import RunLog
-from world_model.training.progress import make_report, origin
+from world_model.training.compact_run import decode_all, format_errors, open_recordings
+from world_model.training.progress import origin, reporting
 from world_model.training.run_folders import run_to_end
 
 
@@ -34,19 +30,12 @@ def learn(config: TrainLeWMConfig) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted; decodes the episodes first."""
     datasets = open_recordings((config.data, *config.more), config.reading)
     make_lewm(config.shape, datasets[0].spec.size)  # a peer that is missing is better told before frames are decoded
-    caches = (config.cache_directory, *(cache_beside(folder) for folder in config.more))
-    stores = [
-        decode(cache, config.decoding_processes, dataset, config.decoded)
-        for cache, dataset in zip(caches, datasets, strict=True)
-    ]
+    stores = decode_all(config, datasets, config.decoded)
     recorded = join_recorded([RecordedWindows(dataset, told=True) for dataset in datasets])
     data = [{"fingerprint": each.fingerprint, "episodes": len(each), "frames": sum(each.lengths)} for each in datasets]
-    bar = progress(total=config.steps, desc="train")
-    with writing(config.output), RunLog(config.output, config.log) as log, bar:
-        provenance = {**origin(), "data": data, "seed": config.seed}
-        return train_lewm(
-            config, ImageBatches(recorded, [JoinedFrames(stores)]), make_report(log, bar, told), provenance
-        )
+    provenance = {**origin(), "data": data, "seed": config.seed}
+    with reporting(config, told, config.log) as report:
+        return train_lewm(config, ImageBatches(recorded, [JoinedFrames(stores)]), report, provenance)
 
 
 def told(errors: Mapping[str, float]) -> str:

@@ -19,7 +19,7 @@ from world_model.data.clips import Shuffle, Windows, split_episodes
 from world_model.device import autocast, find_device, resolve_precision
 from world_model.finite import check_measured
 from world_model.training.compact import ImageBatch, ImageBatches
-from world_model.training.held_out import choose_windows
+from world_model.training.held_out import choose_windows, latent_errors
 from world_model.training.loop import Report, clip_gradients, learning_rate_factor, set_learning_rate
 from world_model.training.run import run_steps
 
@@ -124,7 +124,7 @@ class LeWMTrainer:
     def evaluate(self) -> dict[str, float]:
         """Returns the losses on held-out windows and the errors of rollouts from one frame, the model as it plans.
 
-        Named as those of `world_model.training.compact.CompactTrainer.evaluate`, with the losses beside.
+        The errors are `latent_errors`, the losses stand beside.
         """
         numbers, frames = choose_windows(self.held_out, self.config.evaluate_windows), self.config.frames
         parts: list[tuple[Tensor, Tensor]] = []
@@ -139,16 +139,7 @@ class LeWMTrainer:
         measured = {f"loss_{name}": loss.item() for name, loss in losses.items()}
         rolled, shuffled = self._unroll(latents, actions), self._unroll(latents, actions.roll(1, dims=0))
         self.model.train()
-        for step in range(1, self.config.evaluate_horizon + 1):
-            forecasts = {"": rolled[:, step - 1], "_copy": latents[:, 0], "_shuffled": shuffled[:, step - 1]}
-            for name, forecast in forecasts.items():
-                measured[f"rollout{name}_{step}"] = (forecast - latents[:, step]).square().mean().item()
-        covariance = torch.cov(latents.flatten(0, 1).T)
-        shares = torch.linalg.eigvalsh(covariance).clamp_min(1e-12)
-        shares = shares / shares.sum()
-        measured["variance"] = covariance.diagonal().mean().item()
-        measured["rank"] = (-(shares * shares.log()).sum()).exp().item()
-        return measured
+        return measured | latent_errors(latents, rolled, shuffled)
 
     def _unroll(self, latents: Float[Tensor, "B T D"], actions: Float[Tensor, "B T-1 A"]) -> Float[Tensor, "B H D"]:
         """Returns what is predicted of the frames after each window's first one."""

@@ -10,11 +10,8 @@ in PYTHONPATH; of it nothing is in this repository.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # idle threads must not spin while others work
 
 from envs.command_line import config_from_command_line
 from envs.program import program
