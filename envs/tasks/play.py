@@ -128,10 +128,12 @@ def record_episode(
         objects: What each of the scene's may be.
 
     Raises:
-        ValueError: If a behaviour needs an object and the scene has none.
+        ValueError: If a behaviour needs an object or a block and the scene has none.
     """
     if (config.chain or config.fumble) and not arm.objects:
         raise ValueError("chain and fumble need an object: set scene.objects to 1 or more, or their weights to 0")
+    if config.push and not arm.config.scene.blocks:
+        raise ValueError("push needs a block: set scene.blocks to 1 or more, or its weight to 0")
     generator = np.random.default_rng(seed)
     name = str(generator.choice(list(BEHAVIOURS), p=np.array(config.weights) / sum(config.weights)))
     _reset(arm, config, objects, generator)

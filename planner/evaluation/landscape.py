@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.pose import difference
+from envs.pose import motion_of
 from planner.control.controller import Controller
 from planner.diagnostics.landscape import energy_plane
 from planner.evaluation.report import EpisodeRecord
@@ -27,9 +27,11 @@ def draw_landscape(controller: Controller, records: Sequence[EpisodeRecord], pat
 
     record, near = _landscape_moments(records, reach=max(controller.spec.high[:3]))
     moments = [0] if near is None else [0, near]
-    figure, axes = plt.subplots(len(moments), 2, figsize=(10, 4.3 * len(moments)), squeeze=False, layout="constrained")
+    planes = [(0, other) for other in range(1, min(3, controller.spec.size))]
+    size = (5 * len(planes), 4.3 * len(moments))
+    figure, axes = plt.subplots(len(moments), len(planes), figsize=size, squeeze=False, layout="constrained")
     for row, moment in zip(axes, moments, strict=True):
-        for axis, plane in zip(row, ((0, 1), (0, 2)), strict=True):
+        for axis, plane in zip(row, planes, strict=True):
             _draw_plane(axis, controller, record, moment, plane)
     figure.suptitle(
         f"{title}: energy of one action (distance of the predicted latent to the goal's)\n"
@@ -54,7 +56,7 @@ def _draw_plane(axis, controller: Controller, record: EpisodeRecord, moment: int
     axis.plot(1000 * xs[column], 1000 * ys[row], "x", color="white", markersize=9, markeredgewidth=2, clip_on=False)
     pose = record.goals[0].pose
     if pose is not None:
-        way = 1000 * difference(record.poses[moment], pose)[list(plane)]  # [mm]
+        way = 1000 * motion_of(spec).difference(record.poses[moment], pose)[list(plane)]  # [mm]
         shown = way * min(1.0, *(np.array([1000 * xs[-1], 1000 * ys[-1]]) / np.maximum(np.abs(way), 1e-9)))
         arrow = {"arrowstyle": "-|>", "color": "tab:red", "linewidth": 2}
         axis.annotate("", xytext=(0, 0), xy=tuple(shown), arrowprops=arrow)
