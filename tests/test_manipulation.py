@@ -184,7 +184,7 @@ def test_a_scene_without_an_object_is_refused() -> None:
         gymnasium.make("envs/FrankaPush-v0", disable_env_checker=True, scene=SceneConfig())
     with pytest.raises(ValueError, match="chain and fumble need an object"):
         record_episode(MujocoArm(MujocoArmConfig(SceneConfig(), 32)), PlayConfig(chain=1.0), seed=0)
-    with pytest.raises(ValueError, match="push needs a block: set scene.blocks"):
+    with pytest.raises(ValueError, match=r"push needs a block: set scene\.blocks"):
         record_episode(MujocoArm(MujocoArmConfig(SceneConfig(blocks=0), 32)), PlayConfig(push=1.0), seed=0)
 
 

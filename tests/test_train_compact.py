@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from planner.objectives.objective import GoalDistance
 from planner.objectives.objective_config import TemporalDistanceConfig
 from planner.objectives.temporal_distance import TemporalDistanceCost
 from planner.proposals.config import InverseDynamicsConfig, RetrievalConfig
 from planner.proposals.inverse_dynamics import InverseDynamicsProposer
 from planner.proposals.retrieval import Retrieval
+from planner.subgoals.generated import Generated, GeneratedConfig
 from tests.moving_square import MovingSquare
 from tests.small_training import measured_steps
 from world_model.base import LatentGoal, LatentState
@@ -27,9 +29,14 @@ from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
-from world_model.heads.ways import InverseDynamics, Judged, TemporalDistance
+from world_model.heads.ways import InverseDynamics, Judged, TemporalDistance, quick
 from world_model.heads.ways_config import InverseDynamicsConfig as WaysConfig
-from world_model.heads.ways_config import InverseDynamicsShape, JudgeShape, TemporalDistanceShape
+from world_model.heads.ways_config import (
+    InverseDynamicsShape,
+    JudgeShape,
+    SubgoalGeneratorShape,
+    TemporalDistanceShape,
+)
 from world_model.heads.ways_config import TemporalDistanceConfig as DistanceConfig
 from world_model.load import load_world_model
 from world_model.training.compact import (
@@ -246,7 +253,8 @@ def make_heads_config(parent: Path, output: Path, **changes: object) -> HeadsCon
         parent=str(parent), data=Path("nowhere"), output=output, steps=40, batch=64, warmup=5, save_every=10,
         evaluate_every=20, furthest=4, held_out=0.2, device="cpu", rollout_steps=3, rollouts=32, precision="fp32",
         inverse_dynamics=InverseDynamicsShape(JUDGE, modes=6),
-        temporal_distance=TemporalDistanceShape(JUDGE),
+        temporal_distance=TemporalDistanceShape(JUDGE), subgoals=SubgoalGeneratorShape(JUDGE, width=32, depth=1),
+        learn=("dynamics", "inverse_dynamics", "temporal_distance", "subgoals"),
     )  # fmt: skip
     return replace(config, **changes)  # type: ignore[arg-type]
 
@@ -272,6 +280,7 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     )
     assert measured[199]["ways"] < 0.8 * measured[0]["ways"]
     assert measured[199]["held_out/offset"] < measured[19]["held_out/offset"]
+    assert measured[199]["held_out/flow"] < measured[19]["held_out/flow"]
     assert measured[199]["distance"] < 0.8 * measured[0]["distance"]
     assert measured[199]["held_out/rollout"] < measured[19]["held_out/rollout"]
     assert measured[199]["held_out/rollout"] < 0.7 * measured[199]["held_out/rollout_copy"]
@@ -283,7 +292,7 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     first = load_world_model(parent).state_dict()
     assert (whole.state_dict()["dynamics.enter.weight"] != first["dynamics.enter.weight"]).any()
     assert torch.equal(whole.state_dict()["readout.head.0.weight"], first["readout.head.0.weight"])
-    assert set(whole.heads) == {"bank", "inverse_dynamics", "temporal_distance"}
+    assert set(whole.heads) == {"bank", "inverse_dynamics", "temporal_distance", "subgoal_generator"}
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
     check_plans(load_world_model(tmp_path / "whole/checkpoint", precision="bf16"))
     train(make_heads_config(tmp_path / "whole/checkpoint", tmp_path / "tried", learn=("dynamics",)))
@@ -335,6 +344,10 @@ def check_plans(model: StoredModel) -> None:
     assert costs.shape == (5,) and ((costs >= 0) & (costs <= 5)).all()
     every = TemporalDistanceCost(TemporalDistanceConfig(frames="all"), goal, spec, model)
     assert not torch.equal(every(predicted, ways), costs)
+    subgoals = Generated(GeneratedConfig(), model, spec, GoalDistance)
+    subgoals.reset([goal])
+    found = subgoals.next(state, torch.Generator())
+    assert found is not None and found.tokens.shape == goal.tokens.shape and found.tokens.isfinite().all()
     check_doubts(model, state, here)
 
 
@@ -397,11 +410,10 @@ def test_the_quickest_of_several_ways_is_expected_sooner_than_one() -> None:
 
 
 def test_a_quick_way_is_shorter_than_a_usual_one_and_there_is_there() -> None:
-    head = InverseDynamics(WaysConfig(6, 3, 3, InverseDynamicsShape(JUDGE, modes=4)))
     shares = torch.tensor([[0.1, 0.05, 0.25, 0.3, 0.2, 0.1], [0.6, 0.4, 0.0, 0.0, 0.0, 0.0]])
-    assert head.quick(shares.log(), pace=0.05).tolist() == [1, 0]
-    assert head.quick(shares.log(), pace=0.5).tolist() == [3, 0]
-    assert head.quick(shares.log(), pace=1.0).tolist() == [5, 0]
+    assert quick(shares.log(), pace=0.05).tolist() == [1, 0]
+    assert quick(shares.log(), pace=0.5).tolist() == [3, 0]
+    assert quick(shares.log(), pace=1.0).tolist() == [5, 0]
 
 
 def test_recordings_in_a_row_are_those_of_each() -> None:

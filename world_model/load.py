@@ -33,6 +33,7 @@ HEADS: Registry[type[Head]] = Registry(
         "bank": "world_model.heads.bank:Bank",
         "inverse_dynamics": "world_model.heads.ways:InverseDynamics",
         "temporal_distance": "world_model.heads.ways:TemporalDistance",
+        "subgoal_generator": "world_model.heads.subgoals:SubgoalGenerator",
     },
 )
 """What may be learnt on latents and travels with a checkpoint, by name."""

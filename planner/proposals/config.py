@@ -81,18 +81,36 @@ class RetrievalConfig:
 
 
 @dataclass(frozen=True)
-class InverseDynamicsConfig:
-    """Settings of `InverseDynamicsProposer`.
+class PaceConfig:
+    """How many actions a way is asked to have, see `planner.proposals.pace.Pace`.
+
+    Attributes:
+        pace: How quick a way is asked for, in (0, 1]: 0.1 goes as fast as the fastest tenth of such ways in the
+            recordings.
+        doubt: From how many actions on, that the checkpoint's temporal distance expects, it is not believed that the
+            goal is near; a way as slow as `detour` says is asked for then. None: it is believed.
+        detour: How slow, in (0, 1], as `pace`.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    pace: float = 0.05
+    doubt: float | None = None
+    detour: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_range(self, "(0, 1]", "pace", "detour", of="a way's ")
+        check_range(self, "[0, inf)", "doubt", of="a way's ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseDynamicsConfig(PaceConfig):
+    """Settings of `InverseDynamicsProposer`: those of `PaceConfig`, and how ways differ.
 
     Attributes:
         kind: Names this proposer in YAML.
-        pace: How quick a way it is asked for, in (0, 1]: 0.1 goes as fast as the fastest tenth of such ways in the
-            recordings.
         temperature: Of what all ways but the first draw their actions by; under 1 keeps to the likeliest.
-        doubt: From how many actions on, that the checkpoint's temporal distance expects, inverse dynamics are not
-            believed that the goal is near; they are then asked for a way as slow as `detour` says. None: they are
-            believed. See `InverseDynamicsProposer`.
-        detour: How slow, in (0, 1], as `pace`.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -100,12 +118,8 @@ class InverseDynamicsConfig:
 
     makes: ClassVar = "planner.proposals.inverse_dynamics:InverseDynamicsProposer"
     kind: Literal["inverse_dynamics"] = "inverse_dynamics"
-    pace: float = 0.05
     temperature: float = 1.0
-    doubt: float | None = None
-    detour: float = 0.5
 
     def __post_init__(self) -> None:
-        check_range(self, "(0, 1]", "pace", "detour", of="the inverse dynamics' ")
-        check_range(self, "[0, inf)", "doubt", of="the inverse dynamics' ")
+        super().__post_init__()
         check_range(self, "(0, inf)", "temperature", of="the inverse dynamics' ")

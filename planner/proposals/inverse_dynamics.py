@@ -8,25 +8,18 @@ from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.proposals.config import InverseDynamicsConfig
+from planner.proposals.pace import Pace
 from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.checkpoints.checkpoint import encoding_of, find_head
 from world_model.compact import CompactModel
-from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, InverseDynamics, TemporalDistance
-
-_NEAR = 3  # actions: what is taken for nearer can be doubted
-_THERE = 1.5  # actions that the distance expects, under which nothing is left to do
+from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
 
 
 class InverseDynamicsProposer:
     """Ways that a checkpoint's inverse dynamics go in imagination, each action after what the last is predicted to do.
 
     A `Proposer`. The first way takes the likeliest action each time, the others draw theirs; where the goal counts as
-    reached, they stay.
-
-    What inverse dynamics learn from are frames and goals of one episode, where the hand is seldom back at its goal
-    unless the object is: so they take a goal for near when the hand is there and the object is not. The temporal
-    distance has also learnt from goals of other episodes with the hand alike, and knows better; with
-    `InverseDynamicsConfig.doubt` its numbers of actions count there, and a slower way leads around the object again.
+    reached, they stay. How many actions a way is to have `Pace` says.
 
     Source: GC-IDM (arXiv 2605.08732); a policy's rollouts as a search's candidates (TD-MPC, arXiv 2203.04955); "Mode 1"
     of LeCun, A Path Towards Autonomous Machine Intelligence (2022), section 3.1.
@@ -36,7 +29,7 @@ class InverseDynamicsProposer:
         """Takes the settings and the model whose they are.
 
         Raises:
-            ValueError: If the model has none.
+            ValueError: If the model has none, or what its settings need.
         """
         encoding = encoding_of(model)
         head = find_head(encoding, INVERSE_DYNAMICS, InverseDynamics)
@@ -46,12 +39,7 @@ class InverseDynamicsProposer:
                 "inverse_dynamics in controller.proposers"
             )
         self.config, self._model, self._head = config, encoding, head
-        self._distance = None if config.doubt is None else find_head(encoding, TEMPORAL_DISTANCE, TemporalDistance)
-        if config.doubt is not None and self._distance is None:
-            raise ValueError(
-                "inverse dynamics are doubted (doubt) where the temporal distance says otherwise, and this checkpoint "
-                "has none: train one with scripts/train_heads.py, or set doubt to null"
-            )
+        self._pace = Pace(config, encoding)
         self._bounds = tuple(torch.tensor(bound).to(encoding.action_mean) for bound in (spec.low, spec.high))
 
     @torch.no_grad()
@@ -80,12 +68,7 @@ class InverseDynamicsProposer:
         model, head, config = self._model, self._head, self.config
         normalised = model.normalise_poses(poses)
         judged = head.judge(latents, goals, normalised)
-        counts = head.quick(judged.logits, config.pace)
-        if self._distance is not None and config.doubt is not None:
-            logits, expected = self._distance.longest(latents, goals, normalised)
-            doubted = (counts <= _NEAR) & (expected > config.doubt)
-            counts = torch.where(doubted, torch.maximum(counts, head.quick(logits, config.detour)), counts)
-            counts = torch.where(expected < _THERE, 0, counts)
+        counts = self._pace(judged.logits, latents, goals, normalised)
         told = head.act(judged.features, counts)
         actions = head.first(told[:1])
         if len(told) > 1:

@@ -9,7 +9,11 @@ from envs.registry import Registry
 
 SUBGOALS: Registry[type] = Registry(
     "subgoal source",
-    {"listed": "planner.subgoals.listed:Listed", "retrieved": "planner.subgoals.retrieved:Retrieved"},
+    {
+        "listed": "planner.subgoals.listed:Listed",
+        "retrieved": "planner.subgoals.retrieved:Retrieved",
+        "generated": "planner.subgoals.generated:Generated",
+    },
 )
 """Every source of subgoals by its kind."""
 

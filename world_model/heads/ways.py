@@ -22,7 +22,7 @@ _FIXED = 0.5
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)
 """Scales that differences are told in; beyond each they saturate."""
 
-_OFFSET_WEIGHT, _POSE_WEIGHT = 4.0, 2.0
+_OFFSET_WEIGHT, POSE_WEIGHT = 4.0, 2.0
 
 _FITTED = 20_000  # evenly chosen actions, at most, that typical ones are found in
 
@@ -172,7 +172,7 @@ class WayErrors(NamedTuple):
     @property
     def total(self) -> Float[Tensor, ""]:
         """What is minimised."""
-        return self.count + self.mode + _OFFSET_WEIGHT * self.offset + _POSE_WEIGHT * self.pose
+        return self.count + self.mode + _OFFSET_WEIGHT * self.offset + POSE_WEIGHT * self.pose
 
 
 class InverseDynamics(Head):
@@ -222,13 +222,6 @@ class InverseDynamics(Head):
     def act(self, features: Float[Tensor, "B W"], counts: Int[Tensor, "B"]) -> Float[Tensor, "B W"]:
         """Returns what `first` tells the first of so many actions from."""
         return self.after(features + self.given(counts))
-
-    def quick(self, logits: Float[Tensor, "B K+1"], pace: float) -> Int[Tensor, "B"]:
-        """Returns how many actions a quick way has: 0 where being there is likelier than not, or else the quantile."""
-        shares = logits.softmax(dim=-1)
-        under_way = shares[:, 1:] / (1.0 - shares[:, :1]).clamp_min(1e-6)
-        counts = 1 + (under_way.cumsum(dim=-1) < pace).sum(dim=-1).clamp_max(self.judge.longest - 1)
-        return counts * (shares[:, 0] < 0.5)
 
     def errors(
         self,
@@ -304,7 +297,7 @@ class TemporalDistance(Head):
     ) -> Float[Tensor, ""]:
         """Returns what is minimised, the mean over the members; see `Judge.errors`."""
         parts = [member.errors(now, goal, poses, counts, blur) for member in self.judges]
-        return torch.stack([count + _POSE_WEIGHT * pose for count, pose, _ in parts]).mean()
+        return torch.stack([count + POSE_WEIGHT * pose for count, pose, _ in parts]).mean()
 
     def actions(
         self,
@@ -338,3 +331,11 @@ class TemporalDistance(Head):
 def moved(actions: Float[Tensor, "B A"]) -> Float[Tensor, "A"]:
     """Returns 1 for what recorded actions, normalised, ever move, 0 for what they hold fixed."""
     return (actions.std(0) > _FIXED).float()
+
+
+def quick(logits: Float[Tensor, "B K+1"], pace: float) -> Int[Tensor, "B"]:
+    """Returns how many actions a quick way has: 0 where being there is likelier than not, or else the quantile."""
+    shares = logits.softmax(dim=-1)
+    under_way = shares[:, 1:] / (1.0 - shares[:, :1]).clamp_min(1e-6)
+    counts = 1 + (under_way.cumsum(dim=-1) < pace).sum(dim=-1).clamp_max(logits.shape[-1] - 2)
+    return counts * (shares[:, 0] < 0.5)

@@ -115,3 +115,49 @@ class TemporalDistanceConfig:
 
     def __post_init__(self) -> None:
         check_range(self, "[1, inf)", "size", "pose_size")
+
+
+@dataclass(frozen=True)
+class SubgoalGeneratorShape:
+    """The shape of `SubgoalGenerator`, whatever the world model.
+
+    Attributes:
+        judge: Of what compares a frame with a goal.
+        ahead: Frames that are generated, K: those after 1 .. K actions.
+        width: Of the flow's network.
+        depth: Its blocks.
+        draws: Times of the flow that are learnt from for every pair of a batch: the judge is asked once for all.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    judge: JudgeShape = field(default_factory=JudgeShape)
+    ahead: int = 4
+    width: int = 384
+    depth: int = 3
+    draws: int = 2
+
+    def __post_init__(self) -> None:
+        check_range(self, "[1, inf)", "ahead", "width", "depth", "draws")
+
+
+@dataclass(frozen=True)
+class SubgoalGeneratorConfig:
+    """All that is fixed of `SubgoalGenerator`.
+
+    Attributes:
+        size: Numbers of a frame's latents, Z = N * D.
+        pose_size: Numbers of a pose, P.
+        shape: The rest.
+
+    Raises:
+        ValueError: If a size is not positive.
+    """
+
+    size: int
+    pose_size: int
+    shape: SubgoalGeneratorShape = field(default_factory=SubgoalGeneratorShape)
+
+    def __post_init__(self) -> None:
+        check_range(self, "[1, inf)", "size", "pose_size")

@@ -18,6 +18,7 @@ from world_model.data.clips import split_episodes
 from world_model.device import autocast, resolve_precision
 from world_model.finite import check_measured
 from world_model.heads.bank import HEAD, Bank, spread
+from world_model.heads.subgoals import SUBGOAL_GENERATOR, SubgoalGenerator, SubgoalGeneratorConfig
 from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, TemporalDistance
 from world_model.heads.ways_config import TemporalDistanceConfig
 from world_model.training.compact import make_inverse_dynamics
@@ -26,6 +27,7 @@ from world_model.training.loop import Report, clip_gradients, learning_rate_fact
 from world_model.training.run import run_steps
 
 JUDGED_PAIRS = 2048
+_MEASURED = 20_000  # pairs from which it is learnt how much frames change
 _ALIKE = 64  # goals that one of a like pose is chosen among
 _FAR = 2**30  # actions
 _THERE = 16  # of one pair in so many the distance is asked from a frame to itself
@@ -40,6 +42,7 @@ class Pairs(NamedTuple):
         poses: Of the frames and of the goals.
         actions: The first of each.
         counts: Actions to each goal; 0 where it is the frame itself.
+        ways: Latents of the frames after 1 .. K actions, of the goal from there on.
     """
 
     now: Float[Tensor, "B Z"]
@@ -47,6 +50,7 @@ class Pairs(NamedTuple):
     poses: Float[Tensor, "2 B P"]
     actions: Float[Tensor, "B A"]
     counts: Int[Tensor, "B"]
+    ways: Float[Tensor, "B K Z"]
 
 
 class Rollouts(NamedTuple):
@@ -74,6 +78,7 @@ class HindsightPairs:
         recorded: Poses and actions of the episodes.
         episodes: To draw from.
         furthest: Actions to a goal at most.
+        ahead: Frames of the way to a goal that are drawn with it, K.
 
     Raises:
         ValueError: If no episode has an action.
@@ -86,11 +91,12 @@ class HindsightPairs:
         recorded: RecordedWindows,
         episodes: Sequence[int],
         furthest: int,
+        ahead: int = 0,
     ) -> None:
         chosen = [episode for episode in episodes if len(latents[episode]) > 1]
         if not chosen:
             raise ValueError("no episode has two frames: there is no way to learn from")
-        self.model, self.furthest = model, furthest
+        self.model, self.furthest, self.ahead = model, furthest, ahead
         self.latents = torch.cat([latents[episode] for episode in chosen])
         self.poses = torch.from_numpy(np.concatenate([recorded.poses[episode] for episode in chosen]))
         actions = [torch.from_numpy(recorded.actions[episode]) for episode in chosen]
@@ -120,6 +126,7 @@ class HindsightPairs:
             model.normalise_poses(self.poses[np.stack([frames, ends])].to(device)),
             model.normalise_actions(self.actions[frames].to(device)),
             torch.from_numpy(counts).to(device),
+            self.latents[frames[:, None] + np.minimum(counts[:, None], np.arange(1, self.ahead + 1))],
         )
 
     def unrelated(self, pairs: Pairs, count: int, generator: np.random.Generator) -> Pairs:
@@ -140,6 +147,7 @@ class HindsightPairs:
             torch.stack([frames, poses[each, nearest]]),
             pairs.actions[rows],
             torch.full_like(rows, _FAR),
+            pairs.ways[rows],
         )
 
     def rollouts(self, count: int, steps: int, generator: np.random.Generator) -> Rollouts:
@@ -158,12 +166,13 @@ class HindsightPairs:
 
 
 class HeadsTrainer:
-    """Goal-conditioned inverse dynamics, temporal distance, and the dynamics that go on learning, in training.
+    """Inverse dynamics, temporal distance, subgoals, and the dynamics that go on learning, in training.
 
     Of a frame t and a goal n >= 0 frames after it in the same episode::
 
         L = CE(n | z_t, s_t, z_{t+n}) + CE(mode of a_t | .., n) + 4 |a_t - its mode's| + sum_e CE_e(n | z_t, z_{t+n})
             + w mean_h |f(... f(z_t, s_t, a_t) ..., a_{t+h-1}) - z_{t+h}|^2      h = 1 .. H, predictions fed back
+            + 2 |v(x_tau, tau | z_t, s_t, z_{t+n}, n) - (x_1 - x_0)|^2           x_1: the next frames, x_0: noise
 
     Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to.
 
@@ -191,13 +200,15 @@ class HeadsTrainer:
             inverse = make_inverse_dynamics(model, config.inverse_dynamics).to(self.device)
             sizes = latents[0].shape[1], len(model.statistics.pose_mean)
             distance = TemporalDistance(TemporalDistanceConfig(*sizes, config.temporal_distance)).to(self.device)
+            subgoals = SubgoalGenerator(SubgoalGeneratorConfig(*sizes, config.subgoals)).to(self.device)
         self.split = split_episodes(len(latents), config.held_out, config.seed)
+        ahead = config.subgoals.ahead if "subgoals" in config.learn else 0
         self.training, self.held_out = (
-            HindsightPairs(model, latents, recorded, part, config.furthest)
+            HindsightPairs(model, latents, recorded, part, config.furthest, ahead)
             for part in (self.split.training, self.split.held_out)
         )
         self.parts: dict[str, nn.Module] = {}
-        self.inverse = self.distance = None
+        self.inverse = self.distance = self.subgoals = None
         actions = self.training.normalised_actions
         if "inverse_dynamics" in config.learn:
             inverse.fit(actions, None, config.seed)
@@ -205,6 +216,10 @@ class HeadsTrainer:
         if "temporal_distance" in config.learn:
             distance.fit(actions, None)
             self.distance = self.parts[TEMPORAL_DISTANCE] = distance
+        if "subgoals" in config.learn:
+            drawn = self.training.draw(_MEASURED, np.random.default_rng(config.seed))
+            subgoals.fit(actions, drawn.now, drawn.ways)
+            self.subgoals = self.parts[SUBGOAL_GENERATOR] = subgoals
         if "dynamics" in config.learn:
             self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
         self.optimizer = make_adamw(tuple(self.parts.values()), config.learning_rate, config.weight_decay)
@@ -247,6 +262,9 @@ class HeadsTrainer:
         if self.inverse is not None:
             errors = self.inverse.errors(now, goals, pairs.poses, pairs.counts, pairs.actions, config.blur)
             losses["ways"] = errors.total
+        if self.subgoals is not None:
+            errors = self.subgoals.errors(now, goals, pairs.poses, pairs.counts, pairs.ways, config.blur)
+            losses["subgoals"] = errors.total
         if self.distance is not None:
             far = self.training.unrelated(pairs, round(config.unrelated * config.batch), generator)
             both = _join(pairs._replace(now=now, goals=goals), far)
@@ -273,9 +291,9 @@ class HeadsTrainer:
     def evaluate(self) -> dict[str, float]:
         """Returns errors of what learns, on held-out recordings.
 
-        Of inverse dynamics see `WayErrors`; "distance" [actions] is beside "distance_middle", that of the middle
-        distance for all, and "rollout", the dynamics' mean squared error at the last step, beside "rollout_copy", that
-        of what does not change.
+        Of inverse dynamics see `WayErrors`; "flow" is that of `SubgoalErrors`; "distance" [actions] is beside
+        "distance_middle", that of the middle distance for all, and "rollout", the dynamics' mean squared error at the
+        last step, beside "rollout_copy", that of what does not change.
         """
         config, generator, measured = self.config, np.random.default_rng(self.config.seed), {}
         pairs = self.held_out.draw(JUDGED_PAIRS, generator)
@@ -284,6 +302,11 @@ class HeadsTrainer:
         if self.inverse is not None:
             errors = self.inverse.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.actions)
             measured |= {name: value.item() for name, value in errors._asdict().items()}
+        if self.subgoals is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)  # the flow's times
+                errors = self.subgoals.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.ways)
+            measured["flow"] = errors.flow.item()
         if self.distance is not None:
             counts = pairs.counts.clamp(max=config.temporal_distance.judge.longest).float()
             expected = self.distance.actions(pairs.now, pairs.goals, pairs.poses[0])

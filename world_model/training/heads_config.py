@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 from envs.ranges import check_range
-from world_model.heads.ways_config import InverseDynamicsShape, TemporalDistanceShape
+from world_model.heads.ways_config import InverseDynamicsShape, SubgoalGeneratorShape, TemporalDistanceShape
 from world_model.training.run_config import DecodedRunConfig
 
-Part: TypeAlias = Literal["dynamics", "inverse_dynamics", "temporal_distance"]
+Part: TypeAlias = Literal["dynamics", "inverse_dynamics", "temporal_distance", "subgoals"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +21,11 @@ class HeadsConfig(DecodedRunConfig):
         checkpoint: Where the parent goes with its heads; None for checkpoint/ in the run directory.
         inverse_dynamics: Shape of the goal-conditioned inverse dynamics.
         temporal_distance: Shape of the temporal distance.
+        subgoals: Shape of what generates the next frames on a way.
         furthest: Actions to a goal at most, in what is learnt from.
-        learn: What learns: "inverse_dynamics", "temporal_distance", and "dynamics", which go on. The rest stays the
-            parent's. A search goes where its model errs in its favour: recordings of what a search tried tell dynamics
-            and distance what comes of it, but a policy learns nothing good from them.
+        learn: What learns: "inverse_dynamics", "temporal_distance", "subgoals", and "dynamics", which go on. The rest
+            stays the parent's. A search goes where its model errs in its favour: recordings of what a search tried
+            tell dynamics and distance what comes of it, but a policy learns nothing good from them.
         rollout_steps: Actions of the rollouts that the dynamics learn from, predictions fed back.
         rollouts: Rollouts a step.
         rollout_weight: Weight of their mean squared error.
@@ -48,6 +49,7 @@ class HeadsConfig(DecodedRunConfig):
     parent: str
     inverse_dynamics: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
     temporal_distance: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
+    subgoals: SubgoalGeneratorShape = field(default_factory=SubgoalGeneratorShape)
     furthest: int = 24
     learn: tuple[Part, ...] = ("dynamics", "inverse_dynamics", "temporal_distance")
     rollout_steps: int = 6

@@ -67,6 +67,8 @@ def format_errors(errors: Mapping[str, float]) -> str:
     if "distance" in errors:
         middle = errors["distance_middle"]
         lines.append(f"distance: {errors['distance']:.2f} actions off, the middle one for all {middle:.2f}")
+    if "flow" in errors:
+        lines.append(f"subgoals: error^2 of the flow {errors['flow']:.3f}")
     if "rollout" in errors:
         lines.append(f"dynamics: error^2 {errors['rollout']:.4f}, of copying {errors['rollout_copy']:.4f}")
     return "\n".join(lines)
