@@ -8,7 +8,7 @@ import torch
 from test_retrieved import SPEC, make_model
 
 from planner.control.controller import Controller, ControllerConfig
-from planner.objectives.objective import GoalDistance
+from planner.objectives.objective import GoalDistance, GoalDistanceConfig
 from planner.search.cem import CEM, CEMConfig
 from planner.subgoals.generated import Generated, GeneratedConfig
 from world_model.base import LatentGoal, LatentState
@@ -104,7 +104,25 @@ def test_a_goal_that_is_reached_is_pursued_itself(model: CompactModel) -> None:
     source.reset([goal])
     assert source.next(at(0.5, 0.5), torch.Generator()) is goal
     far = source.next(at(-1.5, 0.0), torch.Generator())
-    assert far is not None and far is not goal and far.tokens.shape == (1, 2)
+    assert far is not None and far is not goal and far.way is not None
+    assert far.way.shape == (3, 1, 2) and torch.equal(far.way[-1], far.tokens)
+
+
+def test_each_frame_of_a_way_is_compared_with_its_own() -> None:
+    way = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]]])
+    goal = LatentGoal(way[-1], way=way)
+    along, across = (
+        torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 1.0]]),
+        torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, 1.0]]),
+    )
+    predicted = LatentState(torch.stack([along, across])[:, :, None], torch.zeros(2, 3, 2))
+    costs = [GoalDistance(goal, GoalDistanceConfig(norm="l2", frames=which))(predicted, torch.zeros(2, 3, 2)).tolist()
+             for which in ("all", "last")]  # fmt: skip
+    assert costs == [[0.0, pytest.approx(1 / 3)], [0.0, 0.0]]
+    with pytest.raises(ValueError, match="by norm l1 or l2, not by cosine"):
+        GoalDistance(goal, GoalDistanceConfig(norm="cosine"))
+    with pytest.raises(ValueError, match=r"frames like it, \(K, 1, 2\), got \(2, 2\)"):
+        LatentGoal(way[-1], way=way[:, 0])
 
 
 def test_what_it_cannot_do_it_says(model: CompactModel) -> None:

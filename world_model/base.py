@@ -52,19 +52,27 @@ class LatentGoal:
         pose: (P,) in physical units; None where it is open.
         mask: How much each token counts, (N,), numbers from 0 up of which only the ratios matter; None for all alike.
         image: Its picture for people, (h, w, 3) uint8; None where there is none. Nothing plans with it.
+        way: Frames after 1 .. K actions that lead there, (K, N, D), the last the goal's; None where any will do.
 
     Raises:
-        ValueError: If the tokens are not one frame's, or the mask is not one number from 0 up a token, any above 0.
+        ValueError: If the tokens are not one frame's, the way's frames are not like it, or the mask is not one number
+            from 0 up a token, any above 0.
     """
 
     tokens: Float[Tensor, "N D"]
     pose: Float[Tensor, "P"] | None = None
     mask: Num[Tensor, "N"] | None = None
     image: UInt8[np.ndarray, "h w 3"] | None = None
+    way: Float[Tensor, "K N D"] | None = None
 
     def __post_init__(self) -> None:
         if self.tokens.ndim != 2:
             raise ValueError(f"a goal is the latent of one frame, (N, D), got {tuple(self.tokens.shape)}")
+        if self.way is not None and self.way.shape != (max(1, len(self.way)), *self.tokens.shape):
+            raise ValueError(
+                f"the way to a goal is the latents of frames like it, (K, {', '.join(map(str, self.tokens.shape))}), "
+                f"got {tuple(self.way.shape)}"
+            )
         if self.mask is None:
             return
         if self.mask.shape != self.tokens.shape[:1]:

@@ -47,6 +47,8 @@ class GoalDistance:
     A_k averages by the weights and w_k are their averages, so that a token of weight 0 counts on no scale. v are the
     pose parts, and differences of poses are in [m, rad, 1]. u and each w_k sum to 1.
 
+    Where the goal says which way leads there, frame h is compared with the way's, and with the goal after its end.
+
     Source: V-JEPA 2 (arXiv 2506.09985), section 3.2 (l1, last frame).
     """
 
@@ -55,7 +57,7 @@ class GoalDistance:
 
         Raises:
             ValueError: If the goal's pose is weighed and open, or its grid of tokens is too small for the scales or
-                none that the settings' mask fits.
+                none that the settings' mask fits, or the angle to a way is asked for.
         """
         self.goal = goal
         self.config = config or GoalDistanceConfig()
@@ -75,6 +77,9 @@ class GoalDistance:
         # of the scales that are compared, coarsest first: the finest may be the residual itself, which is overwritten
         self._scales = sorted(self.config.scales, reverse=True)
         self._weights = {} if weights is None else self._weights_by_scale(weights.to(goal.tokens))
+        self._way = None if self.config.frames == "last" else goal.way
+        if self._way is not None and self.config.norm == "cosine":
+            raise ValueError("the way to a goal is compared by norm l1 or l2, not by cosine: or take frames last")
         self._directions: dict[int, Tensor] = {}
         if self.config.norm == "cosine":
             self._directions = {
@@ -97,10 +102,16 @@ class GoalDistance:
         if self.config.norm == "cosine":
             costs = [self._cosine_distance(tokens, scale) for scale in self._scales]
         else:
-            residual = tokens - self.goal.tokens
+            residual = tokens - self._wanted(tokens.shape[1])
             powers = ((scale, self._power(self._average(residual, scale))) for scale in self._scales)
             costs = [self._mean(power, self._weights.get(scale)) for scale, power in powers]
         return torch.stack(costs).mean(dim=0)
+
+    def _wanted(self, frames: int) -> Float[Tensor, "*H N D"]:
+        """Returns what so many predicted frames are compared with: one goal for all, or each its own."""
+        if self._way is None:
+            return self.goal.tokens
+        return self._way[torch.arange(frames, device=self._way.device).clamp(max=len(self._way) - 1)]
 
     def _cosine_distance(self, tokens: Float[Tensor, "S H N D"], scale: int) -> Float[Tensor, "S"]:
         """Returns 1 - cos on one scale as |u - v|^2 / 2 of unit vectors: never below 0, and exact near the goal."""

@@ -47,10 +47,11 @@ class Generated:
 
     ::
 
-        z*_{t+k} ~ p(z_{t+k} | z_t, s_t, goal, n)          n: how many actions the way is to have, see `Pace`
+        z*_{t+1 .. t+k} ~ p(z_{t+1 .. t+k} | z_t, s_t, goal, n)     n: how many actions the way is to have, see `Pace`
 
     The generator knows no actions: which lead to its frames the planner searches for through the world model, a few
-    actions ahead, where predictions are good. At each observation the next frame is generated anew.
+    actions ahead, where predictions are good. Where the objective looks at all frames, each counts by its place on the
+    way, or else the last one alone does. At each observation the way is generated anew.
 
     Source: two levels in LeCun, A Path Towards Autonomous Machine Intelligence (2022), section 4.6; HIQL (arXiv
     2307.11949).
@@ -114,4 +115,5 @@ class Generated:
             if not counts.any():
                 return self._goal
             frames = self._head.generate(latents, judged, counts, self.config.temperature, generator)
-        return LatentGoal(frames[0, self.config.ahead - 1].view_as(self._goal.tokens).to(self._goal.tokens))
+        way = frames[0, : self.config.ahead].view(-1, *self._goal.tokens.shape).to(self._goal.tokens)
+        return LatentGoal(way[-1], way=way)
