@@ -105,6 +105,9 @@ def test_the_server_is_told_how_far_joints_may_go_and_whether_the_gripper_stays(
     assert (spec["high"], spec["low"][5]) == ([0.3] * 5 + [0.0], 0.0)
     with pytest.raises(ValueError, match="pose_weight: 0"):
         plans(Server([0.0] * 6, goal_pose=True), arm).reset([goal], 7, still)
+    level = {"low": [-1.0] * 3 + [0.0, 0.0, -1.0, -1.0], "high": [1.0] * 3 + [0.0, 0.0, 1.0, 1.0]}
+    with pytest.raises(ValueError, match=r"can't keep roll, pitch as they are.*Take them out of `fixed`"):
+        plans(Server([0.0] * 6), arm).reset([goal], 7, level)
 
 
 def test_what_can_not_be_driven_is_refused_with_the_reason(arm):

@@ -13,7 +13,7 @@ from envs.arms.base import JointArm, StreamingArm
 from envs.arms.limits import JointLimits
 from envs.arms.remote.client import PlanClient
 from envs.pose import difference
-from envs.spec import ActionSpec, Goal, Observation, SpecError
+from envs.spec import POSE_NAMES, ActionSpec, Goal, Observation, SpecError
 from planner.control.plan_thread import Answer, Committed
 
 _CLOSER = 0.999  # of a bound that an action was over
@@ -54,10 +54,18 @@ class JointPlans:
             action_spec: Of poses: says whether the gripper stays.
 
         Raises:
-            ValueError: If the server weighs goals by their poses.
+            ValueError: If the server weighs goals by their poses, or the hand is to stay in a direction.
         """
         if self.metadata["goal_pose"]:
             raise ValueError("a checkpoint in joint space pursues photographs: plan with objective.pose_weight: 0")
+        bounds = zip(POSE_NAMES[:6], action_spec["low"][:6], action_spec["high"][:6], strict=True)
+        kept = [name for name, low, high in bounds if low == high]
+        if kept:
+            raise ValueError(
+                f"a checkpoint in joint space moves joints, and the hand with them: it can't keep {', '.join(kept)} as "
+                "they are. Take them out of `fixed` in the arm's file (the gripper can stay) and limit how far the "
+                "hand may turn by max_tilt, or drive with a checkpoint of poses"
+            )
         count, still = len(self._arm.joint_names), action_spec["low"][6] == action_spec["high"][6]
         most = np.array([self._limits.max_step] * count + [0.0 if still else 1.0])
         low, high = np.maximum(self._spec.low, -most), np.minimum(self._spec.high, most)
