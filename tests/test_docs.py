@@ -24,6 +24,7 @@ from plan_servers import START, look, url
 from envs.arm_file import ArmFile
 from envs.arms.base import OutOfReach
 from envs.arms.drivers.kinematics import Kinematics
+from envs.arms.limits import JointLimits
 from envs.arms.remote.arm import RemoteArm, serve_arm
 from envs.arms.safety import SafeArm
 from envs.config import load_config
@@ -153,7 +154,12 @@ def test_settings_that_pages_show_are_settings(tmp_path: Path, monkeypatch: pyte
     assert load_settings(EvaluateConfig, plan).planner.samples == 64
     for arm in (own_arm, franka, *settings_of("bring-your-own-arm.md")):
         assert load_settings(ArmFile, arm).limits.max_speed <= 0.3
-    (reading,), (suite,) = settings_of("recordings.md"), settings_of("evaluation.md")
+    (reading, joints), (suite,), (planning,) = (
+        settings_of(f"{page}.md") for page in ("recordings", "evaluation", "planning")
+    )
+    assert load_settings(ArmFile, {**franka, **joints}).joint_limits == JointLimits()  # the defaults, as it says
+    generated = load_settings(EvaluateConfig, planning)
+    assert generated.planner.horizon == generated.controller.subgoals.ahead == 2
     assert load_settings(Reading, reading).rate == 4.0
     assert len(load_settings(SuiteConfig, suite).variants) == 3
 
