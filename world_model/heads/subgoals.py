@@ -77,11 +77,7 @@ class SubgoalGenerator(Head):
 
     def check_fits(self, model: StoredModel) -> None:
         """See `Head.check_fits`."""
-        if self.config.pose_size != len(model.statistics.pose_mean):
-            raise ValueError(
-                f"the subgoal generator takes poses of {self.config.pose_size} numbers, the model "
-                f"{len(model.statistics.pose_mean)}"
-            )
+        self.config.check_poses("the subgoal generator", len(model.statistics.pose_mean))
 
     @torch.no_grad()
     def fit(self, actions: Float[Tensor, "B A"], now: Float[Tensor, "F Z"], frames: Float[Tensor, "F K Z"]) -> None:

@@ -281,11 +281,7 @@ class TemporalDistance(Head):
 
     def check_fits(self, model: StoredModel) -> None:
         """See `Head.check_fits`."""
-        if self.config.pose_size != len(model.statistics.pose_mean):
-            raise ValueError(
-                f"the temporal distance takes poses of {self.config.pose_size} numbers, the model "
-                f"{len(model.statistics.pose_mean)}"
-            )
+        self.config.check_poses("the temporal distance", len(model.statistics.pose_mean))
 
     def errors(
         self,

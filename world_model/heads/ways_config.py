@@ -78,6 +78,30 @@ class InverseDynamicsConfig:
 
 
 @dataclass(frozen=True)
+class FramesConfig:
+    """The sizes of the frames that something is learnt on.
+
+    Attributes:
+        size: Numbers of a frame's latents, Z = N * D.
+        pose_size: Numbers of a pose, P.
+
+    Raises:
+        ValueError: If a size is not positive.
+    """
+
+    size: int
+    pose_size: int
+
+    def __post_init__(self) -> None:
+        check_range(self, "[1, inf)", "size", "pose_size")
+
+    def check_poses(self, what: str, theirs: int) -> None:
+        """Raises ValueError, naming what was learnt, if a model's poses have another number of numbers."""
+        if self.pose_size != theirs:
+            raise ValueError(f"{what} takes poses of {self.pose_size} numbers, the model {theirs}")
+
+
+@dataclass(frozen=True)
 class TemporalDistanceShape:
     """The shape of `TemporalDistance`, whatever the world model.
 
@@ -97,24 +121,14 @@ class TemporalDistanceShape:
 
 
 @dataclass(frozen=True)
-class TemporalDistanceConfig:
-    """All that is fixed of `TemporalDistance`.
+class TemporalDistanceConfig(FramesConfig):
+    """All that is fixed of `TemporalDistance`: the sizes of `FramesConfig`, and the rest.
 
     Attributes:
-        size: Numbers of a frame's latents, Z = N * D.
-        pose_size: Numbers of a pose, P.
         shape: The rest.
-
-    Raises:
-        ValueError: If a size is not positive.
     """
 
-    size: int
-    pose_size: int
     shape: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
-
-    def __post_init__(self) -> None:
-        check_range(self, "[1, inf)", "size", "pose_size")
 
 
 @dataclass(frozen=True)
@@ -143,21 +157,11 @@ class SubgoalGeneratorShape:
 
 
 @dataclass(frozen=True)
-class SubgoalGeneratorConfig:
-    """All that is fixed of `SubgoalGenerator`.
+class SubgoalGeneratorConfig(FramesConfig):
+    """All that is fixed of `SubgoalGenerator`: the sizes of `FramesConfig`, and the rest.
 
     Attributes:
-        size: Numbers of a frame's latents, Z = N * D.
-        pose_size: Numbers of a pose, P.
         shape: The rest.
-
-    Raises:
-        ValueError: If a size is not positive.
     """
 
-    size: int
-    pose_size: int
     shape: SubgoalGeneratorShape = field(default_factory=SubgoalGeneratorShape)
-
-    def __post_init__(self) -> None:
-        check_range(self, "[1, inf)", "size", "pose_size")
