@@ -1,4 +1,4 @@
-"""Rendering without a display, set before anything imports mujoco; and the option --check-arrays."""
+"""Rendering without a display and threads, set before mujoco or torch is imported; and the option --check-arrays."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from tests import array_annotations
 
 if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # side by side, so that each has its share of the cores
+    threads = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -337,3 +337,11 @@ def test_a_configuration_makes_a_goal_distance_plus_what_actions_cost(tmp_path: 
     both = make_objective(GOAL, ObjectiveConfig(norm="l2", actions=ActionCostConfig(0.0, 0.1)), SPEC, MODEL)
     expected = plain(PREDICTED, actions) + ActionCost(ActionCostConfig(0.0, 0.1), SPEC)(PREDICTED, actions)
     torch.testing.assert_close(both(PREDICTED, actions), expected)
+
+
+def test_a_workspace_in_metres_is_refused_for_joint_angles():
+    joints = ActionSpec(SPEC.names, ("rad", "rad", "rad"), SPEC.low, SPEC.high, "joints", SPEC.rate)
+    box = ObjectiveConfig(workspace_low=(0.1, -0.2, 0.0), workspace_high=(0.3, 0.2, 0.3))
+    with pytest.raises(ValueError, match=r"in metres.*joint angles.*leave workspace_low"):
+        make_objective(GOAL, box, joints, MODEL)
+    make_objective(GOAL, box, SPEC, MODEL)

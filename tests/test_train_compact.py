@@ -48,7 +48,7 @@ from world_model.training.compact import (
     train_compact,
 )
 from world_model.training.compact_config import CompactConfig, DynamicsShape, LatentShape
-from world_model.training.heads import train_heads
+from world_model.training.heads import HeadsTrainer, train_heads
 from world_model.training.heads_config import HeadsConfig
 from world_model.training.loop import Report
 from world_model.training.state import StateError
@@ -299,7 +299,21 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     tried, kept = (load_world_model(tmp_path / name / "checkpoint").state_dict() for name in ("tried", "whole"))
     changed = {name.split(".")[0] for name, value in kept.items() if not torch.equal(value, tried[name])}
     assert changed == {"dynamics"}
+    check_subgoals_begin_with_what_is_known(batches, tmp_path / "whole/checkpoint")
     check_retrieval(load_world_model(tmp_path / "whole/checkpoint"))
+
+
+def check_subgoals_begin_with_what_is_known(batches: ImageBatches, parent: Path) -> None:
+    """What compares frames with goals is the inverse dynamics' where the shapes are the same, else new."""
+    model = load_world_model(parent)
+    assert isinstance(model, CompactModel)
+    latents = [encode_episode(model, batches.views[0], episode, 6) for episode in range(20)]
+    config = make_heads_config(parent, parent.parent / "subgoals", learn=("subgoals",))
+    wider = replace(config, subgoals=SubgoalGeneratorShape(replace(JUDGE, width=16), width=32, depth=1))
+    known = model.heads["inverse_dynamics"].state_dict()
+    for each, same in ((config, True), (wider, False)):
+        begun = HeadsTrainer(each, model, latents, batches.recorded).heads["subgoal_generator"].state_dict()
+        assert torch.equal(begun["judge.read.0.weight"], known["judge.read.0.weight"]) is same
 
 
 def check_retrieval(model: StoredModel) -> None:

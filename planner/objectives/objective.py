@@ -215,7 +215,16 @@ def make_objective(goal: LatentGoal, config: ObjectiveSettings, spec: ActionSpec
 
 
 def make_goal_distance(config: ObjectiveConfig, goal: LatentGoal, spec: ActionSpec, model: WorldModel) -> Objective:
-    """Returns a goal distance, with the actions' cost where there is one."""
+    """Returns a goal distance, with the actions' cost where there is one.
+
+    Raises:
+        ValueError: If positions are to stay in a workspace and the model knows joints alone, see also `GoalDistance`.
+    """
+    if config.workspace_low is not None and spec.frame == "joints":
+        raise ValueError(
+            "the plan's workspace is in metres, and the poses of a checkpoint in joint space are joint angles: leave "
+            "workspace_low and workspace_high out of the objective; the limits in the arm's file keep the hand in a box"
+        )
     distance = GoalDistance(goal, config)
     if config.actions == ActionCostConfig():
         return distance

@@ -11,7 +11,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from world_model.checkpoints.checkpoint import Head, Manifest, find_checkpoint, read_manifest, save_checkpoint
+from world_model.checkpoints.checkpoint import (
+    Head,
+    Manifest,
+    find_checkpoint,
+    find_head,
+    read_manifest,
+    save_checkpoint,
+)
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
 from world_model.data.clips import split_episodes
@@ -19,7 +26,7 @@ from world_model.device import autocast, resolve_precision
 from world_model.finite import check_measured
 from world_model.heads.bank import HEAD, Bank, spread
 from world_model.heads.subgoals import SUBGOAL_GENERATOR, SubgoalGenerator, SubgoalGeneratorConfig
-from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, TemporalDistance
+from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, InverseDynamics, TemporalDistance
 from world_model.heads.ways_config import TemporalDistanceConfig
 from world_model.training.compact import make_inverse_dynamics
 from world_model.training.heads_config import HeadsConfig
@@ -174,7 +181,8 @@ class HeadsTrainer:
             + w mean_h |f(... f(z_t, s_t, a_t) ..., a_{t+h-1}) - z_{t+h}|^2      h = 1 .. H, predictions fed back
             + 2 |v(x_tau, tau | z_t, s_t, z_{t+n}, n) - (x_1 - x_0)|^2           x_1: the next frames, x_0: noise
 
-    Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to.
+    Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to. What compares
+    frames with goals for the subgoals begins as it is in the parent's inverse dynamics, where it has the same shape.
 
     Source: hindsight relabelling (arXiv 1707.01495); what a planner tried as data (Dyna, Sutton 1991). What happens in
     a step is fixed by the seed and its number.
@@ -219,6 +227,9 @@ class HeadsTrainer:
         if "subgoals" in config.learn:
             drawn = self.training.draw(_MEASURED, np.random.default_rng(config.seed))
             subgoals.fit(actions, drawn.now, drawn.ways)
+            known = find_head(model, INVERSE_DYNAMICS, InverseDynamics)
+            if known is not None and known.config.shape.judge == config.subgoals.judge:
+                subgoals.judge.load_state_dict(known.judge.state_dict())  # it compares frames with goals just so
             self.subgoals = self.parts[SUBGOAL_GENERATOR] = subgoals
         if "dynamics" in config.learn:
             self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
