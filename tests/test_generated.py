@@ -105,16 +105,16 @@ def test_a_goal_that_is_reached_is_pursued_itself(model: CompactModel) -> None:
     assert source.next(at(0.5, 0.5), torch.Generator()) is goal
     far = source.next(at(-1.5, 0.0), torch.Generator())
     assert far is not None and far is not goal and far.way is not None
-    assert far.way.shape == (3, 1, 2) and torch.equal(far.way[-1], far.tokens)
+    assert far.way.shape == (3, 1, 2) and torch.equal(far.tokens, goal.tokens)
 
 
 def test_each_frame_of_a_way_is_compared_with_its_own() -> None:
     way = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]]])
-    goal = LatentGoal(way[-1], way=way)
+    goal = LatentGoal(torch.tensor([[9.0, 9.0]]), way=way)
     along, across = (
         torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 1.0]]),
         torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, 1.0]]),
-    )
+    )  # both end where the way does
     predicted = LatentState(torch.stack([along, across])[:, :, None], torch.zeros(2, 3, 2))
     costs = [GoalDistance(goal, GoalDistanceConfig(norm="l2", frames=which))(predicted, torch.zeros(2, 3, 2)).tolist()
              for which in ("all", "last")]  # fmt: skip

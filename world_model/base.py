@@ -52,7 +52,8 @@ class LatentGoal:
         pose: (P,) in physical units; None where it is open.
         mask: How much each token counts, (N,), numbers from 0 up of which only the ratios matter; None for all alike.
         image: Its picture for people, (h, w, 3) uint8; None where there is none. Nothing plans with it.
-        way: Frames after 1 .. K actions that lead there, (K, N, D), the last the goal's; None where any will do.
+        way: Frames after 1 .. K actions that lead towards it, (K, N, D), the goal's own where it is no further than
+            that; None where any will do.
 
     Raises:
         ValueError: If the tokens are not one frame's, the way's frames are not like it, or the mask is not one number

@@ -47,7 +47,8 @@ class GoalDistance:
     A_k averages by the weights and w_k are their averages, so that a token of weight 0 counts on no scale. v are the
     pose parts, and differences of poses are in [m, rad, 1]. u and each w_k sum to 1.
 
-    Where the goal says which way leads there, frame h is compared with the way's, and with the goal after its end.
+    Where the goal says which way leads there, frame h is compared with the way's instead, and after its end with its
+    last.
 
     Source: V-JEPA 2 (arXiv 2506.09985), section 3.2 (l1, last frame).
     """
@@ -77,7 +78,7 @@ class GoalDistance:
         # of the scales that are compared, coarsest first: the finest may be the residual itself, which is overwritten
         self._scales = sorted(self.config.scales, reverse=True)
         self._weights = {} if weights is None else self._weights_by_scale(weights.to(goal.tokens))
-        self._way = None if self.config.frames == "last" else goal.way
+        self._way = goal.way
         if self._way is not None and self.config.norm == "cosine":
             raise ValueError("the way to a goal is compared by norm l1 or l2, not by cosine: or take frames last")
         self._directions: dict[int, Tensor] = {}
@@ -89,7 +90,7 @@ class GoalDistance:
     def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         """Returns the cost of each of S rollouts; the actions do not matter here."""
         first = -1 if self.config.frames == "last" else 0
-        cost = self.config.image_weight * self._token_distance(predicted.tokens[:, first:])
+        cost = self.config.image_weight * self._token_distance(predicted.tokens, first)
         if self.config.pose_weight:
             poses = self._power(difference(predicted.poses[:, first:], self._pose[None, None]))
             cost = cost + self.config.pose_weight * self._mean(poses * self._pose_parts)
@@ -97,20 +98,21 @@ class GoalDistance:
             cost = cost + _OUTSIDE_WEIGHT * self._outside(predicted.poses[..., :3]).mean(dim=1)
         return cost
 
-    def _token_distance(self, tokens: Float[Tensor, "S H N D"]) -> Float[Tensor, "S"]:
-        """Returns the distance of each sample's tokens from the goal's, the mean over the scales."""
+    def _token_distance(self, tokens: Float[Tensor, "S H N D"], first: int) -> Float[Tensor, "S"]:
+        """Returns the distance of each sample's tokens from what is wanted, from a frame on, the mean over scales."""
+        wanted, tokens = self._wanted(tokens.shape[1])[first:], tokens[:, first:]
         if self.config.norm == "cosine":
             costs = [self._cosine_distance(tokens, scale) for scale in self._scales]
         else:
-            residual = tokens - self._wanted(tokens.shape[1])
+            residual = tokens - wanted
             powers = ((scale, self._power(self._average(residual, scale))) for scale in self._scales)
             costs = [self._mean(power, self._weights.get(scale)) for scale, power in powers]
         return torch.stack(costs).mean(dim=0)
 
-    def _wanted(self, frames: int) -> Float[Tensor, "*H N D"]:
+    def _wanted(self, frames: int) -> Float[Tensor, "H N D"]:
         """Returns what so many predicted frames are compared with: one goal for all, or each its own."""
         if self._way is None:
-            return self.goal.tokens
+            return self.goal.tokens.expand(frames, -1, -1)
         return self._way[torch.arange(frames, device=self._way.device).clamp(max=len(self._way) - 1)]
 
     def _cosine_distance(self, tokens: Float[Tensor, "S H N D"], scale: int) -> Float[Tensor, "S"]:

@@ -43,6 +43,5 @@ class TemporalDistanceCost:
         first = -1 if self.config.frames == "last" else 0
         frames, poses = predicted.tokens[:, first:].flatten(2), predicted.poses[:, first:]  # (S, H, Z), (S, H, P)
         shape, normalised = frames.shape[:2], self._model.normalise_poses(poses.flatten(0, 1))
-        goals = self._goal.expand(shape[0] * shape[1], -1)
-        left = self._head.actions(frames.flatten(0, 1), goals, normalised, self.config.quickest_of)
+        left = self._head.actions(frames.flatten(0, 1), self._goal, normalised, self.config.quickest_of)
         return left.unflatten(0, shape).mean(dim=1)

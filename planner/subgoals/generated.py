@@ -50,8 +50,9 @@ class Generated:
         z*_{t+1 .. t+k} ~ p(z_{t+1 .. t+k} | z_t, s_t, goal, n)     n: how many actions the way is to have, see `Pace`
 
     The generator knows no actions: which lead to its frames the planner searches for through the world model, a few
-    actions ahead, where predictions are good. Where the objective looks at all frames, each counts by its place on the
-    way, or else the last one alone does. At each observation the way is generated anew.
+    actions ahead, where predictions are good. A goal distance compares each predicted frame that it looks at with the
+    way's; what else judges or proposes, such as a temporal distance, has the goal itself. At each observation the way
+    is generated anew.
 
     Source: two levels in LeCun, A Path Towards Autonomous Machine Intelligence (2022), section 4.6; HIQL (arXiv
     2307.11949).
@@ -116,4 +117,4 @@ class Generated:
                 return self._goal
             frames = self._head.generate(latents, judged, counts, self.config.temperature, generator)
         way = frames[0, : self.config.ahead].view(-1, *self._goal.tokens.shape).to(self._goal.tokens)
-        return LatentGoal(way[-1], way=way)
+        return LatentGoal(self._goal.tokens, way=way)

@@ -93,11 +93,17 @@ class Judge(nn.Module):
         self.register_buffer("gripper", torch.zeros(pose_size))
 
     def forward(
-        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"] | None
+        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "G Z"], poses: Float[Tensor, "B P"] | None
     ) -> Judged:
-        """Returns what it says; poses are the frames', normalised, None for those that it reads from them."""
-        read = self.read(torch.stack([now, goal]).to(self.code.weight.dtype))
-        (code, wanted), seen = self.code(read), self.pose(read) * self.used
+        """Returns what it says; poses are the frames', normalised, None for those that it reads from them.
+
+        One goal may stand for all, G = 1, and is read once; else each frame has its own, G = B.
+        """
+        count = len(now)
+        read = self.read(torch.cat([now, goal]).to(self.code.weight.dtype))
+        code, pose = self.code(read), self.pose(read) * self.used
+        code, wanted = code[:count], code[count:].expand(count, -1)
+        seen = torch.stack([pose[:count], pose[count:].expand(count, -1)])
         near = self.place.out_features
         told = seen[0] if poses is None else torch.where(self.gripper > 0, seen[0], (poses * self.used).to(code))
         differences = torch.cat(
@@ -298,7 +304,7 @@ class TemporalDistance(Head):
     def actions(
         self,
         now: Float[Tensor, "B Z"],
-        goal: Float[Tensor, "B Z"],
+        goal: Float[Tensor, "G Z"],
         poses: Float[Tensor, "B P"] | None,
         quickest_of: int = 1,
     ) -> Float[Tensor, "B"]:
@@ -306,7 +312,7 @@ class TemporalDistance(Head):
 
         Args:
             now: Latents of the frames.
-            goal: Latents of the goals.
+            goal: Latents of the goals, or of one for all.
             poses: Of the frames, normalised; None for those that it reads from them.
             quickest_of: Of so many recorded ways the quickest is expected: sum over k of P(n > k) to this power.
         """

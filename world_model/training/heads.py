@@ -181,8 +181,9 @@ class HeadsTrainer:
             + w mean_h |f(... f(z_t, s_t, a_t) ..., a_{t+h-1}) - z_{t+h}|^2      h = 1 .. H, predictions fed back
             + 2 |v(x_tau, tau | z_t, s_t, z_{t+n}, n) - (x_1 - x_0)|^2           x_1: the next frames, x_0: noise
 
-    Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to. What compares
-    frames with goals for the subgoals begins as it is in the parent's inverse dynamics, where it has the same shape.
+    Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to. What the
+    parent's generator of subgoals knows is where a new one of the same shape begins, or else with how the parent's
+    inverse dynamics compare a frame with a goal.
 
     Source: hindsight relabelling (arXiv 1707.01495); what a planner tried as data (Dyna, Sutton 1991). What happens in
     a step is fixed by the seed and its number.
@@ -227,13 +228,20 @@ class HeadsTrainer:
         if "subgoals" in config.learn:
             drawn = self.training.draw(_MEASURED, np.random.default_rng(config.seed))
             subgoals.fit(actions, drawn.now, drawn.ways)
-            known = find_head(model, INVERSE_DYNAMICS, InverseDynamics)
-            if known is not None and known.config.shape.judge == config.subgoals.judge:
-                subgoals.judge.load_state_dict(known.judge.state_dict())  # it compares frames with goals just so
+            self._begin(subgoals)
             self.subgoals = self.parts[SUBGOAL_GENERATOR] = subgoals
         if "dynamics" in config.learn:
             self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
         self.optimizer = make_adamw(tuple(self.parts.values()), config.learning_rate, config.weight_decay)
+
+    def _begin(self, subgoals: SubgoalGenerator) -> None:
+        """Begins with the parent's generator of the same shape, or with what its inverse dynamics read and compare."""
+        before = find_head(self.model, SUBGOAL_GENERATOR, SubgoalGenerator)
+        known = find_head(self.model, INVERSE_DYNAMICS, InverseDynamics)
+        if before is not None and before.config == subgoals.config:
+            subgoals.load_state_dict(before.state_dict())
+        elif known is not None and known.config.shape.judge == subgoals.config.shape.judge:
+            subgoals.judge.load_state_dict(known.judge.state_dict())
 
     @property
     def heads(self) -> dict[str, Head]:
