@@ -35,7 +35,8 @@ OTHERS = ("hf", "lerobot-eval", "lerobot-rollout", "pre-commit", "python3.12", "
 """First words of commands that are not ours."""
 FOREIGN = {"--eval.batch_size", "--fps", "--num_machines", "--num_processes", "--policy.token", "--policy.url"}
 FOREIGN |= {"--logdir", "--no-deps", "--return_to_initial_position", "--warnings"}
-"""Flags of launchers, LeRobot, TensorBoard, pip and pyright that sentences name."""
+FOREIGN |= {"--list-ctrls", "--local-dir", "--repo-type", "--set-ctrl"}
+"""Flags of launchers, LeRobot, TensorBoard, pip, pyright, v4l2-ctl and the hub that sentences name."""
 UNSEEN = {"--config", "--drawn", "--help", "--no-baselines", "--rows", "--suite", "--variants"}
 """Flags of ours that no program's help lists by itself."""
 
