@@ -13,7 +13,7 @@ from torch import Tensor
 from envs.config import dump_config, load_config
 from envs.spec import ActionSpec, Goal, Observation
 from world_model.base import Encoder, LatentGoal, LatentState
-from world_model.checkpoints.checkpoint import Manifest, StoredModel
+from world_model.checkpoints.checkpoint import H, Manifest, StoredModel, encoding_of, find_head
 from world_model.checkpoints.weights_file import CheckpointFiles, write_weights
 from world_model.encoders.readout import Readout, ReadoutConfig
 from world_model.encoders.registry import StoredEncoder, load_stored_encoder
@@ -139,6 +139,25 @@ class CompactModel(StoredModel):
     ) -> Float[Tensor, "B Z"]:
         """Returns the next frame's latents, all side by side, from physical units."""
         return self.dynamics(latents, self.normalise_poses(poses), self.normalise_actions(actions))
+
+
+def compact_with(model: object, name: str, kind: type[H], lacking: str) -> tuple[CompactModel, H]:
+    """Returns the compact model that encodes, and what was learnt on its latents under a name.
+
+    Args:
+        model: It, or simulated dynamics that encode with it.
+        name: Of the head.
+        kind: Its class.
+        lacking: What to say where there is none.
+
+    Raises:
+        ValueError: Saying so.
+    """
+    encoding = encoding_of(model)
+    head = find_head(encoding, name, kind)
+    if not isinstance(encoding, CompactModel) or head is None:
+        raise ValueError(lacking)
+    return encoding, head
 
 
 def _check_parts(

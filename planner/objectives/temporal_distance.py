@@ -8,8 +8,7 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.objectives.objective_config import TemporalDistanceConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
-from world_model.checkpoints.checkpoint import encoding_of, find_head
-from world_model.compact import CompactModel
+from world_model.compact import compact_with
 from world_model.heads.ways import TEMPORAL_DISTANCE, TemporalDistance
 
 
@@ -28,14 +27,12 @@ class TemporalDistanceCost:
         Raises:
             ValueError: If the model has none.
         """
-        encoding = encoding_of(model)
-        head = find_head(encoding, TEMPORAL_DISTANCE, TemporalDistance)
-        if not isinstance(encoding, CompactModel) or head is None:
-            raise ValueError(
-                "this checkpoint has no temporal distance: train one with scripts/train_heads.py, or take an objective "
-                "of another kind"
-            )
-        self.config, self._model, self._head = config, encoding, head
+        lacking = (
+            "this checkpoint has no temporal distance: train one with scripts/train_heads.py, or take an objective of "
+            "another kind"
+        )
+        self._model, self._head = compact_with(model, TEMPORAL_DISTANCE, TemporalDistance, lacking)
+        self.config = config
         self._goal = goal.tokens.flatten()[None]  # (1, Z)
 
     def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:

@@ -10,8 +10,7 @@ from envs.spec import ActionSpec
 from planner.proposals.config import InverseDynamicsConfig
 from planner.proposals.pace import Pace
 from world_model.base import LatentGoal, LatentState, WorldModel
-from world_model.checkpoints.checkpoint import encoding_of, find_head
-from world_model.compact import CompactModel
+from world_model.compact import compact_with
 from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
 
 
@@ -31,13 +30,11 @@ class InverseDynamicsProposer:
         Raises:
             ValueError: If the model has none, or what its settings need.
         """
-        encoding = encoding_of(model)
-        head = find_head(encoding, INVERSE_DYNAMICS, InverseDynamics)
-        if not isinstance(encoding, CompactModel) or head is None:
-            raise ValueError(
-                "this checkpoint has no inverse dynamics: train them with scripts/train_heads.py, or plan without "
-                "inverse_dynamics in controller.proposers"
-            )
+        lacking = (
+            "this checkpoint has no inverse dynamics: train them with scripts/train_heads.py, or plan without "
+            "inverse_dynamics in controller.proposers"
+        )
+        encoding, head = compact_with(model, INVERSE_DYNAMICS, InverseDynamics, lacking)
         self.config, self._model, self._head = config, encoding, head
         self._pace = Pace(config, encoding)
         self._bounds = tuple(torch.tensor(bound).to(encoding.action_mean) for bound in (spec.low, spec.high))

@@ -9,8 +9,8 @@ from torch import Tensor
 from envs.spec import ActionSpec
 from planner.proposals.config import RetrievalConfig
 from world_model.base import LatentGoal, LatentState, WorldModel
-from world_model.checkpoints.checkpoint import encoding_of, find_head
-from world_model.compact import CompactModel
+from world_model.checkpoints.checkpoint import find_head
+from world_model.compact import compact_with
 from world_model.heads.bank import HEAD, Bank, Leading
 from world_model.heads.ways import INVERSE_DYNAMICS, InverseDynamics
 
@@ -37,13 +37,12 @@ class Retrieval:
         Raises:
             ValueError: If the model has none.
         """
-        encoding = encoding_of(model)
-        bank, inverse = find_head(encoding, HEAD, Bank), find_head(encoding, INVERSE_DYNAMICS, InverseDynamics)
-        if not isinstance(encoding, CompactModel) or bank is None:
-            raise ValueError(
-                "this checkpoint has no bank of recordings: train one with bank_frames over 0, or plan without "
-                "retrieval in controller.proposers"
-            )
+        lacking = (
+            "this checkpoint has no bank of recordings: train one with bank_frames over 0, or plan without "
+            "retrieval in controller.proposers"
+        )
+        encoding, bank = compact_with(model, HEAD, Bank, lacking)
+        inverse = find_head(encoding, INVERSE_DYNAMICS, InverseDynamics)
         self.config, self._model, self._bank = config, encoding, bank
         self._judge = None if inverse is None else inverse.judge
         stored = self._read(bank.latents)

@@ -69,17 +69,14 @@ class Generated:
             ValueError: If the model has none, it sees less far ahead, or the settings need what it has not.
         """
         from planner.proposals.pace import Pace
-        from world_model.checkpoints.checkpoint import encoding_of, find_head
-        from world_model.compact import CompactModel
+        from world_model.compact import compact_with
         from world_model.heads.subgoals import SUBGOAL_GENERATOR, SubgoalGenerator
 
-        encoding = encoding_of(model)
-        head = find_head(encoding, SUBGOAL_GENERATOR, SubgoalGenerator)
-        if not isinstance(encoding, CompactModel) or head is None:
-            raise ValueError(
-                "this checkpoint has no subgoal generator: train one with scripts/train_heads.py --learn subgoals, or "
-                "take subgoals of another kind (controller.subgoals.kind)"
-            )
+        lacking = (
+            "this checkpoint has no subgoal generator: train one with scripts/train_heads.py --learn subgoals, or take "
+            "subgoals of another kind (controller.subgoals.kind)"
+        )
+        encoding, head = compact_with(model, SUBGOAL_GENERATOR, SubgoalGenerator, lacking)
         furthest = head.config.shape.ahead
         if config.ahead > furthest:
             raise ValueError(

@@ -77,18 +77,16 @@ class Retrieved:
         Raises:
             ValueError: If the model has no bank of recordings or no temporal distance.
         """
-        from world_model.checkpoints.checkpoint import encoding_of, find_head
-        from world_model.compact import CompactModel
+        from world_model.compact import compact_with
         from world_model.heads.bank import HEAD, Bank
         from world_model.heads.ways import TEMPORAL_DISTANCE, TemporalDistance
 
-        encoding = encoding_of(model)
-        bank, distance = find_head(encoding, HEAD, Bank), find_head(encoding, TEMPORAL_DISTANCE, TemporalDistance)
-        if not isinstance(encoding, CompactModel) or bank is None or distance is None:
-            raise ValueError(
-                "subgoals are retrieved by a checkpoint's bank of recordings and its temporal distance: train one with "
-                "bank_frames over 0 and then heads (scripts/train_heads.py), or take the subgoals listed"
-            )
+        lacking = (
+            "subgoals are retrieved by a checkpoint's bank of recordings and its temporal distance: train one with "
+            "bank_frames over 0 and then heads (scripts/train_heads.py), or take the subgoals listed"
+        )
+        encoding, bank = compact_with(model, HEAD, Bank, lacking)
+        _, distance = compact_with(model, TEMPORAL_DISTANCE, TemporalDistance, lacking)
         self.config, self._model, self._distance = config, encoding, distance
         chosen = np.linspace(0, bank.config.frames - 1, min(config.nodes, bank.config.frames)).round().astype(int)
         self._nodes = bank.latents[np.unique(chosen)]
