@@ -17,6 +17,7 @@ from background import held, wait_until
 from envs.arm_choice import TwinArmConfig
 from envs.arm_file import TwinTask
 from envs.arms.base import ArmError, OutOfReach
+from envs.arms.limits import SafetyLimits
 from envs.arms.safety import SafeArm
 from envs.simulation.arm import DOWN, MujocoArm, MujocoArmConfig
 from envs.simulation.objects import HELD_OUT_OBJECTS
@@ -217,7 +218,7 @@ def holding_arm() -> MujocoArm:
 def test_an_object_stays_in_the_twins_hand_until_it_opens(holding_arm: MujocoArm) -> None:
     twin = MujocoTwin(holding_arm)
     twin.connect()
-    safe = SafeArm(twin)
+    safe = SafeArm(twin, SafetyLimits(max_speed=0.1, max_acceleration=1.0))  # what is late jerks, and a cup slips
     target = safe.observe().pose + np.array([0.0, 0.06, 0.05, 0, 0, 0, 0])
     lead(safe, target)
     twin.close()  # while it is connected, the arm and its contacts belong to the twin's thread
