@@ -80,7 +80,7 @@ class GoalDistance:
         self._weights = {} if weights is None else self._weights_by_scale(weights.to(goal.tokens))
         self._way = goal.way
         if self._way is not None and self.config.norm == "cosine":
-            raise ValueError("the way to a goal is compared by norm l1 or l2, not by cosine: or take frames last")
+            raise ValueError("the way to a goal is compared by norm l1 or l2, not by cosine: set objective.norm")
         self._directions: dict[int, Tensor] = {}
         if self.config.norm == "cosine":
             self._directions = {
@@ -100,11 +100,11 @@ class GoalDistance:
 
     def _token_distance(self, tokens: Float[Tensor, "S H N D"], first: int) -> Float[Tensor, "S"]:
         """Returns the distance of each sample's tokens from what is wanted, from a frame on, the mean over scales."""
-        wanted, tokens = self._wanted(tokens.shape[1])[first:], tokens[:, first:]
+        seen = tokens[:, first:]
         if self.config.norm == "cosine":
-            costs = [self._cosine_distance(tokens, scale) for scale in self._scales]
+            costs = [self._cosine_distance(seen, scale) for scale in self._scales]
         else:
-            residual = tokens - wanted
+            residual = seen - self._wanted(tokens.shape[1])[first:]
             powers = ((scale, self._power(self._average(residual, scale))) for scale in self._scales)
             costs = [self._mean(power, self._weights.get(scale)) for scale, power in powers]
         return torch.stack(costs).mean(dim=0)

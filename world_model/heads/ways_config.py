@@ -55,29 +55,6 @@ class InverseDynamicsShape:
 
 
 @dataclass(frozen=True)
-class InverseDynamicsConfig:
-    """All that is fixed of `InverseDynamics`.
-
-    Attributes:
-        size: Numbers of a frame's latents, Z = N * D.
-        pose_size: Numbers of a pose, P.
-        action_size: Numbers of an action, A.
-        shape: The rest.
-
-    Raises:
-        ValueError: If a number is out of its range.
-    """
-
-    size: int
-    pose_size: int
-    action_size: int
-    shape: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
-
-    def __post_init__(self) -> None:
-        check_range(self, "[1, inf)", "size", "pose_size", "action_size")
-
-
-@dataclass(frozen=True)
 class FramesConfig:
     """The sizes of the frames that something is learnt on.
 
@@ -99,6 +76,23 @@ class FramesConfig:
         """Raises ValueError, naming what was learnt, if a model's poses have another number of numbers."""
         if self.pose_size != theirs:
             raise ValueError(f"{what} takes poses of {self.pose_size} numbers, the model {theirs}")
+
+
+@dataclass(frozen=True)
+class InverseDynamicsConfig(FramesConfig):
+    """All that is fixed of `InverseDynamics`: the sizes of `FramesConfig`, and the rest.
+
+    Attributes:
+        action_size: Numbers of an action, A.
+        shape: The rest.
+    """
+
+    action_size: int
+    shape: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "[1, inf)", "action_size")
 
 
 @dataclass(frozen=True)

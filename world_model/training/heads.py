@@ -181,9 +181,9 @@ class HeadsTrainer:
             + w mean_h |f(... f(z_t, s_t, a_t) ..., a_{t+h-1}) - z_{t+h}|^2      h = 1 .. H, predictions fed back
             + 2 |v(x_tau, tau | z_t, s_t, z_{t+n}, n) - (x_1 - x_0)|^2           x_1: the next frames, x_0: noise
 
-    Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to. What the
-    parent's generator of subgoals knows is where a new one of the same shape begins, or else with how the parent's
-    inverse dynamics compare a frame with a goal.
+    Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to. The generator of
+    subgoals begins as the parent's, if that has the same shape; or else it begins by comparing frames with goals as the
+    parent's inverse dynamics do.
 
     Source: hindsight relabelling (arXiv 1707.01495); what a planner tried as data (Dyna, Sutton 1991). What happens in
     a step is fixed by the seed and its number.
