@@ -145,3 +145,21 @@ def check_guesses(guesses: Float[Tensor, "G H A"], horizon: int, spec: ActionSpe
         raise ValueError(
             f"guesses must be (at least 1, horizon {horizon}, actions {spec.size}), got {tuple(guesses.shape)}"
         )
+
+
+def the_goal(goals: Sequence[LatentGoal], made: str) -> LatentGoal:
+    """Returns the one goal that a source makes subgoals for.
+
+    Args:
+        goals: What the user wants.
+        made: What is done to subgoals, as a participle.
+
+    Raises:
+        ValueError: If there are several.
+    """
+    if len(goals) != 1:
+        raise ValueError(
+            f"subgoals are {made} on the way to one goal, got {len(goals)}: give the last alone (--goals last), or "
+            "take the subgoals listed (--controller.subgoals.kind listed)"
+        )
+    return goals[0]

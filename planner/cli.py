@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 COMMANDS = {
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     if not words or words[0] in ("-h", "--help"):
         print(tell_commands())
         return 0
+    if words[0] == "--version":
+        print(f"vjepa-planner {version('vjepa-planner')}")
+        return 0
     command, *rest = words
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 
 def tell_commands() -> str:
     """Returns all commands and what they do, without importing them."""
-    lines = ["usage: vjepa-planner COMMAND [--help] [options]", ""]
+    lines = ["usage: vjepa-planner COMMAND [--help] [options], or --version", ""]
     lines += [f"  {command:<18}{_first_line(module)}" for command, module in COMMANDS.items()]
     return "\n".join(lines)
 

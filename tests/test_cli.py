@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,11 @@ def test_the_commands_are_listed_with_what_they_do(capsys: pytest.CaptureFixture
     told = capsys.readouterr().out
     assert told.strip() == tell_commands()
     assert all(len(line) > 30 for line in told.splitlines() if line.startswith("  "))
+
+
+def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"vjepa-planner {version('vjepa-planner')}\n"
 
 
 def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,12 +91,9 @@ class Generated:
         Raises:
             ValueError: If there is more than one goal.
         """
-        if len(goals) != 1:
-            raise ValueError(
-                f"subgoals are generated on the way to one goal, got {len(goals)}: give the last alone (--goals last), "
-                "or take the subgoals listed (--controller.subgoals.kind listed)"
-            )
-        self._goal = goals[0]
+        from planner.base import the_goal
+
+        self._goal = the_goal(goals, "generated")
 
     def next(self, state: LatentState, generator: torch.Generator) -> LatentGoal | None:
         """See `SubgoalSource.next`."""

@@ -104,14 +104,12 @@ class Retrieved:
         Raises:
             ValueError: If there is more than one goal.
         """
-        if len(goals) != 1:
-            raise ValueError(
-                f"subgoals are retrieved on the way to one goal, got {len(goals)}: give the last alone (--goals last), "
-                "or take the subgoals listed (--controller.subgoals.kind listed)"
-            )
-        last = self._lengths(self._nodes, goals[0].tokens.flatten()[None]).cpu().numpy()
+        from planner.base import the_goal
+
+        goal = the_goal(goals, "retrieved")
+        last = self._lengths(self._nodes, goal.tokens.flatten()[None]).cpu().numpy()
         self._left, self._next = shortest_ways(self._edges, last, self.config.reach)
-        self._goal, self._pursued, self._spent = goals[0], None, 0
+        self._goal, self._pursued, self._spent = goal, None, 0
 
     def next(self, state: LatentState, generator: torch.Generator) -> LatentGoal | None:
         """See `SubgoalSource.next`."""
