@@ -202,6 +202,19 @@ def test_controller_holds_when_the_plan_is_not_better_by_the_share_asked_for(imp
     assert torch.equal(plan.actions, torch.zeros(3, 7)) == holds
 
 
+def test_a_gripper_of_modes_opens_keeps_or_closes_all_the_way() -> None:
+    planned = torch.zeros(3, 7)
+    planned[:, 6] = torch.tensor([-0.5, 0.2, 0.4]) * SPEC.high[6]
+    planner = Recorder(planned)
+    controller = ready(ToyWorldModel(), planner, ControllerConfig(gripper_modes=True))
+    _, plan = controller.step(look(START))
+    assert plan.actions[:, 6].tolist() == [SPEC.low[6], 0.0, SPEC.high[6]]
+    assert plan.cost == float(controller.score(controller.state(), plan.actions[None]))
+    assert torch.equal(plan.actions[:, :6], planned[:, :6])
+    _, plan = ready(ToyWorldModel(), planner).step(look(START))
+    assert torch.equal(plan.actions, planned)
+
+
 def test_controller_holds_at_the_goal_rather_than_follow_a_plan_away() -> None:
     away = torch.full((3, 7), 0.02) * torch.tensor([1.0, 1, 1, 0, 0, 0, 0])
     config = ControllerConfig(rather="stay")

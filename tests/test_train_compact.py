@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from planner.objectives.objective import GoalDistance
-from planner.objectives.objective_config import TemporalDistanceConfig
+from planner.objectives.objective_config import TemporalDistanceConfig, TransitionEnergyConfig
 from planner.objectives.temporal_distance import TemporalDistanceCost
+from planner.objectives.transition_energy import TransitionEnergyCost
 from planner.proposals.config import InverseDynamicsConfig, RetrievalConfig
 from planner.proposals.inverse_dynamics import InverseDynamicsProposer
 from planner.proposals.retrieval import Retrieval
@@ -36,6 +37,7 @@ from world_model.heads.ways_config import (
     JudgeShape,
     SubgoalGeneratorShape,
     TemporalDistanceShape,
+    TransitionEnergyShape,
 )
 from world_model.heads.ways_config import TemporalDistanceConfig as DistanceConfig
 from world_model.load import load_world_model
@@ -254,7 +256,8 @@ def make_heads_config(parent: Path, output: Path, **changes: object) -> HeadsCon
         evaluate_every=20, furthest=4, held_out=0.2, device="cpu", rollout_steps=3, rollouts=32, precision="fp32",
         inverse_dynamics=InverseDynamicsShape(JUDGE, modes=6),
         temporal_distance=TemporalDistanceShape(JUDGE), subgoals=SubgoalGeneratorShape(JUDGE, width=32, depth=1),
-        learn=("dynamics", "inverse_dynamics", "temporal_distance", "subgoals"),
+        transition_energy=TransitionEnergyShape(JUDGE), contrasted=48,
+        learn=("dynamics", "inverse_dynamics", "temporal_distance", "subgoals", "transition_energy"),
     )  # fmt: skip
     return replace(config, **changes)  # type: ignore[arg-type]
 
@@ -281,6 +284,8 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     assert measured[199]["ways"] < 0.8 * measured[0]["ways"]
     assert measured[199]["held_out/offset"] < measured[19]["held_out/offset"]
     assert measured[199]["held_out/flow"] < measured[19]["held_out/flow"]
+    assert measured[199]["energy"] < 0.9 * measured[0]["energy"]
+    assert measured[199]["held_out/contrast"] > 0 and 0 <= measured[199]["held_out/told"] <= 1
     assert measured[199]["distance"] < 0.8 * measured[0]["distance"]
     assert measured[199]["held_out/rollout"] < measured[19]["held_out/rollout"]
     assert measured[199]["held_out/rollout"] < 0.7 * measured[199]["held_out/rollout_copy"]
@@ -292,19 +297,20 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     first = load_world_model(parent).state_dict()
     assert (whole.state_dict()["dynamics.enter.weight"] != first["dynamics.enter.weight"]).any()
     assert torch.equal(whole.state_dict()["readout.head.0.weight"], first["readout.head.0.weight"])
-    assert set(whole.heads) == {"bank", "inverse_dynamics", "temporal_distance", "subgoal_generator"}
+    learnt = {"inverse_dynamics", "temporal_distance", "subgoal_generator", "transition_energy"}
+    assert set(whole.heads) == {"bank", *learnt}
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
     check_plans(load_world_model(tmp_path / "whole/checkpoint", precision="bf16"))
     train(make_heads_config(tmp_path / "whole/checkpoint", tmp_path / "tried", learn=("dynamics",)))
     tried, kept = (load_world_model(tmp_path / name / "checkpoint").state_dict() for name in ("tried", "whole"))
     changed = {name.split(".")[0] for name, value in kept.items() if not torch.equal(value, tried[name])}
     assert changed == {"dynamics"}
-    check_subgoals_begin_with_what_is_known(batches, tmp_path / "whole/checkpoint")
+    check_heads_begin_with_what_is_known(batches, tmp_path / "whole/checkpoint")
     check_retrieval(load_world_model(tmp_path / "whole/checkpoint"))
 
 
-def check_subgoals_begin_with_what_is_known(batches: ImageBatches, parent: Path) -> None:
-    """With the parent's generator of the same shape, or with how its inverse dynamics compare, or with nothing."""
+def check_heads_begin_with_what_is_known(batches: ImageBatches, parent: Path) -> None:
+    """With the parent's of the same shape, or with how its inverse dynamics compare, or with nothing."""
     model = load_world_model(parent)
     assert isinstance(model, CompactModel)
     latents = [encode_episode(model, batches.views[0], episode, 6) for episode in range(20)]
@@ -319,6 +325,11 @@ def check_subgoals_begin_with_what_is_known(batches: ImageBatches, parent: Path)
         begun = HeadsTrainer(config, model, latents, batches.recorded).heads["subgoal_generator"].state_dict()
         found = [name for name, read in heads.items() if torch.equal(begun["judge.read.0.weight"], read)]
         assert found == [known] * (known is not None)
+    for shape, known in ((JUDGE, "transition_energy"), (replace(JUDGE, dropout=0.2), None)):
+        config = replace(same, learn=("transition_energy",), transition_energy=TransitionEnergyShape(shape))
+        begun = HeadsTrainer(config, model, latents, batches.recorded).heads["transition_energy"].state_dict()
+        theirs = model.heads["transition_energy"].state_dict()
+        assert torch.equal(begun["before.weight"], theirs["before.weight"]) == (known is not None)
 
 
 def check_retrieval(model: StoredModel) -> None:
@@ -363,6 +374,8 @@ def check_plans(model: StoredModel) -> None:
     assert costs.shape == (5,) and ((costs >= 0) & (costs <= 5)).all()
     every = TemporalDistanceCost(TemporalDistanceConfig(frames="all"), goal, spec, model)
     assert not torch.equal(every(predicted, ways), costs)
+    energies = TransitionEnergyCost(TransitionEnergyConfig(), goal, spec, model)(replace(predicted, start=state), ways)
+    assert energies.shape == (5,) and energies.isfinite().all() and not torch.equal(energies, costs)
     subgoals = Generated(GeneratedConfig(), model, spec, GoalDistance)
     subgoals.reset([goal])
     found = subgoals.next(state, torch.Generator())

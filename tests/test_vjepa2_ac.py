@@ -88,8 +88,8 @@ def test_three_steps_at_once_equal_three_rollouts_of_one_step(frames: int) -> No
         predicted = model.rollout(state, actions[:, step : step + 1])
         torch.testing.assert_close(predicted.tokens[:, 0], expected.tokens[:, step], atol=1e-4, rtol=0)
         torch.testing.assert_close(predicted.poses[:, 0], expected.poses[:, step], atol=1e-5, rtol=0)
-        joined = (torch.cat(pair, 1) for pair in zip(vars(state).values(), vars(predicted).values(), strict=True))
-        state = LatentState(*joined)
+        tokens = torch.cat([state.tokens, predicted.tokens], dim=1)
+        state = LatentState(tokens, torch.cat([state.poses, predicted.poses], dim=1))
 
 
 @torch.no_grad()

@@ -21,10 +21,12 @@ class LatentState:
     Attributes:
         tokens: (B, T, N, D), N tokens a frame of width D.
         poses: (B, T, P) in physical units, see `envs.spec.Observation.pose`.
+        start: What predicted frames go on from, as a controller tells the objective; None for frames that were seen.
     """
 
     tokens: Float[Tensor, "B T N D"]
     poses: Float[Tensor, "B T P"]
+    start: LatentState | None = None
 
     def last(self) -> LatentState:
         """Returns the last frame."""

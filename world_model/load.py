@@ -34,6 +34,7 @@ HEADS: Registry[type[Head]] = Registry(
         "inverse_dynamics": "world_model.heads.ways:InverseDynamics",
         "temporal_distance": "world_model.heads.ways:TemporalDistance",
         "subgoal_generator": "world_model.heads.subgoals:SubgoalGenerator",
+        "transition_energy": "world_model.heads.transitions:TransitionEnergy",
     },
 )
 """What may be learnt on latents and travels with a checkpoint, by name."""

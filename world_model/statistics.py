@@ -79,6 +79,14 @@ class NormalisedModel(nn.Module):
         """Returns poses as the networks take them."""
         return self._from_mean(poses) / self.pose_std
 
+    def actions_of(self, normalised: Float[Tensor, "*B A"]) -> Float[Tensor, "*B A"]:
+        """Returns the actions, in physical units, that networks take so."""
+        return self.action_mean + self.action_std * normalised
+
+    def poses_at(self, normalised: Float[Tensor, "*B P"]) -> Float[Tensor, "*B P"]:
+        """Returns the poses, in physical units, that networks take so; angles may be whole turns off."""
+        return self.pose_mean + self.pose_std * normalised
+
     def _from_mean(self, poses: Float[Tensor, "*B P"]) -> Float[Tensor, "*B P"]:
         """Returns poses minus their mean, angles on the short way round.
 

@@ -38,6 +38,7 @@ from planner.subgoals.listed import Approach
 from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.finite import not_finite, some
 
+_MODE = 1 / 3  # share of a gripper's bound from which on it opens or closes all the way
 _NEARER = 0.05  # share of a cost by which it must be lower to count as progress
 
 
@@ -170,11 +171,11 @@ class Controller:
         if committed is not None:
             state = self._roll_forward(state, np.asarray(committed))
         self._start, guesses = state, self._guesses(state)
-        follow = partial(self._follow, guesses[0])
+        allowed = partial(self._allowed, guesses[0])
         plan = self.planner.plan(
-            lambda actions: self.score(state, follow(actions)), self.spec, guesses, self._generator, deadline
+            lambda actions: self.score(state, allowed(actions)), self.spec, guesses, self._generator, deadline
         )
-        plan = replace(plan, actions=follow(plan.actions))
+        plan = replace(plan, actions=allowed(plan.actions))
         self._check(plan, state)
         self._last_plan = plan
         if self.config.rather is not None:
@@ -224,7 +225,7 @@ class Controller:
             raise ValueError("score() before reset(): call reset(goals, seed) first, it sets the goal")
         cost = self._goal_cost
 
-        return self._chunks.score(lambda part: cost(self._predict(state, part), part), actions)
+        return self._chunks.score(lambda part: cost(replace(self._predict(state, part), start=state), part), actions)
 
     def _predict(self, state: LatentState, actions: Float[Tensor, "S H A"]) -> LatentState:
         """Returns the predicted frames, poses in the arm's directions.
@@ -285,11 +286,17 @@ class Controller:
         shifted = torch.cat([known[:, 1:].to(staying), staying[:, -1:].expand(len(known), -1, -1)], dim=1)
         return torch.cat([shifted, staying])
 
-    def _follow(self, guess: Float[Tensor, "H A"], actions: Float[Tensor, "*S H A"]) -> Float[Tensor, "*S H A"]:
-        """Returns actions with what is not searched as a guess has it."""
-        if not self._followed:
+    def _allowed(self, guess: Float[Tensor, "H A"], actions: Float[Tensor, "*S H A"]) -> Float[Tensor, "*S H A"]:
+        """Returns actions with the gripper in one of its modes, and what is not searched as a guess has it."""
+        gripper = self.spec.gripper if self.config.gripper_modes else None
+        if not self._followed and gripper is None:
             return actions
         actions = actions.clone()
+        if gripper is not None:
+            low, high = self.spec.low[gripper], self.spec.high[gripper]
+            moved = actions[..., gripper]
+            opens, closes = moved < _MODE * low, moved > _MODE * high
+            actions[..., gripper] = low * opens + high * closes
         actions[..., self._followed] = guess[:, self._followed].to(actions)
         return actions
 

@@ -25,6 +25,8 @@ class ControllerConfig:
         proposals: Sequences that each of them is asked for.
         follow: What the search leaves as the first guess has it, by the spec's names, such as ["gripper"]: where the
             model does not see that opening it lets go of something, a search opens it for nothing.
+        gripper_modes: Whether the gripper of what is searched opens all the way, keeps, or closes all the way.
+            Recordings keep it nearly always, exactly: a search among normal draws does not find that.
         rather: What is done where a plan is not predicted to be better: "stay", or the "first guess", such as a
             policy's way where the first proposer is one: search departs from it only where much is to be gained.
         min_improvement: By what share of its cost the plan must be better.
@@ -46,6 +48,7 @@ class ControllerConfig:
     proposers: tuple[ProposerConfig, ...] = ()
     proposals: int = 32
     follow: tuple[str, ...] = ()
+    gripper_modes: bool = False
     rather: Literal["stay", "first guess"] | None = None
     min_improvement: float = 0.0
     patience: int = 0

@@ -75,7 +75,7 @@ def diagnose_step(
     actions[1:, 0, TRANSLATION] = length * torch.nn.functional.normalize(directions, dim=-1)
     costs = (chunks or Chunks()).score(rollout_score(model, cost, now), actions)
     zero = torch.zeros_like(action)[None, None].requires_grad_()
-    (gradient,) = torch.autograd.grad(cost(model.rollout(now, zero), zero).sum(), zero)
+    (gradient,) = torch.autograd.grad(rollout_score(model, cost, now)(zero).sum(), zero)
     cosine = torch.cosine_similarity(-gradient[0, 0, TRANSLATION], action[TRANSLATION], dim=0)
     return StepDiagnosis(
         rank=float((costs[1:] < costs[0]).float().mean()),

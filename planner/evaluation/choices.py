@@ -112,7 +112,7 @@ def compare_ways(config: ChoicesConfig, task: ManipulationEnv, controller: Contr
     proposed = [each.propose(state, controller.goal, horizon, share, generator) for each in proposers]
     ways = _shaken(torch.cat(proposed), task.action_spec, config, generator)
     cost = controller.objective(controller.goal)
-    predicted = model.rollout(state, ways)
+    predicted = replace(model.rollout(state, ways), start=state)
     arm, start = task.mujoco_arm, task.mujoco_arm.snapshot()
     came, expert, distance, solved = [], [], [], []
     for way in ways.cpu().double().numpy():
@@ -127,7 +127,7 @@ def compare_ways(config: ChoicesConfig, task: ManipulationEnv, controller: Contr
             actions += 1
         expert.append(actions)
         arm.restore(start)
-    real = LatentState(torch.cat([each.tokens for each in came]), torch.cat([each.poses for each in came]))
+    real = LatentState(torch.cat([each.tokens for each in came]), torch.cat([each.poses for each in came]), start=state)
     with torch.no_grad():
         cost_came, cost_predicted = (cost(frames, ways).float().cpu().numpy() for frames in (real, predicted))
     error = (predicted.tokens[:, -1] - real.tokens[:, -1]).float().square().flatten(1).mean(1).cpu().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite, isqrt
 
 import numpy as np
@@ -240,4 +241,4 @@ def make_sum(config: SumConfig, goal: LatentGoal, spec: ActionSpec, model: World
 
 def rollout_score(model: WorldModel, cost: Objective, state: LatentState) -> Score:
     """Returns the function that a planner minimises: predict what actions lead to from a state, then judge it."""
-    return lambda actions: cost(model.rollout(state, actions), actions)
+    return lambda actions: cost(replace(model.rollout(state, actions), start=state), actions)

@@ -10,12 +10,14 @@ from typing import Annotated, ClassVar, Literal
 from envs.config import Choice, KindSettings
 from envs.ranges import check_range
 from envs.registry import Registry
+from planner.proposals.config import PaceConfig
 
 OBJECTIVES: Registry[type] = Registry(
     "objective",
     {
         "goal_distance": "planner.objectives.objective_config:ObjectiveConfig",
         "temporal_distance": "planner.objectives.objective_config:TemporalDistanceConfig",
+        "transition_energy": "planner.objectives.objective_config:TransitionEnergyConfig",
         "actions_left": "planner.objectives.objective_config:ActionsLeftConfig",
         "sum": "planner.objectives.objective_config:SumConfig",
     },
@@ -168,6 +170,18 @@ class TemporalDistanceConfig:
         if self.frames not in {"all", "last"}:
             raise ValueError(f"the frames of temporal_distance are 'all' or 'last', got {self.frames!r}")
         check_range(self, "[1, inf)", "quickest_of", of="temporal_distance's ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransitionEnergyConfig(PaceConfig):
+    """Settings of `TransitionEnergyCost`: those of `PaceConfig`.
+
+    Attributes:
+        kind: Names this objective in YAML.
+    """
+
+    makes: ClassVar = "planner.objectives.transition_energy:TransitionEnergyCost"
+    kind: Literal["transition_energy"] = "transition_energy"
 
 
 @dataclass(frozen=True)

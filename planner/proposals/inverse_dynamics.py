@@ -70,5 +70,5 @@ class InverseDynamicsProposer:
         actions = head.first(told[:1])
         if len(told) > 1:
             actions = torch.cat([actions, head.first.draw(told[1:], config.temperature, generator)])
-        actions = (model.action_mean + model.action_std * actions) * head.free
+        actions = model.actions_of(actions) * head.free
         return actions * (counts > 0)[:, None]

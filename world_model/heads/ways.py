@@ -49,6 +49,18 @@ def residual_blocks(width: int, depth: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(*(_Block(width, dropout) for _ in range(depth)))
 
 
+class Looked(NamedTuple):
+    """What a `Judge` reads from frames, or is told of them.
+
+    Attributes:
+        code: What it compares them by.
+        pose: Of the arm, normalised.
+    """
+
+    code: Float[Tensor, "*B C"]
+    pose: Float[Tensor, "*B P"]
+
+
 class Judged(NamedTuple):
     """What a `Judge` says of frames and goals.
 
@@ -72,6 +84,7 @@ class Judge(nn.Module):
 
     Attributes:
         longest: Actions that are told apart at most, K.
+        magnified: Numbers that tell a difference in all scales.
     """
 
     used: Tensor
@@ -85,8 +98,8 @@ class Judge(nn.Module):
         )
         self.code, self.pose = nn.Linear(shape.reader, shape.code), nn.Linear(shape.reader, pose_size)
         self.place = nn.Linear(pose_size, near)  # of a pose, among what a code tells
-        differences = shape.code + 2 * near + pose_size
-        self.meet = nn.Linear(2 * shape.code + 2 * pose_size + len(_MAGNIFIED) * differences, shape.width)
+        self.magnified = len(_MAGNIFIED) * (shape.code + 2 * near + pose_size)
+        self.meet = nn.Linear(2 * shape.code + 2 * pose_size + self.magnified, shape.width)
         self.compare = residual_blocks(shape.width, shape.depth, shape.dropout)
         self.count = nn.Sequential(nn.LayerNorm(shape.width), nn.Linear(shape.width, shape.longest + 1))
         self.register_buffer("used", torch.ones(pose_size))
@@ -100,24 +113,40 @@ class Judge(nn.Module):
         One goal may stand for all, G = 1, and is read once; else each frame has its own, G = B.
         """
         count = len(now)
-        read = self.read(torch.cat([now, goal]).to(self.code.weight.dtype))
-        code, pose = self.code(read), self.pose(read) * self.used
-        code, wanted = code[:count], code[count:].expand(count, -1)
-        seen = torch.stack([pose[:count], pose[count:].expand(count, -1)])
-        near = self.place.out_features
+        looked = self.look(torch.cat([now, goal]))
+        code, wanted = looked.code[:count], looked.code[count:].expand(count, -1)
+        seen = torch.stack([looked.pose[:count], looked.pose[count:].expand(count, -1)])
         told = seen[0] if poses is None else torch.where(self.gripper > 0, seen[0], (poses * self.used).to(code))
-        differences = torch.cat(
-            [
-                wanted - code,
-                self.place(told) - code[:, :near],
-                self.place(seen[1]) - wanted[:, :near],
-                seen[1] - told,
-            ],
-            dim=1,
-        )
-        magnified = [torch.tanh(differences / scale) for scale in _MAGNIFIED]
-        x = self.compare(self.meet(torch.cat([code, wanted, told, seen[1], *magnified], dim=1)))
+        x = self.compare(self.facing(Looked(code, told), Looked(wanted, seen[1])))
         return Judged(self.count(x).float(), x, seen)
+
+    def look(self, latents: Float[Tensor, "B Z"]) -> Looked:
+        """Returns what is read from frames."""
+        read = self.read(latents.to(self.code.weight.dtype))
+        return Looked(self.code(read), self.pose(read) * self.used)
+
+    def facing(self, now: Looked, goal: Looked) -> Float[Tensor, "*B W"]:
+        """Returns what `compare` begins with, of frames and goals side by side."""
+        sides = [now.code, goal.code, now.pose, goal.pose]
+        return self.meet(torch.cat([*sides, self.magnify(self.differences(now, goal))], dim=-1))
+
+    def differences(self, one: Looked, other: Looked) -> Float[Tensor, "*B D"]:
+        """Returns in what another frame differs: codes, either code from the other's place, and poses."""
+        near = self.place.out_features
+        return torch.cat(
+            [
+                other.code - one.code,
+                self.place(one.pose) - one.code[..., :near],
+                self.place(other.pose) - other.code[..., :near],
+                other.pose - one.pose,
+            ],
+            dim=-1,
+        )
+
+    @staticmethod
+    def magnify(differences: Float[Tensor, "*B D"]) -> Float[Tensor, "*B 4*D"]:
+        """Returns differences in several scales, beyond each of which they saturate."""
+        return torch.cat([torch.tanh(differences / scale) for scale in _MAGNIFIED], dim=-1)
 
     @torch.no_grad()
     def fit(self, actions: Float[Tensor, "B A"], gripper: int | None) -> None:
@@ -135,8 +164,7 @@ class Judge(nn.Module):
 
     def embed(self, latents: Float[Tensor, "B Z"]) -> Float[Tensor, "B C+P"]:
         """Returns what is read from frames, by which they can be told apart."""
-        read = self.read(latents.to(self.code.weight.dtype))
-        return torch.cat([self.code(read), self.pose(read) * self.used], dim=-1)
+        return torch.cat(self.look(latents), dim=-1)
 
     def errors(
         self,

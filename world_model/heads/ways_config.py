@@ -159,3 +159,25 @@ class SubgoalGeneratorConfig(FramesConfig):
     """
 
     shape: SubgoalGeneratorShape = field(default_factory=SubgoalGeneratorShape)
+
+
+@dataclass(frozen=True)
+class TransitionEnergyShape:
+    """The shape of `TransitionEnergy`, whatever the world model.
+
+    Attributes:
+        judge: Of what compares a next frame with a goal.
+    """
+
+    judge: JudgeShape = field(default_factory=JudgeShape)
+
+
+@dataclass(frozen=True)
+class TransitionEnergyConfig(FramesConfig):
+    """All that is fixed of `TransitionEnergy`: the sizes of `FramesConfig`, and the rest.
+
+    Attributes:
+        shape: The rest.
+    """
+
+    shape: TransitionEnergyShape = field(default_factory=TransitionEnergyShape)

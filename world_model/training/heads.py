@@ -26,9 +26,11 @@ from world_model.device import autocast, resolve_precision
 from world_model.finite import check_measured
 from world_model.heads.bank import HEAD, Bank, spread
 from world_model.heads.subgoals import SUBGOAL_GENERATOR, SubgoalGenerator, SubgoalGeneratorConfig
-from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, InverseDynamics, TemporalDistance
-from world_model.heads.ways_config import TemporalDistanceConfig
+from world_model.heads.transitions import TRANSITION_ENERGY, TransitionEnergy, TransitionErrors
+from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, InverseDynamics, TemporalDistance, moved
+from world_model.heads.ways_config import TemporalDistanceConfig, TransitionEnergyConfig
 from world_model.training.compact import make_inverse_dynamics
+from world_model.training.contrast import with_others
 from world_model.training.heads_config import HeadsConfig
 from world_model.training.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate
 from world_model.training.run import run_steps
@@ -173,17 +175,18 @@ class HindsightPairs:
 
 
 class HeadsTrainer:
-    """Inverse dynamics, temporal distance, subgoals, and the dynamics that go on learning, in training.
+    """Inverse dynamics, temporal distance, subgoals, transition energy, and dynamics that go on learning, in training.
 
     Of a frame t and a goal n >= 0 frames after it in the same episode::
 
         L = CE(n | z_t, s_t, z_{t+n}) + CE(mode of a_t | .., n) + 4 |a_t - its mode's| + sum_e CE_e(n | z_t, z_{t+n})
             + w mean_h |f(... f(z_t, s_t, a_t) ..., a_{t+h-1}) - z_{t+h}|^2      h = 1 .. H, predictions fed back
             + 2 |v(x_tau, tau | z_t, s_t, z_{t+n}, n) - (x_1 - x_0)|^2           x_1: the next frames, x_0: noise
+            + CE(a_t among a_t and others | exp(-E(z_t, s_t, f(z_t, s_t, a), s_t + a, z_{t+n}, n - 1)))
 
     Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to. The generator of
-    subgoals begins as the parent's, if that has the same shape; or else it begins by comparing frames with goals as the
-    parent's inverse dynamics do.
+    subgoals and the transition energy begin as the parent's, if that has the same shape; or else they begin by
+    comparing frames with goals as the parent's inverse dynamics do.
 
     Source: hindsight relabelling (arXiv 1707.01495); what a planner tried as data (Dyna, Sutton 1991). What happens in
     a step is fixed by the seed and its number.
@@ -210,6 +213,7 @@ class HeadsTrainer:
             sizes = latents[0].shape[1], len(model.statistics.pose_mean)
             distance = TemporalDistance(TemporalDistanceConfig(*sizes, config.temporal_distance)).to(self.device)
             subgoals = SubgoalGenerator(SubgoalGeneratorConfig(*sizes, config.subgoals)).to(self.device)
+            energy = TransitionEnergy(TransitionEnergyConfig(*sizes, config.transition_energy)).to(self.device)
         self.split = split_episodes(len(latents), config.held_out, config.seed)
         ahead = config.subgoals.ahead if "subgoals" in config.learn else 0
         self.training, self.held_out = (
@@ -217,7 +221,7 @@ class HeadsTrainer:
             for part in (self.split.training, self.split.held_out)
         )
         self.parts: dict[str, nn.Module] = {}
-        self.inverse = self.distance = self.subgoals = None
+        self.inverse = self.distance = self.subgoals = self.energy = None
         actions = self.training.normalised_actions
         if "inverse_dynamics" in config.learn:
             inverse.fit(actions, None, config.seed)
@@ -228,20 +232,25 @@ class HeadsTrainer:
         if "subgoals" in config.learn:
             drawn = self.training.draw(_MEASURED, np.random.default_rng(config.seed))
             subgoals.fit(actions, drawn.now, drawn.ways)
-            self._begin(subgoals)
+            self._begin(SUBGOAL_GENERATOR, subgoals)
             self.subgoals = self.parts[SUBGOAL_GENERATOR] = subgoals
+        if "transition_energy" in config.learn:
+            energy.judge.fit(actions, None)
+            self._begin(TRANSITION_ENERGY, energy)
+            self.energy = self.parts[TRANSITION_ENERGY] = energy
+            self._moved = moved(actions)
         if "dynamics" in config.learn:
             self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
         self.optimizer = make_adamw(tuple(self.parts.values()), config.learning_rate, config.weight_decay)
 
-    def _begin(self, subgoals: SubgoalGenerator) -> None:
-        """Begins with the parent's generator of the same shape, or with what its inverse dynamics read and compare."""
-        before = find_head(self.model, SUBGOAL_GENERATOR, SubgoalGenerator)
+    def _begin(self, name: str, head: SubgoalGenerator | TransitionEnergy) -> None:
+        """Begins with the parent's, if of the same shape, or else with what its inverse dynamics read and compare."""
+        before = find_head(self.model, name, type(head))
         known = find_head(self.model, INVERSE_DYNAMICS, InverseDynamics)
-        if before is not None and before.config == subgoals.config:
-            subgoals.load_state_dict(before.state_dict())
-        elif known is not None and known.config.shape.judge == subgoals.config.shape.judge:
-            subgoals.judge.load_state_dict(known.judge.state_dict())
+        if before is not None and before.config == head.config:
+            head.load_state_dict(before.state_dict())
+        elif known is not None and known.config.shape.judge == head.config.shape.judge:
+            head.judge.load_state_dict(known.judge.state_dict())
 
     @property
     def heads(self) -> dict[str, Head]:
@@ -284,6 +293,8 @@ class HeadsTrainer:
         if self.subgoals is not None:
             errors = self.subgoals.errors(now, goals, pairs.poses, pairs.counts, pairs.ways, config.blur)
             losses["subgoals"] = errors.total
+        if self.energy is not None:
+            losses["energy"] = self._contrast(self.energy, pairs._replace(goals=goals), generator).total
         if self.distance is not None:
             far = self.training.unrelated(pairs, round(config.unrelated * config.batch), generator)
             both = _join(pairs._replace(now=now, goals=goals), far)
@@ -306,13 +317,38 @@ class HeadsTrainer:
         there = torch.stack([self.model.normalise_poses(poses[rows, steps]), recorded.poses[1]])
         return recorded._replace(now=predicted[rows, steps], poses=there)
 
+    def _contrast(self, energy: TransitionEnergy, pairs: Pairs, generator: np.random.Generator) -> TransitionErrors:
+        """Returns how wrong the energy is of what recorded actions and others are predicted to lead to."""
+        config, model = self.config, self.model
+        ahead = np.flatnonzero((pairs.counts > 0).cpu().numpy())
+        rows = torch.from_numpy(generator.permutation(ahead)[: config.contrasted]).to(self.device)
+        now, poses = pairs.now[rows], pairs.poses[:, rows]
+        with torch.no_grad():
+            low, high = (
+                model.normalise_actions(model.action_mean.new_tensor(bound))
+                for bound in (model.action_spec.low, model.action_spec.high)
+            )
+            actions = with_others(pairs.actions[rows], self._moved, low, high, config.others)  # (B, 1 + M, A)
+            each = actions.shape[1]
+            led, reached = model.unroll(
+                now.repeat_interleave(each, 0),
+                model.poses_at(poses[0]).repeat_interleave(each, 0),
+                model.actions_of(actions).flatten(0, 1)[:, None],
+            )
+        shape = actions.shape[:2]
+        reached = model.normalise_poses(reached[:, 0]).unflatten(0, shape)
+        return energy.errors(
+            now, pairs.goals[rows], poses, pairs.counts[rows], led[:, 0].float().unflatten(0, shape), reached
+        )
+
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Returns errors of what learns, on held-out recordings.
 
-        Of inverse dynamics see `WayErrors`; "flow" is that of `SubgoalErrors`; "distance" [actions] is beside
-        "distance_middle", that of the middle distance for all, and "rollout", the dynamics' mean squared error at the
-        last step, beside "rollout_copy", that of what does not change.
+        Of inverse dynamics see `WayErrors`; "flow" is that of `SubgoalErrors`, "told" and "contrast" are those of
+        `TransitionErrors`; "distance" [actions] is beside "distance_middle", that of the middle distance for all, and
+        "rollout", the dynamics' mean squared error at the last step, beside "rollout_copy", that of what does not
+        change.
         """
         config, generator, measured = self.config, np.random.default_rng(self.config.seed), {}
         pairs = self.held_out.draw(JUDGED_PAIRS, generator)
@@ -326,6 +362,11 @@ class HeadsTrainer:
                 torch.manual_seed(config.seed)  # the flow's times
                 errors = self.subgoals.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.ways)
             measured["flow"] = errors.flow.item()
+        if self.energy is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)  # other actions
+                errors = self._contrast(self.energy, pairs, generator)
+            measured |= {"contrast": errors.contrast.item(), "told": errors.told.item()}
         if self.distance is not None:
             counts = pairs.counts.clamp(max=config.temporal_distance.judge.longest).float()
             expected = self.distance.actions(pairs.now, pairs.goals, pairs.poses[0])

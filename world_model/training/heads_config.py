@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 from envs.ranges import check_range
-from world_model.heads.ways_config import InverseDynamicsShape, SubgoalGeneratorShape, TemporalDistanceShape
+from world_model.heads.ways_config import (
+    InverseDynamicsShape,
+    SubgoalGeneratorShape,
+    TemporalDistanceShape,
+    TransitionEnergyShape,
+)
 from world_model.training.run_config import DecodedRunConfig
 
-Part: TypeAlias = Literal["dynamics", "inverse_dynamics", "temporal_distance", "subgoals"]
+Part: TypeAlias = Literal["dynamics", "inverse_dynamics", "temporal_distance", "subgoals", "transition_energy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +27,19 @@ class HeadsConfig(DecodedRunConfig):
         inverse_dynamics: Shape of the goal-conditioned inverse dynamics.
         temporal_distance: Shape of the temporal distance.
         subgoals: Shape of what generates the next frames on a way.
+        transition_energy: Shape of what tells how likely a next frame is.
         furthest: Actions to a goal at most, in what is learnt from.
-        learn: What learns: "inverse_dynamics", "temporal_distance", "subgoals", and "dynamics", which go on. The rest
-            stays the parent's. A search goes where its model errs in its favour: recordings of what a search tried
-            tell dynamics and distance what comes of it, but a policy learns nothing good from them.
+        learn: What learns: "inverse_dynamics", "temporal_distance", "subgoals", "transition_energy", and "dynamics",
+            which go on. The rest stays the parent's. A search goes where its model errs in its favour: recordings of
+            what a search tried tell dynamics and distance what comes of it, but a policy learns nothing good from them.
         rollout_steps: Actions of the rollouts that the dynamics learn from, predictions fed back.
         rollouts: Rollouts a step.
         rollout_weight: Weight of their mean squared error.
         imagined: Share of the pairs whose frame is one of the rollouts': a search asks the heads of such alone.
         unrelated: Pairs with goals of other episodes, as a share of the batch, that the distance learns as far: half of
             them are of a like pose. Recordings alone say of no frame that it is far from what looks nearly like it.
+        contrasted: Pairs a step, of the batch at most, that the transition energy learns from.
+        others: Actions that it tells from each recorded one.
         bank_frames: Frames, at most, of the bank of all these recordings that takes the place of the parent's; 0: that
             stays.
         noise: Std of the noise on latents, which have a std of about 1.
@@ -50,6 +58,7 @@ class HeadsConfig(DecodedRunConfig):
     inverse_dynamics: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
     temporal_distance: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
     subgoals: SubgoalGeneratorShape = field(default_factory=SubgoalGeneratorShape)
+    transition_energy: TransitionEnergyShape = field(default_factory=TransitionEnergyShape)
     furthest: int = 24
     learn: tuple[Part, ...] = ("dynamics", "inverse_dynamics", "temporal_distance")
     rollout_steps: int = 6
@@ -57,6 +66,8 @@ class HeadsConfig(DecodedRunConfig):
     rollout_weight: float = 10.0
     imagined: float = 0.5
     unrelated: float = 0.3
+    contrasted: int = 288
+    others: int = 13
     bank_frames: int = 0
     noise: float = 0.1
     blur: float = 0.05
@@ -68,7 +79,7 @@ class HeadsConfig(DecodedRunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "(0, inf)", "furthest", "rollout_steps", "rollouts", "rollout_weight")
+        check_range(self, "(0, inf)", "furthest", "rollout_steps", "rollouts", "rollout_weight", "contrasted", "others")
         check_range(self, "[0, inf)", "noise", "blur", "bank_frames")
         check_range(self, "[0, 1]", "imagined", "unrelated")
         if not self.learn or len(set(self.learn)) < len(self.learn):

@@ -69,6 +69,9 @@ def format_errors(errors: Mapping[str, float]) -> str:
         lines.append(f"distance: {errors['distance']:.2f} actions off, the middle one for all {middle:.2f}")
     if "flow" in errors:
         lines.append(f"subgoals: error^2 of the flow {errors['flow']:.3f}")
+    if "told" in errors:
+        told = f"recorded actions told from others in {100 * errors['told']:.0f} %"
+        lines.append(f"energy: {told}, cross-entropy {errors['contrast']:.3f}")
     if "rollout" in errors:
         lines.append(f"dynamics: error^2 {errors['rollout']:.4f}, of copying {errors['rollout_copy']:.4f}")
     return "\n".join(lines)

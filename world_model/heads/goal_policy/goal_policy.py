@@ -83,7 +83,7 @@ class GoalPolicy:
                 seen = model.rollout(state, actions) if step else state
                 poses = model.normalise_poses(seen.poses[:, -1].to(model.action_mean))
                 count, action = critic(seen.tokens[:, -1], poses, wanted, pace)
-                action = (action * model.action_std + model.action_mean) * (count > 0)[:, None]  # there already: stay
+                action = model.actions_of(action) * (count > 0)[:, None]  # there already: stay
                 action = action.clamp(low, high)
                 actions = torch.cat([actions, action[:, None]], dim=1)
         return actions

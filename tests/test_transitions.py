@@ -1,0 +1,144 @@
+"""The energy of transitions: learnt by contrast, and what a search finds cheapest by it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float, Int
+from test_retrieved import SPEC, Apart, make_model
+from torch import Tensor
+
+from planner.control.controller import Controller, ControllerConfig
+from planner.objectives.objective_config import TransitionEnergyConfig
+from planner.objectives.transition_energy import TransitionEnergyCost
+from planner.search.cem import CEM, CEMConfig
+from world_model.base import LatentGoal, LatentState
+from world_model.compact import CompactModel
+from world_model.heads.transitions import TransitionEnergy
+from world_model.heads.ways_config import JudgeShape, TransitionEnergyShape
+from world_model.heads.ways_config import TransitionEnergyConfig as Shape
+from world_model.training.contrast import with_others
+
+JUDGE = JudgeShape(code=8, reader=32, longest=6, width=48, depth=1, dropout=0.0)
+STEP = 0.3  # that recordings go at once, straight to the goal
+BOUNDS = torch.tensor([-1.0, -1.0]), torch.tensor([1.0, 1.0])
+
+
+class Counted(Apart):
+    """A distance that knows how many steps there are."""
+
+    def longest(
+        self, now: Float[Tensor, "B Z"], goal: Float[Tensor, "B Z"], poses: Tensor | None
+    ) -> tuple[Float[Tensor, "B K+1"], Float[Tensor, "B"]]:
+        counts = ((goal - now).norm(dim=-1) / STEP).round().long().clamp(max=6)
+        return 20.0 * torch.eye(7)[counts], counts.float()
+
+
+def draw(count: int) -> tuple[Tensor, Tensor, Int[Tensor, "B"], Tensor]:
+    """Frames, goals, numbers of actions and the first of them."""
+    angle, counts = torch.rand(count) * 2 * torch.pi, torch.randint(1, 7, (count,))
+    straight = STEP * torch.stack([angle.cos(), angle.sin()], 1)
+    now = torch.randn(count, 2)
+    return now, now + counts[:, None] * straight, counts, straight + 0.1 * torch.randn(count, 2)
+
+
+def contrast(head: TransitionEnergy, count: int) -> Tensor:
+    now, goal, counts, actions = draw(count)
+    led = now[:, None] + with_others(actions, torch.ones(2), *BOUNDS, others=12)
+    return torch.stack(head.errors(now, goal, torch.stack([now, goal]), counts, led, led)[:3])
+
+
+@pytest.fixture(scope="module")
+def energy() -> TransitionEnergy:
+    torch.manual_seed(0)
+    head = TransitionEnergy(Shape(2, 2, TransitionEnergyShape(JUDGE)))
+    optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
+    for _ in range(400):
+        now, goal, counts, actions = draw(128)
+        led = now[:, None] + with_others(actions, torch.ones(2), *BOUNDS, others=12)
+        errors = head.errors(now, goal, torch.stack([now, goal]), counts, led, led)
+        optimizer.zero_grad()
+        errors.total.backward()
+        optimizer.step()
+    return head.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def model(energy: TransitionEnergy) -> CompactModel:
+    """Latents that are the place of the hand, and dynamics that add the action."""
+    model = make_model([[0.0, 0.0], [1.0, 1.0]])
+    model.add_head("transition_energy", energy)
+    model.add_head("temporal_distance", Counted(model.heads["temporal_distance"].config).eval())  # type: ignore[arg-type]
+    model.dynamics.forward = lambda latents, poses, actions: latents + actions  # type: ignore[method-assign]
+    return model
+
+
+def at(*place: float) -> LatentState:
+    return LatentState(torch.tensor([[[place]]]), torch.tensor([[place]]))
+
+
+def test_recorded_actions_are_told_from_others_by_where_they_lead(energy: TransitionEnergy) -> None:
+    torch.manual_seed(1)
+    before = TransitionEnergy(energy.config).eval()
+    with torch.no_grad():
+        contrast_of, told, _ = contrast(energy, 1000)
+        other, guessed, _ = contrast(before, 1000)
+    assert told > 2 * guessed and contrast_of < 0.8 * other
+
+
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_a_search_goes_as_recordings_went_and_stays_at_the_goal(model: CompactModel, horizon: int) -> None:
+    config = TransitionEnergyConfig(pace=0.5)
+    planner = CEM(CEMConfig(horizon=horizon, samples=64, elites=8, iterations=6))
+    controller = Controller(
+        model, planner, SPEC, ControllerConfig(), lambda goal: TransitionEnergyCost(config, goal, SPEC, model)
+    )
+    place, goal = np.array([-0.6, -0.2]), LatentGoal(torch.tensor([[0.6, -0.2]]))
+    controller.model.encode = lambda seen: at(*seen[0])  # type: ignore[method-assign, assignment]
+    controller.model.encode_goal = lambda seen: goal  # type: ignore[method-assign]
+    controller.reset([goal], seed=0)  # pyright: ignore[reportArgumentType]
+    steps = []
+    for _ in range(8):
+        action, _ = controller.step(place)  # pyright: ignore[reportArgumentType]
+        place = place + action
+        steps.append(float(np.linalg.norm(action)))
+    assert steps[:3] == pytest.approx([STEP] * 3, abs=0.15)  # as long as recorded ones, not as far as the bounds allow
+    assert np.linalg.norm(place - goal.tokens[0].numpy()) < 0.15 and max(steps[-2:]) < 0.15
+
+
+def test_what_was_seen_costs_the_actions_left_and_a_plan_what_its_start_says(model: CompactModel) -> None:
+    cost = TransitionEnergyCost(TransitionEnergyConfig(), LatentGoal(torch.tensor([[1.2, 0.0]])), SPEC, model)
+    still = torch.zeros(1, 1, 2)
+    assert float(cost(at(0.0, 0.0), still)) == pytest.approx(1.2)  # `Apart` counts so
+    ahead, back = (
+        LatentState(torch.tensor([[[[step, 0.0]]]]), torch.tensor([[[step, 0.0]]]), start=at(0.0, 0.0))
+        for step in (STEP, -STEP)
+    )
+    assert float(cost(ahead, still)) < float(cost(back, still)) - 2.0
+    beyond = LatentState(ahead.tokens, ahead.poses, start=at(0.9, 0.0))
+    assert float(cost(beyond, still)) > float(cost(ahead, still)) + 2.0  # of where it begins, not of the last one
+
+
+def test_others_are_within_the_bounds_and_leave_what_recordings_hold_fixed() -> None:
+    torch.manual_seed(0)
+    actions = torch.randn(50, 3).clamp(-0.9, 0.9)
+    low, high = torch.tensor([-1.0, -2.0, -1.0]), torch.tensor([1.0, 2.0, 1.0])
+    found = with_others(actions, torch.tensor([1.0, 1.0, 0.0]), low, high, 13)
+    assert found.shape == (50, 14, 3) and torch.equal(found[:, 0], actions)
+    assert torch.equal(found[..., 2], actions[:, None, 2].expand(-1, 14))
+    assert bool(((found >= low) & (found <= high)).all())
+    differing = (found[:, 1:] != actions[:, None]).any(-1).float().mean()
+    assert differing > 0.6 and found[..., 1].min() < -1.5 < 1.5 < found[..., 1].max()
+    assert with_others(actions, torch.ones(3), low, high, 1).shape == (50, 2, 3)
+
+
+def test_what_it_lacks_it_says(model: CompactModel) -> None:
+    goal, bare = LatentGoal(torch.zeros(1, 2)), make_model([[0.0, 0.0], [1.0, 1.0]])
+    with pytest.raises(ValueError, match=r"no transition energy: train one with .* --learn transition_energy"):
+        TransitionEnergyCost(TransitionEnergyConfig(), goal, SPEC, bare)
+    del model.heads["temporal_distance"]
+    with pytest.raises(ValueError, match=r"no temporal distance, which tells how long .* --learn temporal_distance"):
+        TransitionEnergyCost(TransitionEnergyConfig(), goal, SPEC, model)
+    with pytest.raises(ValueError, match="pace"):
+        TransitionEnergyConfig(pace=0.0)
