@@ -10,9 +10,10 @@ from envs.spec import ActionSpec
 from planner.objectives.objective_config import TransitionEnergyConfig
 from planner.proposals.pace import Pace
 from world_model.base import LatentGoal, LatentState, WorldModel
+from world_model.checkpoints.checkpoint import find_head
 from world_model.compact import compact_with
 from world_model.heads.transitions import TRANSITION_ENERGY, TransitionEnergy
-from world_model.heads.ways import TEMPORAL_DISTANCE, Looked, TemporalDistance
+from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, InverseDynamics, Looked, TemporalDistance
 
 
 class TransitionEnergyCost:
@@ -22,8 +23,9 @@ class TransitionEnergyCost:
 
         cost = mean_h E(z_{h-1}, s_{h-1}, z_h, s_h, g, n - h)        h = 1 .. H, n: actions of a quick way from z_0
 
-    How many these are the temporal distance tells, see `Pace`. Where none are left it is the squared distance from the
-    goal; of what was seen, and nothing predicted, it is the number of actions that the distance expects.
+    How many these are the checkpoint's inverse dynamics tell, or without them the temporal distance, see `Pace`; no
+    action of theirs is asked for. Where none are left it is the squared distance from the goal; of what was seen, and
+    nothing predicted, it is the number of actions that the temporal distance expects.
 
     Source: implicit behavioural cloning (arXiv 2109.00137), through predicted frames.
     """
@@ -42,6 +44,7 @@ class TransitionEnergyCost:
         self._model, self._head = compact_with(model, TRANSITION_ENERGY, TransitionEnergy, lacking.format(*names))
         names = "temporal distance, which tells how long a way is to be", TEMPORAL_DISTANCE
         _, self._distance = compact_with(model, TEMPORAL_DISTANCE, TemporalDistance, lacking.format(*names))
+        self._inverse = find_head(self._model, INVERSE_DYNAMICS, InverseDynamics)
         self._pace = Pace(config, self._model)
         self._goal = goal.tokens.flatten()[None]  # (1, Z)
         self._wanted = self._head.judge.look(self._goal)
@@ -78,7 +81,10 @@ class TransitionEnergyCost:
         latents = start.tokens[:, -1].flatten(1)
         poses = self._model.normalise_poses(start.poses[:, -1].to(latents))
         with torch.no_grad():
-            logits, _ = self._distance.longest(latents, self._goal, poses)
+            if self._inverse is None:
+                logits, _ = self._distance.longest(latents, self._goal, poses)
+            else:
+                logits = self._inverse.judge(latents, self._goal, poses).logits
             self._count = min(int(self._pace(logits, latents, self._goal, poses)), self._head.judge.longest)
             self._before = self._look(latents, poses)
         self._start = start
