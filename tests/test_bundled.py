@@ -14,9 +14,12 @@ from envs.config import load_config
 from envs.episodes.reading import Reading
 from planner.control.controller import Controller
 from planner.control.episode import run_episode
+from planner.evaluation.episodes import make_controller
+from planner.evaluation.program import EvaluateConfig
 from planner.search.cem import CEM, CEMConfig
 from world_model.checkpoints.checkpoint import find_checkpoint
 from world_model.heads.goal_policy.training import TrainCriticConfig
+from world_model.load import load_world_model
 from world_model.training.compact_config import CompactConfig
 from world_model.training.heads_config import HeadsConfig
 from world_model.training.pretrain import PretrainConfig
@@ -42,6 +45,19 @@ def test_the_bundled_checkpoint_gets_near_a_goal_that_an_image_shows():
     assert distances[-1] < 0.5 * distances[0]
 
 
+def test_a_search_from_noise_pushes_an_object_to_where_an_image_shows_it():
+    """As above, with the cost that is learnt through the model."""
+    config = load_config(
+        EvaluateConfig, ROOT / "scripts/configs/plan/franka/push-search.yaml", {"checkpoint": "franka"}
+    )
+    env = gymnasium.make(f"envs/{config.task}", disable_env_checker=True)
+    assert isinstance(env.unwrapped, ArmEnv)
+    controller = make_controller(config, load_world_model("franka"), env.unwrapped.action_spec)
+    distances = [step.info["distance"] for step in run_episode(env, controller, None, config.max_steps, seed=102)]
+    env.close()
+    assert min(distances) < 0.5 * distances[0]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts" / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_in_the_repository_is_valid(path):
     kinds = {
@@ -53,6 +69,7 @@ def test_every_config_in_the_repository_is_valid(path):
         "compact": CompactConfig,
         "heads": HeadsConfig,
         "dynamics": HeadsConfig,
+        "energy": HeadsConfig,
         "plan": program("planner.evaluation.program").EvaluateConfig,
         "manipulation": program("planner.evaluation.program").EvaluateConfig,
         "suite": program("planner.evaluation.suite_config").SuiteConfig,

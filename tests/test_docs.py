@@ -154,11 +154,13 @@ def test_settings_that_pages_show_are_settings(tmp_path: Path, monkeypatch: pyte
     assert load_settings(EvaluateConfig, plan).planner.samples == 64
     for arm in (own_arm, franka, *settings_of("bring-your-own-arm.md")):
         assert load_settings(ArmFile, arm).limits.max_speed <= 0.3
-    (reading, joints), (suite,), (planning,) = (
+    (reading, joints), (suite,), (learnt, way) = (
         settings_of(f"{page}.md") for page in ("recordings", "evaluation", "planning")
     )
     assert load_settings(ArmFile, {**franka, **joints}).joint_limits == JointLimits()  # the defaults, as it says
-    generated = load_settings(EvaluateConfig, planning)
+    searched = load_settings(EvaluateConfig, learnt)
+    assert searched.objective.kind == "transition_energy" and searched.controller.gripper_modes
+    generated = load_settings(EvaluateConfig, way)
     assert generated.planner.horizon == generated.controller.subgoals.ahead == 2
     assert load_settings(Reading, reading).rate == 4.0
     assert len(load_settings(SuiteConfig, suite).variants) == 3
