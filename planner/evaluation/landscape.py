@@ -34,7 +34,7 @@ def draw_landscape(controller: Controller, records: Sequence[EpisodeRecord], pat
         for axis, plane in zip(row, planes, strict=True):
             _draw_plane(axis, controller, record, moment, plane)
     figure.suptitle(
-        f"{title}: energy of one action (distance of the predicted latent to the goal's)\n"
+        f"{title}: energy of one action, the cost that plans are judged by\n"
         "red arrow: the true way to the goal, cut at the bounds; cross: lowest energy; other dimensions at zero",
         fontsize=11,
     )
