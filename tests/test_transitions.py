@@ -15,7 +15,7 @@ from planner.objectives.transition_energy import TransitionEnergyCost
 from planner.search.cem import CEM, CEMConfig
 from world_model.base import LatentGoal, LatentState
 from world_model.compact import CompactModel
-from world_model.heads.transitions import TransitionEnergy
+from world_model.heads.transitions import TransitionEnergy, TransitionErrors
 from world_model.heads.ways_config import JudgeShape, TransitionEnergyShape
 from world_model.heads.ways_config import TransitionEnergyConfig as Shape
 from world_model.training.contrast import with_others
@@ -43,10 +43,10 @@ def draw(count: int) -> tuple[Tensor, Tensor, Int[Tensor, "B"], Tensor]:
     return now, now + counts[:, None] * straight, counts, straight + 0.1 * torch.randn(count, 2)
 
 
-def contrast(head: TransitionEnergy, count: int) -> Tensor:
+def contrast(head: TransitionEnergy, count: int) -> TransitionErrors:
     now, goal, counts, actions = draw(count)
     led = now[:, None] + with_others(actions, torch.ones(2), *BOUNDS, others=12)
-    return torch.stack(head.errors(now, goal, torch.stack([now, goal]), counts, led, led)[:3])
+    return head.errors(now, goal, torch.stack([now, goal]), counts, led, led)
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +55,8 @@ def energy() -> TransitionEnergy:
     head = TransitionEnergy(Shape(2, 2, TransitionEnergyShape(JUDGE)))
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
     for _ in range(400):
-        now, goal, counts, actions = draw(128)
-        led = now[:, None] + with_others(actions, torch.ones(2), *BOUNDS, others=12)
-        errors = head.errors(now, goal, torch.stack([now, goal]), counts, led, led)
         optimizer.zero_grad()
-        errors.total.backward()
+        contrast(head, 128).total.backward()
         optimizer.step()
     return head.eval().requires_grad_(False)
 
@@ -82,9 +79,8 @@ def test_recorded_actions_are_told_from_others_by_where_they_lead(energy: Transi
     torch.manual_seed(1)
     before = TransitionEnergy(energy.config).eval()
     with torch.no_grad():
-        contrast_of, told, _ = contrast(energy, 1000)
-        other, guessed, _ = contrast(before, 1000)
-    assert told > 2 * guessed and contrast_of < 0.8 * other
+        learnt, guessed = contrast(energy, 1000), contrast(before, 1000)
+    assert learnt.told > 2 * guessed.told and learnt.contrast < 0.8 * guessed.contrast
 
 
 @pytest.mark.parametrize("horizon", [1, 2])

@@ -73,9 +73,10 @@ def diagnose_step(
     directions = torch.randn(shell, 3, generator=generator).to(action)
     actions = action.repeat(shell + 1, 1, 1)  # (shell + 1, H=1, A), the true one first
     actions[1:, 0, TRANSLATION] = length * torch.nn.functional.normalize(directions, dim=-1)
-    costs = (chunks or Chunks()).score(rollout_score(model, cost, now), actions)
+    score = rollout_score(model, cost, now)
+    costs = (chunks or Chunks()).score(score, actions)
     zero = torch.zeros_like(action)[None, None].requires_grad_()
-    (gradient,) = torch.autograd.grad(rollout_score(model, cost, now)(zero).sum(), zero)
+    (gradient,) = torch.autograd.grad(score(zero).sum(), zero)
     cosine = torch.cosine_similarity(-gradient[0, 0, TRANSLATION], action[TRANSLATION], dim=0)
     return StepDiagnosis(
         rank=float((costs[1:] < costs[0]).float().mean()),

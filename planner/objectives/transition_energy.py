@@ -36,14 +36,15 @@ class TransitionEnergyCost:
         Raises:
             ValueError: If the model has none, or no temporal distance.
         """
-        lacking = (
-            "this checkpoint has no {}: train one with scripts/train_heads.py --learn {}, or take an objective of "
-            "another kind"
-        )
-        names = "transition energy", TRANSITION_ENERGY
-        self._model, self._head = compact_with(model, TRANSITION_ENERGY, TransitionEnergy, lacking.format(*names))
-        names = "temporal distance, which tells how long a way is to be", TEMPORAL_DISTANCE
-        _, self._distance = compact_with(model, TEMPORAL_DISTANCE, TemporalDistance, lacking.format(*names))
+
+        def lacking(what: str, name: str) -> str:
+            learnt = f"train one with scripts/train_heads.py --learn {name}"
+            return f"this checkpoint has no {what}: {learnt}, or take an objective of another kind"
+
+        energy = lacking("transition energy", TRANSITION_ENERGY)
+        distance = lacking("temporal distance, which tells how long a way is to be", TEMPORAL_DISTANCE)
+        self._model, self._head = compact_with(model, TRANSITION_ENERGY, TransitionEnergy, energy)
+        _, self._distance = compact_with(model, TEMPORAL_DISTANCE, TemporalDistance, distance)
         self._inverse = find_head(self._model, INVERSE_DYNAMICS, InverseDynamics)
         self._pace = Pace(config, self._model)
         self._goal = goal.tokens.flatten()[None]  # (1, Z)
@@ -64,7 +65,7 @@ class TransitionEnergyCost:
         if self._count == 0:
             return (frames - self._goal).square().mean(dim=(1, 2))
         samples, horizon = frames.shape[:2]
-        after = self._look(frames, poses)
+        after = self._head.judge.told(self._head.judge.look(frames), poses)
         before = Looked(
             *(
                 torch.cat([was.expand(samples, 1, -1), now[:, :-1]], dim=1)
@@ -86,10 +87,5 @@ class TransitionEnergyCost:
             else:
                 logits = self._inverse.judge(latents, self._goal, poses).logits
             self._count = min(int(self._pace(logits, latents, self._goal, poses)), self._head.judge.longest)
-            self._before = self._look(latents, poses)
+            self._before = self._head.judge.told(self._head.judge.look(latents), poses)
         self._start = start
-
-    def _look(self, latents: Float[Tensor, "*B Z"], poses: Float[Tensor, "*B P"]) -> Looked:
-        """Returns what is read of frames, with their poses, which are known."""
-        code = self._head.judge.look(latents).code
-        return Looked(code, (poses * self._head.judge.used).to(code))

@@ -109,11 +109,11 @@ class TransitionEnergy(Head):
             led_poses: The poses that they lead to, normalised.
         """
         batch, compared = led.shape[:2]
-        used, sizes = self.judge.used, (batch * compared, batch, batch)
         looked = self.judge.look(torch.cat([led.flatten(0, 1), now, goal]))
-        (codes, code, wanted), (_, seen, asked) = (part.split(sizes) for part in looked)
-        after = Looked(codes.unflatten(0, (batch, compared)), (led_poses * used).to(codes))
-        before, goals = Looked(code, (poses[0] * used).to(code)), Looked(wanted, asked)
+        parts = zip(*(part.split((batch * compared, batch, batch)) for part in looked), strict=True)
+        after, seen, goals = (Looked(*part) for part in parts)
+        after = self.judge.told(Looked(*(part.unflatten(0, (batch, compared)) for part in after)), led_poses)
+        before = self.judge.told(seen, poses[0])
         likely = self.likelihoods(_each(before, after), after, _each(goals, after))
         left = (counts - 1).clamp(max=self.judge.longest)
         energies, first = (
@@ -124,7 +124,7 @@ class TransitionEnergy(Head):
             functional.cross_entropy(energies, first),
             (energies.argmax(1) == first).float().mean(),
             functional.cross_entropy(likely[:, 0], left),
-            (torch.stack([seen, asked]) - poses * used).abs().mean(),
+            (torch.stack([seen.pose, goals.pose]) - poses * self.judge.used).abs().mean(),
         )
 
 

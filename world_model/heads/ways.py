@@ -116,14 +116,19 @@ class Judge(nn.Module):
         looked = self.look(torch.cat([now, goal]))
         code, wanted = looked.code[:count], looked.code[count:].expand(count, -1)
         seen = torch.stack([looked.pose[:count], looked.pose[count:].expand(count, -1)])
-        told = seen[0] if poses is None else torch.where(self.gripper > 0, seen[0], (poses * self.used).to(code))
-        x = self.compare(self.facing(Looked(code, told), Looked(wanted, seen[1])))
+        here = Looked(code, seen[0])
+        here = here if poses is None else self.told(here, poses)
+        x = self.compare(self.facing(here, Looked(wanted, seen[1])))
         return Judged(self.count(x).float(), x, seen)
 
     def look(self, latents: Float[Tensor, "B Z"]) -> Looked:
         """Returns what is read from frames."""
         read = self.read(latents.to(self.code.weight.dtype))
         return Looked(self.code(read), self.pose(read) * self.used)
+
+    def told(self, looked: Looked, poses: Float[Tensor, "*B P"]) -> Looked:
+        """Returns what is read of frames with their poses, normalised, which are known; see `fit` of a gripper."""
+        return Looked(looked.code, torch.where(self.gripper > 0, looked.pose, (poses * self.used).to(looked.code)))
 
     def facing(self, now: Looked, goal: Looked) -> Float[Tensor, "*B W"]:
         """Returns what `compare` begins with, of frames and goals side by side."""
