@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from envs.program import program
+
+# isort: split
+
 import ast
 import difflib
 import importlib
@@ -38,7 +42,8 @@ COMMANDS = {
 """Module of each program by its command; scripts/COMMAND.py is the same."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int | None:
+@program()
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program that the first word names and returns its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
@@ -54,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         print(f"error: there is no command {command!r}: {hint}Known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     sys.argv = [f"vjepa-planner {command}", *rest]  # what --help calls the program
-    return importlib.import_module(COMMANDS[command]).main()
+    return importlib.import_module(COMMANDS[command]).main() or 0
 
 
 def tell_commands() -> str:

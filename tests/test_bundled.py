@@ -48,7 +48,7 @@ def test_the_bundled_checkpoint_gets_near_a_goal_that_an_image_shows():
 def test_a_search_from_noise_pushes_an_object_to_where_an_image_shows_it():
     """As above, with the cost that is learnt through the model."""
     config = load_config(
-        EvaluateConfig, ROOT / "scripts/configs/plan/franka/push-search.yaml", {"checkpoint": "franka"}
+        EvaluateConfig, ROOT / "scripts/configs/plan/franka/search-from-noise.yaml", {"checkpoint": "franka"}
     )
     env = gymnasium.make(f"envs/{config.task}", disable_env_checker=True)
     assert isinstance(env.unwrapped, ArmEnv)
@@ -77,6 +77,7 @@ def test_every_config_in_the_repository_is_valid(path):
         "first-critic": TrainCriticConfig,
         "practice": program("planner.collecting.practice").PracticeConfig,
         "tried": program("planner.collecting.practice").PracticeConfig,
+        "searched": program("planner.collecting.practice").PracticeConfig,
         "probe": program("planner.diagnostics.probe_program").ProbeConfig,
         "deploy": program("envs.arm_file").ArmFile,
         "reading": Reading,

@@ -15,7 +15,7 @@ from planner.objectives.transition_energy import TransitionEnergyCost
 from planner.search.cem import CEM, CEMConfig
 from world_model.base import LatentGoal, LatentState
 from world_model.compact import CompactModel
-from world_model.heads.transitions import TransitionEnergy, TransitionErrors
+from world_model.heads.transitions import ComparedWays, TransitionEnergy, TransitionErrors
 from world_model.heads.ways_config import JudgeShape, TransitionEnergyShape
 from world_model.heads.ways_config import TransitionEnergyConfig as Shape
 from world_model.training.contrast import with_others
@@ -36,17 +36,22 @@ class Counted(Apart):
 
 
 def draw(count: int) -> tuple[Tensor, Tensor, Int[Tensor, "B"], Tensor]:
-    """Frames, goals, numbers of actions and the first of them."""
-    angle, counts = torch.rand(count) * 2 * torch.pi, torch.randint(1, 7, (count,))
+    """Frames, goals, numbers of actions and the first two of them."""
+    angle, counts = torch.rand(count) * 2 * torch.pi, torch.randint(0, 7, (count,))
     straight = STEP * torch.stack([angle.cos(), angle.sin()], 1)
     now = torch.randn(count, 2)
-    return now, now + counts[:, None] * straight, counts, straight + 0.1 * torch.randn(count, 2)
+    return now, now + counts[:, None] * straight, counts, straight[:, None] + 0.1 * torch.randn(count, 2, 2)
 
 
 def contrast(head: TransitionEnergy, count: int) -> TransitionErrors:
-    now, goal, counts, actions = draw(count)
-    led = now[:, None] + with_others(actions, torch.ones(2), *BOUNDS, others=12)
-    return head.errors(now, goal, torch.stack([now, goal]), counts, led, led)
+    now, goal, counts, recorded = draw(count)
+    ahead = counts > 0
+    actions = with_others(recorded[ahead], torch.ones(2), *BOUNDS, others=12, staying=torch.zeros(2))
+    led = now[ahead, None, None] + actions.cumsum(dim=2)
+    compared = (actions != actions[:, :1]).any(3).cummax(2).values
+    compared[:, 0] = True
+    ways = ComparedWays(now[ahead], now[ahead], goal[ahead], counts[ahead], led, led, compared)
+    return head.errors(now, goal, torch.stack([now, goal]), counts, ways)
 
 
 @pytest.fixture(scope="module")
@@ -106,27 +111,46 @@ def test_a_search_goes_as_recordings_went_and_stays_at_the_goal(model: CompactMo
 def test_what_was_seen_costs_the_actions_left_and_a_plan_what_its_start_says(model: CompactModel) -> None:
     cost = TransitionEnergyCost(TransitionEnergyConfig(), LatentGoal(torch.tensor([[1.2, 0.0]])), SPEC, model)
     still = torch.zeros(1, 1, 2)
-    assert float(cost(at(0.0, 0.0), still)) == pytest.approx(1.2)  # `Apart` counts so
-    ahead, back = (
-        LatentState(torch.tensor([[[[step, 0.0]]]]), torch.tensor([[[step, 0.0]]]), start=at(0.0, 0.0))
-        for step in (STEP, -STEP)
-    )
-    assert float(cost(ahead, still)) < float(cost(back, still)) - 2.0
-    beyond = LatentState(ahead.tokens, ahead.poses, start=at(0.9, 0.0))
-    assert float(cost(beyond, still)) > float(cost(ahead, still)) + 2.0  # of where it begins, not of the last one
+    assert float(cost(at(0.0, 0.0), still)) == pytest.approx(1.2 / STEP, abs=0.3)
+    for begun, near, far in ((0.0, STEP, -STEP), (0.0, STEP, 1.2), (0.9, 1.2, STEP)):  # the best depends on the start
+        first, second = (
+            LatentState(torch.tensor([[[[x, 0.0]]]]), torch.tensor([[[x, 0.0]]]), start=at(begun, 0.0))
+            for x in (near, far)
+        )
+        assert float(cost(first, still)) < float(cost(second, still)) - 2.0
+
+
+def test_what_comes_after_the_goal_costs_nothing(model: CompactModel) -> None:
+    cost = TransitionEnergyCost(TransitionEnergyConfig(), LatentGoal(torch.tensor([[STEP, 0.0]])), SPEC, model)
+    first = torch.tensor([[STEP, 0.0]])
+    ways = torch.stack([torch.cat([first, first + torch.tensor([further])]) for further in ((0.1, 0.0), (0.9, -0.9))])
+    costs = cost(LatentState(ways[:, :, None], ways, start=at(0.0, 0.0)), torch.zeros(2, 2, 2))
+    assert costs[0] == costs[1]
 
 
 def test_others_are_within_the_bounds_and_leave_what_recordings_hold_fixed() -> None:
     torch.manual_seed(0)
-    actions = torch.randn(50, 3).clamp(-0.9, 0.9)
+    actions = torch.randn(50, 2, 3).clamp(-0.9, 0.9)
     low, high = torch.tensor([-1.0, -2.0, -1.0]), torch.tensor([1.0, 2.0, 1.0])
-    found = with_others(actions, torch.tensor([1.0, 1.0, 0.0]), low, high, 13)
-    assert found.shape == (50, 14, 3) and torch.equal(found[:, 0], actions)
-    assert torch.equal(found[..., 2], actions[:, None, 2].expand(-1, 14))
+    found = with_others(actions, torch.tensor([1.0, 1.0, 0.0]), low, high, 13, torch.zeros(3))
+    assert found.shape == (50, 14, 2, 3)
+    blurred = (found[:, 0] - actions)[..., :2]
+    assert 0.2 < blurred.std() < 0.3 and blurred.mean().abs() < 0.05
+    assert torch.equal(found[..., 2], actions[:, None, :, 2].expand(-1, 14, -1))
     assert bool(((found >= low) & (found <= high)).all())
-    differing = (found[:, 1:] != actions[:, None]).any(-1).float().mean()
-    assert differing > 0.6 and found[..., 1].min() < -1.5 < 1.5 < found[..., 1].max()
-    assert with_others(actions, torch.ones(3), low, high, 1).shape == (50, 2, 3)
+    differs = (found[:, 1:] != found[:, :1]).any(-1)
+    assert differs.any(-1).float().mean() > 0.8 and 0.3 < differs.float().mean() < 0.8  # some actions are kept
+    assert found[..., 1].min() < -1.5 and found[..., 1].max() > 1.5
+    assert with_others(actions, torch.ones(3), low, high, 1, torch.zeros(3)).shape == (50, 2, 2, 3)
+
+
+def test_others_move_a_gripper_as_a_search_does() -> None:
+    torch.manual_seed(0)
+    modes = torch.tensor([-0.8, 0.0, 0.8])
+    actions = torch.cat([torch.randn(50, 1, 2), modes[torch.randint(3, (50, 1, 1))]], dim=2).clamp(-0.9, 0.9)
+    found = with_others(actions, torch.ones(3), -torch.ones(3), torch.ones(3), 13, torch.zeros(3), (2, modes))
+    assert torch.isin(found[..., 2], modes).all() and torch.equal(found[:, 0, :, 2], actions[..., 2])
+    assert 0.1 < (found[:, 1:, :, 2] != actions[:, None, :, 2]).float().mean() < 0.5
 
 
 def test_what_it_lacks_it_says(model: CompactModel) -> None:
@@ -134,7 +158,7 @@ def test_what_it_lacks_it_says(model: CompactModel) -> None:
     with pytest.raises(ValueError, match=r"no transition energy: train one with .* --learn transition_energy"):
         TransitionEnergyCost(TransitionEnergyConfig(), goal, SPEC, bare)
     del model.heads["temporal_distance"]
-    with pytest.raises(ValueError, match=r"no temporal distance, which tells how long .* --learn temporal_distance"):
-        TransitionEnergyCost(TransitionEnergyConfig(), goal, SPEC, model)
+    with pytest.raises(ValueError, match="set doubt to null"):
+        TransitionEnergyCost(TransitionEnergyConfig(doubt=4.0), goal, SPEC, model)
     with pytest.raises(ValueError, match="pace"):
         TransitionEnergyConfig(pace=0.0)

@@ -37,8 +37,8 @@ from planner.subgoals.config import SUBGOALS
 from planner.subgoals.listed import Approach
 from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.finite import not_finite, some
+from world_model.gripper import in_gripper_modes
 
-_MODE = 1 / 3  # share of a gripper's bound from which on it opens or closes all the way
 _NEARER = 0.05  # share of a cost by which it must be lower to count as progress
 
 
@@ -288,16 +288,11 @@ class Controller:
 
     def _allowed(self, guess: Float[Tensor, "H A"], actions: Float[Tensor, "*S H A"]) -> Float[Tensor, "*S H A"]:
         """Returns actions with the gripper in one of its modes, and what is not searched as a guess has it."""
-        gripper = self.spec.gripper if self.config.gripper_modes else None
-        if not self._followed and gripper is None:
-            return actions
-        actions = actions.clone()
-        if gripper is not None:
-            low, high = self.spec.low[gripper], self.spec.high[gripper]
-            moved = actions[..., gripper]
-            opens, closes = moved < _MODE * low, moved > _MODE * high
-            actions[..., gripper] = low * opens + high * closes
-        actions[..., self._followed] = guess[:, self._followed].to(actions)
+        if self.config.gripper_modes:
+            actions = in_gripper_modes(actions, self.spec)
+        if self._followed:
+            actions = actions.clone()
+            actions[..., self._followed] = guess[:, self._followed].to(actions)
         return actions
 
     def _check(self, plan: Plan, state: LatentState) -> None:

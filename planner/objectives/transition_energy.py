@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from envs.spec import ActionSpec
 from planner.objectives.objective_config import TransitionEnergyConfig
 from planner.proposals.pace import Pace
 from world_model.base import LatentGoal, LatentState, WorldModel
-from world_model.checkpoints.checkpoint import find_head
 from world_model.compact import compact_with
 from world_model.heads.transitions import TRANSITION_ENERGY, TransitionEnergy
-from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, InverseDynamics, Looked, TemporalDistance
+from world_model.heads.ways import Looked
 
 
 class TransitionEnergyCost:
@@ -21,11 +20,11 @@ class TransitionEnergyCost:
 
     ::
 
-        cost = mean_h E(z_{h-1}, s_{h-1}, z_h, s_h, g, n - h)        h = 1 .. H, n: actions of a quick way from z_0
+        cost = sum_h E(z_{h-1}, s_{h-1}, z_h, s_h, g, n - h)        h = 1 .. min(H, n)
 
-    How many these are the checkpoint's inverse dynamics tell, or without them the temporal distance, see `Pace`; no
-    action of theirs is asked for. Where none are left it is the squared distance from the goal; of what was seen, and
-    nothing predicted, it is the number of actions that the temporal distance expects.
+    n, how many actions a quick way from z_0 has, the same head tells, see `Pace`; a slower way, once taken up, is gone
+    to its end. Where none are left staying costs nothing, and the squared motion of the arm counts: what is left of a
+    distance says little there. Of what was seen, and nothing predicted, the cost is the number of actions expected.
 
     Source: implicit behavioural cloning (arXiv 2109.00137), through predicted frames.
     """
@@ -34,58 +33,48 @@ class TransitionEnergyCost:
         """Takes the settings, the latent goal and the model whose energy it is.
 
         Raises:
-            ValueError: If the model has none, or no temporal distance.
+            ValueError: If the model has none, or is to doubt and has no temporal distance.
         """
-
-        def lacking(what: str, name: str) -> str:
-            learnt = f"train one with scripts/train_heads.py --learn {name}"
-            return f"this checkpoint has no {what}: {learnt}, or take an objective of another kind"
-
-        energy = lacking("transition energy", TRANSITION_ENERGY)
-        distance = lacking("temporal distance, which tells how long a way is to be", TEMPORAL_DISTANCE)
-        self._model, self._head = compact_with(model, TRANSITION_ENERGY, TransitionEnergy, energy)
-        _, self._distance = compact_with(model, TEMPORAL_DISTANCE, TemporalDistance, distance)
-        self._inverse = find_head(self._model, INVERSE_DYNAMICS, InverseDynamics)
+        lacking = (
+            "this checkpoint has no transition energy: train one with scripts/train_heads.py --learn "
+            f"{TRANSITION_ENERGY}, or take an objective of another kind"
+        )
+        self._model, self._head = compact_with(model, TRANSITION_ENERGY, TransitionEnergy, lacking)
         self._pace = Pace(config, self._model)
         self._goal = goal.tokens.flatten()[None]  # (1, Z)
         self._wanted = self._head.judge.look(self._goal)
         self._start: LatentState | None = None
         self._before: Looked = self._wanted
-        self._count = 0
+        self._start_pose = self._wanted.pose
+        self._count: Int[Tensor, "1"] = torch.zeros(1, dtype=torch.long, device=self._goal.device)
+        self._detour: Int[Tensor, "1"] = self._count  # actions that are left of a slower way that was taken up
 
     def __call__(self, predicted: LatentState, actions: Float[Tensor, "S H A"]) -> Float[Tensor, "S"]:
         """Returns the cost of each of S rollouts; the actions do not matter here."""
-        frames = predicted.tokens.flatten(2)  # (S, H, Z)
+        frames, judge = predicted.tokens.flatten(2), self._head.judge  # (S, H, Z)
         poses = self._model.normalise_poses(predicted.poses)
         if predicted.start is None:
-            left = self._distance.actions(frames.flatten(0, 1), self._goal, poses.flatten(0, 1))
+            shares = judge(frames.flatten(0, 1), self._goal, poses.flatten(0, 1)).logits.softmax(dim=-1)
+            left = shares @ torch.arange(shares.shape[-1], device=shares.device, dtype=shares.dtype)
             return left.unflatten(0, frames.shape[:2]).mean(dim=1)
         if predicted.start is not self._start:
             self._depart(predicted.start)
-        if self._count == 0:
-            return (frames - self._goal).square().mean(dim=(1, 2))
-        samples, horizon = frames.shape[:2]
-        after = self._head.judge.told(self._head.judge.look(frames), poses)
-        before = Looked(
-            *(
-                torch.cat([was.expand(samples, 1, -1), now[:, :-1]], dim=1)
-                for was, now in zip(self._before, after, strict=True)
-            )
-        )
-        wanted = Looked(*(part.expand(samples, horizon, -1) for part in self._wanted))
-        likely = self._head.likelihoods(before, after, wanted)
-        left = (self._count - torch.arange(1, horizon + 1, device=likely.device)).clamp_min(0)
-        return -likely.gather(2, left[None, :, None].expand(samples, horizon, 1)).mean(dim=(1, 2))
+        if not self._count.any():
+            return (poses - self._start_pose).square().mean(dim=(1, 2))
+        way = judge.told(judge.look(frames), poses)
+        ways = Looked(*(part[None] for part in way))
+        return self._head.energies(self._before, ways, self._wanted, self._count)[0].sum(dim=1)
 
     def _depart(self, start: LatentState) -> None:
         """Takes up where plans begin, and how many actions a quick way from there has."""
-        latents = start.tokens[:, -1].flatten(1)
+        latents, judge = start.tokens[:, -1].flatten(1), self._head.judge
         poses = self._model.normalise_poses(start.poses[:, -1].to(latents))
+        self._start_pose = poses
         with torch.no_grad():
-            if self._inverse is None:
-                logits, _ = self._distance.longest(latents, self._goal, poses)
-            else:
-                logits = self._inverse.judge(latents, self._goal, poses).logits
-            self._count = min(int(self._pace(logits, latents, self._goal, poses)), self._head.judge.longest)
-            self._before = self._head.judge.told(self._head.judge.look(latents), poses)
+            logits = judge(latents, self._goal, poses).logits
+            count = self._pace(logits, latents, self._goal, poses).clamp(max=judge.longest)
+            going_on = torch.where(count > 0, (self._detour - 1).clamp_min(0), 0)
+            self._count = torch.maximum(count, going_on)
+            self._detour = torch.where(count > self._pace.quick(logits), count, going_on)
+            self._before = judge.told(judge.look(latents), poses)
         self._start = start

@@ -53,11 +53,14 @@ class Pace:
             goals: Of the goals.
             poses: Of the frames, normalised.
         """
-        config = self._config
-        counts = quick(logits, config.pace)
+        config, counts = self._config, self.quick(logits)
         if self._distance is None or config.doubt is None:
             return counts
         expects, expected = self._distance.longest(latents, goals, poses)
         doubted = (counts <= _NEAR) & (expected > config.doubt)
         counts = torch.where(doubted, torch.maximum(counts, quick(expects, config.detour)), counts)
         return torch.where(expected < _THERE, 0, counts)
+
+    def quick(self, logits: Float[Tensor, "B K+1"]) -> Int[Tensor, "B"]:
+        """Returns how many actions a quick way has where nothing is doubted."""
+        return quick(logits, self._config.pace)

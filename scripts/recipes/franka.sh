@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checkpoint `franka`, from nothing to runs/franka-energy/checkpoint: about five and a half hours on two cores.
+# The checkpoint `franka`, from nothing to runs/franka-searched/checkpoint: about seven hours on two cores.
 # Each step shows its progress; after an interruption the same command goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -19,3 +19,6 @@ $python scripts/collect_practice.py --config $configs/tried.yaml --checkpoint ru
 $python scripts/train_heads.py --config $configs/dynamics.yaml --output runs/franka-tried-2 \
     --more data/franka-practice data/franka-tried data/franka-tried-2
 $python scripts/train_heads.py --config $configs/energy.yaml                     # the cost that a search is led by
+$python scripts/collect_practice.py --config $configs/searched.yaml              # what is done by it, an expert goes on
+$python scripts/train_heads.py --config $configs/energy.yaml --parent runs/franka-energy/checkpoint \
+    --more data/franka-practice data/franka-searched --output runs/franka-searched

@@ -24,9 +24,11 @@ from world_model.data.batches import RecordedWindows
 from world_model.data.clips import split_episodes
 from world_model.device import autocast, resolve_precision
 from world_model.finite import check_measured
+from world_model.gripper import gripper_modes, in_gripper_modes
+from world_model.heads.action_modes import STILL
 from world_model.heads.bank import HEAD, Bank, spread
 from world_model.heads.subgoals import SUBGOAL_GENERATOR, SubgoalGenerator, SubgoalGeneratorConfig
-from world_model.heads.transitions import TRANSITION_ENERGY, TransitionEnergy, TransitionErrors
+from world_model.heads.transitions import TRANSITION_ENERGY, ComparedWays, TransitionEnergy
 from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, InverseDynamics, TemporalDistance, moved
 from world_model.heads.ways_config import TemporalDistanceConfig, TransitionEnergyConfig
 from world_model.training.compact import make_inverse_dynamics
@@ -49,7 +51,7 @@ class Pairs(NamedTuple):
         now: Latents of the frames.
         goals: Latents of the goals.
         poses: Of the frames and of the goals.
-        actions: The first of each.
+        actions: The first ones of each; beyond the goal they do not count.
         counts: Actions to each goal; 0 where it is the frame itself.
         ways: Latents of the frames after 1 .. K actions, of the goal from there on.
     """
@@ -57,7 +59,7 @@ class Pairs(NamedTuple):
     now: Float[Tensor, "B Z"]
     goals: Float[Tensor, "B Z"]
     poses: Float[Tensor, "2 B P"]
-    actions: Float[Tensor, "B A"]
+    actions: Float[Tensor, "B H A"]
     counts: Int[Tensor, "B"]
     ways: Float[Tensor, "B K Z"]
 
@@ -88,6 +90,7 @@ class HindsightPairs:
         episodes: To draw from.
         furthest: Actions to a goal at most.
         ahead: Frames of the way to a goal that are drawn with it, K.
+        first: Actions of the way that are drawn with it, H.
 
     Raises:
         ValueError: If no episode has an action.
@@ -101,11 +104,12 @@ class HindsightPairs:
         episodes: Sequence[int],
         furthest: int,
         ahead: int = 0,
+        first: int = 1,
     ) -> None:
         chosen = [episode for episode in episodes if len(latents[episode]) > 1]
         if not chosen:
             raise ValueError("no episode has two frames: there is no way to learn from")
-        self.model, self.furthest, self.ahead = model, furthest, ahead
+        self.model, self.furthest, self.ahead, self.first = model, furthest, ahead, first
         self.latents = torch.cat([latents[episode] for episode in chosen])
         self.poses = torch.from_numpy(np.concatenate([recorded.poses[episode] for episode in chosen]))
         actions = [torch.from_numpy(recorded.actions[episode]) for episode in chosen]
@@ -128,14 +132,15 @@ class HindsightPairs:
     def pairs(self, frames: Int[np.ndarray, "B"], counts: Int[np.ndarray, "B"]) -> Pairs:
         """Returns pairs of frames at some places and those so many actions after."""
         ends, model = frames + counts, self.model
+        each, going = frames[:, None], counts[:, None]
         device = model.action_mean.device
         return Pairs(
             self.latents[frames],
             self.latents[ends],
             model.normalise_poses(self.poses[np.stack([frames, ends])].to(device)),
-            model.normalise_actions(self.actions[frames].to(device)),
+            model.normalise_actions(self.actions[each + np.minimum(going, np.arange(self.first))].to(device)),
             torch.from_numpy(counts).to(device),
-            self.latents[frames[:, None] + np.minimum(counts[:, None], np.arange(1, self.ahead + 1))],
+            self.latents[each + np.minimum(going, np.arange(1, self.ahead + 1))],
         )
 
     def unrelated(self, pairs: Pairs, count: int, generator: np.random.Generator) -> Pairs:
@@ -182,7 +187,7 @@ class HeadsTrainer:
         L = CE(n | z_t, s_t, z_{t+n}) + CE(mode of a_t | .., n) + 4 |a_t - its mode's| + sum_e CE_e(n | z_t, z_{t+n})
             + w mean_h |f(... f(z_t, s_t, a_t) ..., a_{t+h-1}) - z_{t+h}|^2      h = 1 .. H, predictions fed back
             + 2 |v(x_tau, tau | z_t, s_t, z_{t+n}, n) - (x_1 - x_0)|^2           x_1: the next frames, x_0: noise
-            + CE(a_t among a_t and others | exp(-E(z_t, s_t, f(z_t, s_t, a), s_t + a, z_{t+n}, n - 1)))
+            + mean_h CE(a_t .. a_{t+h-1} among these and others | exp(-sum_i E(z_i-1, s_i-1, z_i, s_i, z_{t+n}, n - i)))
 
     Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to. The generator of
     subgoals and the transition energy begin as the parent's, if that has the same shape; or else they begin by
@@ -216,8 +221,9 @@ class HeadsTrainer:
             energy = TransitionEnergy(TransitionEnergyConfig(*sizes, config.transition_energy)).to(self.device)
         self.split = split_episodes(len(latents), config.held_out, config.seed)
         ahead = config.subgoals.ahead if "subgoals" in config.learn else 0
+        first = config.contrast_steps if "transition_energy" in config.learn else 1
         self.training, self.held_out = (
-            HindsightPairs(model, latents, recorded, part, config.furthest, ahead)
+            HindsightPairs(model, latents, recorded, part, config.furthest, ahead, first)
             for part in (self.split.training, self.split.held_out)
         )
         self.parts: dict[str, nn.Module] = {}
@@ -239,6 +245,7 @@ class HeadsTrainer:
             self._begin(TRANSITION_ENERGY, energy)
             self.energy = self.parts[TRANSITION_ENERGY] = energy
             self._moved = moved(actions)
+            self._gripper = self._gripper_values()
         if "dynamics" in config.learn:
             self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
         self.optimizer = make_adamw(tuple(self.parts.values()), config.learning_rate, config.weight_decay)
@@ -251,6 +258,14 @@ class HeadsTrainer:
             head.load_state_dict(before.state_dict())
         elif known is not None and known.config.shape.judge == head.config.shape.judge:
             head.judge.load_state_dict(known.judge.state_dict())
+
+    def _gripper_values(self) -> tuple[int, Float[Tensor, "3"]] | None:
+        """Returns which number of an action is the gripper's, and its modes, normalised; None if none is."""
+        spec, model = self.model.action_spec, self.model
+        index, modes = spec.gripper, gripper_modes(spec)
+        if index is None or modes is None:
+            return None
+        return index, (model.action_mean.new_tensor(modes) - model.action_mean[index]) / model.action_std[index]
 
     @property
     def heads(self) -> dict[str, Head]:
@@ -288,13 +303,14 @@ class HeadsTrainer:
         pairs = _join(pairs, self._imagined(rollouts, predicted.detach().float(), poses, imagined, generator))
         now, goals = (each + config.noise * torch.randn_like(each) for each in (pairs.now, pairs.goals))
         if self.inverse is not None:
-            errors = self.inverse.errors(now, goals, pairs.poses, pairs.counts, pairs.actions, config.blur)
+            errors = self.inverse.errors(now, goals, pairs.poses, pairs.counts, pairs.actions[:, 0], config.blur)
             losses["ways"] = errors.total
         if self.subgoals is not None:
             errors = self.subgoals.errors(now, goals, pairs.poses, pairs.counts, pairs.ways, config.blur)
             losses["subgoals"] = errors.total
         if self.energy is not None:
-            losses["energy"] = self._contrast(self.energy, pairs._replace(goals=goals), generator).total
+            ways = self._ways(pairs._replace(goals=goals), generator)
+            losses["energy"] = self.energy.errors(now, goals, pairs.poses, pairs.counts, ways, config.blur).total
         if self.distance is not None:
             far = self.training.unrelated(pairs, round(config.unrelated * config.batch), generator)
             both = _join(pairs._replace(now=now, goals=goals), far)
@@ -317,29 +333,30 @@ class HeadsTrainer:
         there = torch.stack([self.model.normalise_poses(poses[rows, steps]), recorded.poses[1]])
         return recorded._replace(now=predicted[rows, steps], poses=there)
 
-    def _contrast(self, energy: TransitionEnergy, pairs: Pairs, generator: np.random.Generator) -> TransitionErrors:
-        """Returns how wrong the energy is of what recorded actions and others are predicted to lead to."""
-        config, model = self.config, self.model
-        ahead = np.flatnonzero((pairs.counts > 0).cpu().numpy())
-        rows = torch.from_numpy(generator.permutation(ahead)[: config.contrasted]).to(self.device)
-        now, poses = pairs.now[rows], pairs.poses[:, rows]
+    def _ways(self, pairs: Pairs, generator: np.random.Generator) -> ComparedWays:
+        """Returns what recorded actions, and others beside them, are predicted to lead to from some of the frames."""
+        config, model, spec = self.config, self.model, self.model.action_spec
+        staying = model.normalise_actions(torch.zeros_like(model.action_mean))
+        moves = ((pairs.actions - staying).abs() * self._moved >= STILL).any(dim=2)  # (B, H)
+        rows = torch.from_numpy(generator.permutation(np.flatnonzero((moves[:, 0] & (pairs.counts > 0)).cpu().numpy())))
+        rows = rows[: config.contrasted].to(self.device)
+        start, poses = pairs.now[rows], pairs.poses[0, rows]
         with torch.no_grad():
             low, high = (
-                model.normalise_actions(model.action_mean.new_tensor(bound))
-                for bound in (model.action_spec.low, model.action_spec.high)
+                model.normalise_actions(model.action_mean.new_tensor(bound)) for bound in (spec.low, spec.high)
             )
-            actions = with_others(pairs.actions[rows], self._moved, low, high, config.others)  # (B, 1 + M, A)
-            each = actions.shape[1]
-            led, reached = model.unroll(
-                now.repeat_interleave(each, 0),
-                model.poses_at(poses[0]).repeat_interleave(each, 0),
-                model.actions_of(actions).flatten(0, 1)[:, None],
+            recorded = model.normalise_actions(in_gripper_modes(model.actions_of(pairs.actions[rows]), spec))
+            actions = with_others(recorded, self._moved, low, high, config.others, staying, self._gripper)
+            shape = actions.shape[:2]
+            led, led_poses = model.unroll(
+                start.repeat_interleave(shape[1], 0),
+                model.poses_at(poses).repeat_interleave(shape[1], 0),
+                model.actions_of(actions).flatten(0, 1),
             )
-        shape = actions.shape[:2]
-        reached = model.normalise_poses(reached[:, 0]).unflatten(0, shape)
-        return energy.errors(
-            now, pairs.goals[rows], poses, pairs.counts[rows], led[:, 0].float().unflatten(0, shape), reached
-        )
+        differs = (actions[:, 1:] != actions[:, :1]).any(dim=3).cummax(dim=2).values
+        compared = torch.cat([moves[rows][:, None], differs], dim=1)
+        led, led_poses = led.float().unflatten(0, shape), model.normalise_poses(led_poses).unflatten(0, shape)
+        return ComparedWays(start, poses, pairs.goals[rows], pairs.counts[rows], led, led_poses, compared)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -355,7 +372,7 @@ class HeadsTrainer:
         for part in self.parts.values():
             part.eval()
         if self.inverse is not None:
-            errors = self.inverse.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.actions)
+            errors = self.inverse.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.actions[:, 0])
             measured |= {name: value.item() for name, value in errors._asdict().items()}
         if self.subgoals is not None:
             with torch.random.fork_rng(devices=[]):
@@ -365,7 +382,8 @@ class HeadsTrainer:
         if self.energy is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)  # other actions
-                errors = self._contrast(self.energy, pairs, generator)
+                ways = self._ways(pairs, generator)
+            errors = self.energy.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, ways)
             measured |= {"contrast": errors.contrast.item(), "told": errors.told.item()}
         if self.distance is not None:
             counts = pairs.counts.clamp(max=config.temporal_distance.judge.longest).float()

@@ -39,7 +39,8 @@ class HeadsConfig(DecodedRunConfig):
         unrelated: Pairs with goals of other episodes, as a share of the batch, that the distance learns as far: half of
             them are of a like pose. Recordings alone say of no frame that it is far from what looks nearly like it.
         contrasted: Pairs a step, of the batch at most, that the transition energy learns from.
-        others: Actions that it tells from each recorded one.
+        contrast_steps: Actions of the ways that it compares; as many as it is searched ahead by.
+        others: Ways that it tells from each recorded one.
         bank_frames: Frames, at most, of the bank of all these recordings that takes the place of the parent's; 0: that
             stays.
         noise: Std of the noise on latents, which have a std of about 1.
@@ -67,6 +68,7 @@ class HeadsConfig(DecodedRunConfig):
     imagined: float = 0.5
     unrelated: float = 0.3
     contrasted: int = 288
+    contrast_steps: int = 2
     others: int = 13
     bank_frames: int = 0
     noise: float = 0.1
@@ -79,7 +81,17 @@ class HeadsConfig(DecodedRunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "(0, inf)", "furthest", "rollout_steps", "rollouts", "rollout_weight", "contrasted", "others")
+        check_range(
+            self,
+            "(0, inf)",
+            "furthest",
+            "rollout_steps",
+            "rollouts",
+            "rollout_weight",
+            "contrasted",
+            "others",
+            "contrast_steps",
+        )
         check_range(self, "[0, inf)", "noise", "blur", "bank_frames")
         check_range(self, "[0, 1]", "imagined", "unrelated")
         if not self.learn or len(set(self.learn)) < len(self.learn):
