@@ -37,7 +37,7 @@ from planner.subgoals.config import SUBGOALS
 from planner.subgoals.listed import Approach
 from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.finite import not_finite, some
-from world_model.gripper import in_gripper_modes
+from world_model.gripper_modes import in_gripper_modes
 
 _NEARER = 0.05  # share of a cost by which it must be lower to count as progress
 

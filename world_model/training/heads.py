@@ -24,7 +24,7 @@ from world_model.data.batches import RecordedWindows
 from world_model.data.clips import split_episodes
 from world_model.device import autocast, resolve_precision
 from world_model.finite import check_measured
-from world_model.gripper import gripper_modes, in_gripper_modes
+from world_model.gripper_modes import gripper_modes, in_gripper_modes
 from world_model.heads.action_modes import STILL
 from world_model.heads.bank import HEAD, Bank, spread
 from world_model.heads.subgoals import SUBGOAL_GENERATOR, SubgoalGenerator, SubgoalGeneratorConfig
