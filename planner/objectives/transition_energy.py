@@ -12,7 +12,7 @@ from planner.proposals.pace import Pace
 from world_model.base import LatentGoal, LatentState, WorldModel
 from world_model.compact import compact_with
 from world_model.heads.transitions import TRANSITION_ENERGY, TransitionEnergy
-from world_model.heads.ways import Looked
+from world_model.heads.ways import Looked, expected
 
 
 class TransitionEnergyCost:
@@ -54,8 +54,7 @@ class TransitionEnergyCost:
         frames, judge = predicted.tokens.flatten(2), self._head.judge  # (S, H, Z)
         poses = self._model.normalise_poses(predicted.poses)
         if predicted.start is None:
-            shares = judge(frames.flatten(0, 1), self._goal, poses.flatten(0, 1)).logits.softmax(dim=-1)
-            left = shares @ torch.arange(shares.shape[-1], device=shares.device, dtype=shares.dtype)
+            left = expected(judge(frames.flatten(0, 1), self._goal, poses.flatten(0, 1)).logits)
             return left.unflatten(0, frames.shape[:2]).mean(dim=1)
         if predicted.start is not self._start:
             self._depart(predicted.start)

@@ -358,14 +358,18 @@ class TemporalDistance(Head):
     ) -> tuple[Float[Tensor, "B K+1"], Float[Tensor, "B"]]:
         """Returns the logits of the member that expects the most, and how many actions it expects; see `actions`."""
         logits = torch.stack([m(now, goal, poses).logits for m in self.judges])  # (M, B, K + 1)
-        counts = torch.arange(logits.shape[-1], device=logits.device)
-        expected, member = (logits.softmax(-1) * counts).sum(-1).max(0)
-        return logits[member, torch.arange(len(member), device=member.device)], expected
+        most, member = expected(logits).max(0)
+        return logits[member, torch.arange(len(member), device=member.device)], most
 
 
 def moved(actions: Float[Tensor, "B A"]) -> Float[Tensor, "A"]:
     """Returns 1 for what recorded actions, normalised, ever move, 0 for what they hold fixed."""
     return (actions.std(0) > _FIXED).float()
+
+
+def expected(logits: Float[Tensor, "*B K+1"]) -> Float[Tensor, "*B"]:
+    """Returns how many actions a way is expected to have."""
+    return (logits.softmax(dim=-1) * torch.arange(logits.shape[-1], device=logits.device)).sum(dim=-1)
 
 
 def quick(logits: Float[Tensor, "B K+1"], pace: float) -> Int[Tensor, "B"]:

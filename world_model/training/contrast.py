@@ -41,13 +41,13 @@ def with_others(
         high: Bounds.
         others: M.
         staying: The action that moves nothing.
-        gripper: Which number of an action has values of its own, and which: those that are compared have no others.
+        gripper: Which number of an action has values of its own, and which: recorded ones have no others.
     """
     batch, steps, size = actions.shape
-    actions = (actions + _BLUR * moved * torch.randn_like(actions)).clamp(low, high)
+    blurred = (actions + _BLUR * moved * torch.randn_like(actions)).clamp(low, high)
     if gripper is not None:
-        index, values = gripper
-        actions[..., index] = values[(actions[..., index, None] - values).abs().argmin(dim=-1)]
+        blurred[..., gripper[0]] = actions[..., gripper[0]]
+    actions = blurred
     near, swapped = (others + 1) // 2, others // 4
     least, most = (math.log(scale) for scale in _NEAR)
     noise = torch.exp(least + (most - least) * actions.new_empty(batch, near, 1, 1).uniform_())

@@ -261,11 +261,11 @@ class HeadsTrainer:
 
     def _gripper_values(self) -> tuple[int, Float[Tensor, "3"]] | None:
         """Returns which number of an action is the gripper's, and its modes, normalised; None if none is."""
-        spec, model = self.model.action_spec, self.model
-        index, modes = spec.gripper, gripper_modes(spec)
-        if index is None or modes is None:
+        model, modes = self.model, gripper_modes(self.model.action_spec)
+        if modes is None:
             return None
-        return index, (model.action_mean.new_tensor(modes) - model.action_mean[index]) / model.action_std[index]
+        index, values = modes
+        return index, (model.action_mean.new_tensor(values) - model.action_mean[index]) / model.action_std[index]
 
     @property
     def heads(self) -> dict[str, Head]:
