@@ -76,6 +76,21 @@ def test_a_collection_goes_on_where_it_stopped_and_says_what_happened_to_the_obj
     assert "was begun with other settings" in collect(tmp_path, episodes="5").said  # its last shard is not full
 
 
+def test_a_view_holds_the_same_episodes_in_other_pictures(tmp_path: Path) -> None:
+    assert collect(tmp_path).status == 0
+    changes = {
+        "output": str(tmp_path / "view"),
+        "variation.camera_turn": "8",
+        "variation.brightness": "0.3",
+    }
+    made = run(ROOT, "collect", *write_config(tmp_path, changes), "--every-frame")
+    assert made.status == 0, made.said
+    plain, view = read_dataset(tmp_path / "data"), read_dataset(tmp_path / "view")
+    for episode in range(len(plain)):
+        np.testing.assert_array_equal(view[episode].poses, plain[episode].poses)
+        assert np.abs(view[episode].images - plain[episode].images.astype(float)).mean() > 5
+
+
 def assert_same_episodes(one: Path, other: Path) -> None:
     ours, theirs = read_dataset(one), read_dataset(other)
     assert [place.seed for place in ours.places] == [place.seed for place in theirs.places]

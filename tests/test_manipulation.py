@@ -14,9 +14,10 @@ import envs.tasks  # noqa: F401 (registers them)
 from envs.arms.base import ArmEnv
 from envs.simulation.arm import DOWN, MujocoArm, MujocoArmConfig
 from envs.simulation.objects import HELD_OUT_OBJECTS, TRAINING_OBJECTS, ObjectInstance
-from envs.simulation.scene import SceneConfig
+from envs.simulation.scene import SceneConfig, look_like
 from envs.simulation.scene_config import MANIPULATION_SCENE
 from envs.simulation.variation import Variation, turned_camera, vary
+from envs.simulation.varying import VaryingArm
 from envs.tasks.events import Watch, positions_of
 from envs.tasks.expert import act, carry, lift, look, perform, place, push
 from envs.tasks.manipulation import place_at_random
@@ -392,6 +393,41 @@ def test_scenes_vary_within_their_ranges_and_the_same_seed_gives_the_same() -> N
     np.testing.assert_allclose(still.camera_position, MANIPULATION_SCENE.camera_position, atol=1e-12)
     with pytest.raises(ValueError, match="weights are at least 0 and not all 0"):
         Variation(objects=(0.0,))
+
+
+def test_a_scene_takes_the_looks_of_another_to_the_pixel_and_keeps_its_physics() -> None:
+    variation = Variation(
+        camera_turn=8.0, camera_distance=0.05, camera_target=0.02, light_turn=12.0, brightness=0.3, table_colour=0.2
+    )
+    other = vary(MANIPULATION_SCENE, variation, np.random.default_rng(0))
+    there, here = (MujocoArm(MujocoArmConfig(scene, 64)) for scene in (other, MANIPULATION_SCENE))
+    before, state = here.render(64), here.snapshot()
+    look_like(here.model, here.data, other)
+    np.testing.assert_array_equal(here.render(64), there.render(64))
+    np.testing.assert_array_equal(here.snapshot(), state)
+    look_like(here.model, here.data, MANIPULATION_SCENE)
+    np.testing.assert_array_equal(here.render(64), before)
+    for arm in (there, here):
+        arm.close()
+
+
+def test_pictures_vary_with_cubes_that_touch_nothing() -> None:
+    variation = Variation(brightness=0.2, blocks=(0.0, 0.0, 1.0))
+    arm = VaryingArm(MujocoArmConfig(MANIPULATION_SCENE, 64), variation, seed=3)
+    place_at_random(arm, [TRAINING_OBJECTS[0]], np.random.default_rng(0))
+    state, plain = arm.snapshot(), MujocoArm(MujocoArmConfig(MANIPULATION_SCENE, 64))
+    seen = [arm.observe() for _ in range(4)]
+    np.testing.assert_array_equal(arm.snapshot(), state)
+    assert len({one.image.tobytes() for one in seen}) == 4
+    assert len(arm.cubes) == 2
+    for cube in arm.cubes:
+        assert np.linalg.norm(cube.position[:2] - arm.objects[0].position[:2]) > 0.08
+    red = (plain.render(64)[..., 0].astype(int) - plain.render(64)[..., 1] > 90).sum()
+    assert (seen[-1].image[..., 0].astype(int) - seen[-1].image[..., 1] > 90).sum() > red  # the first cube is red
+    with pytest.raises(ValueError, match="nothing can vary that is moved"):
+        VaryingArm(MujocoArmConfig(MANIPULATION_SCENE, 64), Variation(objects=(1.0, 1.0)), seed=3)
+    arm.close()
+    plain.close()
 
 
 def test_a_camera_turns_around_its_target() -> None:

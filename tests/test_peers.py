@@ -157,7 +157,7 @@ def no_peer(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def batches(tmp_path_factory: pytest.TempPathFactory) -> ImageBatches:
     data = MovingSquare((6,) * 20)
-    return ImageBatches(RecordedWindows(data), [JoinedFrames([build_frames(data, tmp_path_factory.mktemp("frames"))])])
+    return ImageBatches(RecordedWindows(data), JoinedFrames([build_frames(data, tmp_path_factory.mktemp("frames"))]))
 
 
 def make_config(output: Path, **changes: Any) -> TrainLeWMConfig:

@@ -1,4 +1,4 @@
-"""Training of compact world models: the losses, resuming, views, the bank that goes with it."""
+"""Training of compact world models: the losses, resuming, the bank that goes with it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ from world_model.training.compact import (
     ImageBatches,
     encode_episode,
     jitter_colours,
-    one_view_a_frame,
     train_compact,
 )
 from world_model.training.compact_config import CompactConfig, DynamicsShape, LatentShape
@@ -62,7 +61,7 @@ JUDGE = JudgeShape(code=8, reader=16, longest=5, width=32, depth=1)
 @pytest.fixture(scope="module")
 def batches(tmp_path_factory: pytest.TempPathFactory) -> ImageBatches:
     data = MovingSquare(EPISODES)
-    return ImageBatches(RecordedWindows(data), [JoinedFrames([build_frames(data, tmp_path_factory.mktemp("frames"))])])
+    return ImageBatches(RecordedWindows(data), JoinedFrames([build_frames(data, tmp_path_factory.mktemp("frames"))]))
 
 
 def make_config(output: Path, **changes: object) -> CompactConfig:
@@ -115,16 +114,6 @@ def test_latents_that_collapse_end_the_run_with_what_to_do(batches: ImageBatches
     config = make_config(tmp_path, regulariser=0.0, minimum_rank=11.9)
     with pytest.raises(DivergedError, match=r"collapsed: their effective rank is .* raise regulariser"):
         train_compact(config, batches, lambda *_: None, {})
-
-
-def test_each_frame_is_seen_in_one_of_the_views(batches: ImageBatches) -> None:
-    images = torch.arange(3, dtype=torch.uint8)[None, :, None, None, None, None].expand(40, 3, 5, 2, 2, 3)
-    seen = one_view_a_frame(images, torch.Generator().manual_seed(0))
-    assert seen.shape == (40, 5, 2, 2, 3)
-    assert {int(each) for each in seen.flatten()} == {0, 1, 2}
-    assert (seen[:, :, 0, 0, 0].amax(1) != seen[:, :, 0, 0, 0].amin(1)).any()  # within a window, too
-    with pytest.raises(ValueError, match="view 0 holds other episodes"):
-        ImageBatches(RecordedWindows(MovingSquare((6,) * 19)), batches.views)
 
 
 def test_frames_of_several_datasets_are_read_in_a_row(tmp_path: Path) -> None:
@@ -269,7 +258,7 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     def train(config: HeadsConfig, report: Report = lambda *_: None) -> None:
         model = load_world_model(config.parent)
         assert isinstance(model, CompactModel)
-        latents = [encode_episode(model, batches.views[0], episode, 6) for episode in range(20)]
+        latents = [encode_episode(model, batches.frames, episode, 6) for episode in range(20)]
         assert train_heads(config, model, latents, batches.recorded, "made up", report, {}) is not None
 
     def stop(step: int, measured: object) -> None:
@@ -313,7 +302,7 @@ def check_heads_begin_with_what_is_known(batches: ImageBatches, parent: Path) ->
     """With the parent's of the same shape, or with how its inverse dynamics compare, or with nothing."""
     model = load_world_model(parent)
     assert isinstance(model, CompactModel)
-    latents = [encode_episode(model, batches.views[0], episode, 6) for episode in range(20)]
+    latents = [encode_episode(model, batches.frames, episode, 6) for episode in range(20)]
     same = make_heads_config(parent, parent.parent / "subgoals", learn=("subgoals",))
     wider = replace(same, subgoals=replace(same.subgoals, width=48))
     other = replace(same, subgoals=replace(same.subgoals, judge=replace(JUDGE, width=16)))

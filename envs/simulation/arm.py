@@ -142,9 +142,13 @@ class MujocoArm:
             self._renderers[size] = mujoco.Renderer(self.model, size, size)
         renderer = self._renderers[size]
         renderer.update_scene(self.data, camera=CAMERA)
+        self._draw_over(renderer.scene)
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = int(self.config.scene.shadows)
         return renderer.render()
+
+    def _draw_over(self, scene: mujoco.MjvScene) -> None:
+        """Adds what is drawn and not there; of an arm as it is, nothing."""
 
     def reset(self) -> None:
         """Puts the simulation back to its start: the clock at zero, everything at rest (simulation only)."""

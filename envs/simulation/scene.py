@@ -51,6 +51,8 @@ _CAPSULES = (
 )
 _LINK_MASSES = (3.5, 3.5, 2.5, 2.5, 2.0, 1.5, 0.6)
 _ARM_CONTACT, _OBJECT_CONTACT = 1, 2
+_AMBIENT, _HEADLIGHT, _SUN = 0.35, 0.25, 0.55  # of the light, at the usual brightness
+_TABLE = "table"
 
 
 TABLE_LOW, TABLE_HIGH = (0.26, -0.36), (0.78, 0.36)
@@ -72,8 +74,8 @@ def build_scene(config: SceneConfig) -> mujoco.MjModel:
     spec.visual.quality.offsamples = 0
     spec.visual.quality.shadowsize = 512
     spec.visual.quality.numslices, spec.visual.quality.numstacks = 16, 8  # half the time of the default 28, 16
-    spec.visual.headlight.ambient = (0.35 * config.brightness,) * 3
-    spec.visual.headlight.diffuse = (0.25 * config.brightness,) * 3
+    spec.visual.headlight.ambient = (_AMBIENT * config.brightness,) * 3
+    spec.visual.headlight.diffuse = (_HEADLIGHT * config.brightness,) * 3
     _add_surroundings(spec, config)
     _add_arm(spec)
     if config.meshes:
@@ -90,19 +92,38 @@ def build_scene(config: SceneConfig) -> mujoco.MjModel:
     return spec.compile()
 
 
+def look_like(model: mujoco.MjModel, data: mujoco.MjData, config: SceneConfig) -> None:
+    """Gives a compiled scene another's camera, light and table; what stands in it, and all physics, stay.
+
+    Args:
+        model: Of `build_scene`.
+        data: Its state, after which camera and light are placed.
+        config: Whose looks it takes.
+    """
+    model.vis.headlight.ambient[:] = _AMBIENT * config.brightness
+    model.vis.headlight.diffuse[:] = _HEADLIGHT * config.brightness
+    model.light_diffuse[0] = _SUN * config.brightness
+    model.light_dir[0] = np.array(config.light_direction) / np.linalg.norm(config.light_direction)
+    model.geom(_TABLE).rgba = (*config.table_colour, 1)
+    camera = model.camera(CAMERA)
+    camera.pos, camera.fovy = config.camera_position, config.camera_fovy
+    camera.quat = _look_at(np.array(config.camera_position), np.array(config.camera_target))
+    mujoco.mj_camlight(model, data)
+
+
 def _add_surroundings(spec: mujoco.MjSpec, config: SceneConfig) -> None:
     """Adds light, floor, table, the unseen walls around it and the camera."""
     world = spec.worldbody
     world.add_light(
         pos=(0.5, 0.0, 2.0), dir=config.light_direction, type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        castshadow=config.shadows, diffuse=(0.55 * config.brightness,) * 3, specular=(0.1, 0.1, 0.1),
+        castshadow=config.shadows, diffuse=(_SUN * config.brightness,) * 3, specular=(0.1, 0.1, 0.1),
     )  # fmt: skip
     world.add_geom(
         type=mujoco.mjtGeom.mjGEOM_PLANE, size=(30, 30, 0.1), pos=(0, 0, -0.6), rgba=(0.30, 0.34, 0.38, 1),
         contype=0, conaffinity=0,
     )  # fmt: skip
     world.add_geom(
-        name="table", type=mujoco.mjtGeom.mjGEOM_BOX, size=(0.55, 0.55, 0.02), pos=(0.42, 0, -0.02),
+        name=_TABLE, type=mujoco.mjtGeom.mjGEOM_BOX, size=(0.55, 0.55, 0.02), pos=(0.42, 0, -0.02),
         rgba=(*config.table_colour, 1), contype=_ARM_CONTACT | _OBJECT_CONTACT,
         conaffinity=_ARM_CONTACT | _OBJECT_CONTACT, friction=(0.8, 0.02, 0.001),
     )  # fmt: skip

@@ -16,11 +16,13 @@ from envs.command_line import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.formats.lerobot import write_shard
 from envs.folders import write_text
+from envs.simulation.arm import MujocoArm, MujocoArmConfig
 from envs.simulation.scene import SceneConfig
 from envs.simulation.variation import Variation, scene_of
+from envs.simulation.varying import VaryingArm
 from envs.tasks.collecting import Collection, collect
 from envs.tasks.events import Events, Watch
-from envs.tasks.play import PlayConfig, make_play_arm, record_episode
+from envs.tasks.play import PlayConfig, record_episode
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,15 @@ class CollectConfig(Collection):
         play: What an episode is like.
         scene: What the camera sees; the tasks' own scene by default.
         variation: How scenes differ from it from one episode to the next.
+        every_frame: The scene varies from frame to frame instead. Cubes are then drawn only, and an episode is frame by
+            frame what its seed is in any other scene: a view, for `world_model.training.views`.
     """
 
     output: Path = Path("data/franka-tiny")
     play: PlayConfig = field(default_factory=PlayConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
     variation: Variation = field(default_factory=Variation)
+    every_frame: bool = False
 
 
 @program(resumes=True)
@@ -61,9 +66,11 @@ def record_shard(config: CollectConfig, shard: int, advanced: Callable[[int], ob
 
 
 def _record(config: CollectConfig, seed: int, watch: Watch) -> Episode:
-    """Returns one episode, in the scene of its seed."""
-    scene = scene_of(seed, config.scene, config.variation)
-    with closing(make_play_arm(config.image_size, scene)) as arm:
+    """Returns one episode, in the scene of its seed, or in one for each frame."""
+    scene = config.scene if config.every_frame else scene_of(seed, config.scene, config.variation)
+    settings = MujocoArmConfig(scene, config.image_size)
+    arm = VaryingArm(settings, config.variation, seed) if config.every_frame else MujocoArm(settings)
+    with closing(arm):
         return record_episode(arm, config.play, seed, watch)
 
 

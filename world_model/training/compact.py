@@ -39,7 +39,7 @@ _STATE = ("model", "inverse", "ways", "optimizer")
 
 
 class ImageBatch(NamedTuple):
-    """Windows of T frames as V views show them, physical units.
+    """Windows of T frames, physical units.
 
     Attributes:
         images: Camera images.
@@ -50,35 +50,34 @@ class ImageBatch(NamedTuple):
         ahead: How many actions it is after the window's last frame.
     """
 
-    images: UInt8[Tensor, "B V T h w 3"]
+    images: UInt8[Tensor, "B T h w 3"]
     actions: Float[Tensor, "B T-1 A"]
     poses: Float[Tensor, "B T P"]
-    goals: UInt8[Tensor, "B V 1 h w 3"]
+    goals: UInt8[Tensor, "B 1 h w 3"]
     goal_poses: Float[Tensor, "B P"]
     ahead: Int[Tensor, "B"]
 
 
 class ImageBatches:
-    """Gives batches of numbered windows of decoded frames, of one or several views of the same episodes.
+    """Gives batches of numbered windows of decoded frames.
 
     Args:
         recorded: Poses and actions of the episodes.
-        views: Decoded frames of each view.
+        frames: Their decoded frames.
 
     Raises:
-        ValueError: If a view's episodes are not as long.
+        ValueError: If these are not of the same episodes.
     """
 
-    def __init__(self, recorded: RecordedWindows, views: Sequence[JoinedFrames]) -> None:
-        self.recorded, self.views = recorded, tuple(views)
-        for number, view in enumerate(self.views):
-            if view.lengths != recorded.lengths:
-                raise ValueError(f"view {number} holds other episodes than the data: their lengths differ")
+    def __init__(self, recorded: RecordedWindows, frames: JoinedFrames) -> None:
+        self.recorded, self.frames = recorded, frames
+        if frames.lengths != recorded.lengths:
+            raise ValueError("the decoded frames are of other episodes than the data: their lengths differ")
 
     @property
     def key(self) -> str:
         """Hash of what is learnt from."""
-        return " ".join(view.key for view in self.views)
+        return self.frames.key
 
     def gather(self, windows: Windows, numbers: Int[np.ndarray, " B"], ahead: Int[np.ndarray, " B"]) -> ImageBatch:
         """Returns the numbered windows, and the frame so many actions after each, at most its episode's last."""
@@ -87,7 +86,7 @@ class ImageBatches:
         ends = starts + (windows.frames - 1) * stride
         ahead = np.minimum(ahead, (np.asarray(self.recorded.lengths)[episodes] - 1 - ends) // stride)
         images, goals = (
-            torch.from_numpy(np.stack([view.windows(episodes, first, frames, stride) for view in self.views], axis=1))
+            torch.from_numpy(self.frames.windows(episodes, first, frames, stride))
             for first, frames in ((starts, windows.frames), (ends + ahead * stride, 1))
         )
         last = zip(episodes, ends + ahead * stride, strict=True)
@@ -192,9 +191,9 @@ class CompactTrainer:
     def losses(self, batch: ImageBatch, step: int) -> CompactLosses:
         """Returns the losses of a batch; what is random is fixed by the step's number."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-        config, frames = self.config, batch.images.shape[2]
-        shown = torch.cat([batch.images, batch.goals], dim=2) if config.ways else batch.images
-        images = one_view_a_frame(shown, generator).to(self.device)
+        config, frames = self.config, batch.images.shape[1]
+        shown = torch.cat([batch.images, batch.goals], dim=1) if config.ways else batch.images
+        images = shown.to(self.device)
         pixels = self.model.encoder.preprocess(images.flatten(0, 1))
         rise = (step + 1) / (config.jitter_from * config.steps) - 1 if config.jitter_from else 1.0
         seen = self.model.latents(jitter_colours(pixels, config.jitter * min(1.0, max(0.0, rise)), generator))
@@ -264,7 +263,7 @@ class CompactTrainer:
     def _forecast(self, numbers: Int[np.ndarray, " B"]) -> tuple[Tensor, Tensor, Tensor]:
         """Returns windows' latents (B, T, Z), and what is predicted of frames 1 .. T - 1 by own and other actions."""
         batch = self.batches.gather(self.held_out, numbers, np.zeros(len(numbers), np.int64))
-        model, images = self.model, batch.images[:, 0].to(self.device)
+        model, images = self.model, batch.images.to(self.device)
         with autocast(self.precision, self.device):
             latents = model.latents(model.encoder.preprocess(images.flatten(0, 1))).flatten(1)
         latents = latents.float().unflatten(0, images.shape[:2])
@@ -336,15 +335,6 @@ def make_inverse_dynamics(model: CompactModel, shape: InverseDynamicsShape) -> I
     return InverseDynamics(InverseDynamicsConfig(*sizes, shape))
 
 
-def one_view_a_frame(images: UInt8[Tensor, "B V T h w 3"], generator: torch.Generator) -> UInt8[Tensor, "B T h w 3"]:
-    """Returns windows of which each frame is seen in any of the views."""
-    windows, views, frames = images.shape[:3]
-    if views == 1:
-        return images[:, 0]
-    chosen = torch.randint(views, (windows, frames), generator=generator)
-    return images[torch.arange(windows)[:, None], chosen, torch.arange(frames)]
-
-
 def jitter_colours(
     pixels: Float[Tensor, "B 3 S S"], strength: float, generator: torch.Generator
 ) -> Float[Tensor, "B 3 S S"]:
@@ -377,12 +367,12 @@ def encode_episode(
 
 
 def make_bank(model: CompactModel, batches: ImageBatches, episodes: Sequence[int], frames: int) -> Bank:
-    """Returns the bank of evenly chosen episodes, as the first view shows them, with at most so many frames."""
+    """Returns the bank of evenly chosen episodes with at most so many frames."""
     recorded = batches.recorded
     lengths = [(recorded.lengths[episode] - 1) // recorded.stride + 1 for episode in episodes]
     latents, actions = [], []
     for episode, length in ((episodes[index], lengths[index]) for index in spread(lengths, frames)):
-        latents.append(encode_episode(model, batches.views[0], episode, length, recorded.stride).cpu())
+        latents.append(encode_episode(model, batches.frames, episode, length, recorded.stride).cpu())
         span = (length - 1) * recorded.stride
         actions.append(torch.from_numpy(recorded.actions[episode][: span : recorded.stride]))
     return Bank.of(latents, actions)

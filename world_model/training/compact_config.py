@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from envs.config import Choice
@@ -57,8 +56,6 @@ class CompactConfig(DecodedRunConfig):
     """One training run of a compact world model.
 
     Attributes:
-        views: Further folders that hold the same episodes as other cameras saw them, or in other light. Each frame of
-            a window is taken from any of them: what only one view shows can't be predicted, so the latents drop it.
         parent: Checkpoint of the same shape, by name or path, whose weights training begins with; None for new ones.
             Its latents may be narrower: further numbers then learn beside them, see `world_model.training.widening`.
         encoder: Shape of the trunk that learns.
@@ -89,9 +86,8 @@ class CompactConfig(DecodedRunConfig):
         ValueError: If a setting is out of its range.
     """
 
-    session: ClassVar[tuple[str, ...]] = (*DecodedRunConfig.session, "views", "bank_frames")
+    session: ClassVar[tuple[str, ...]] = (*DecodedRunConfig.session, "bank_frames")
 
-    views: tuple[Path, ...] = ()
     parent: str | None = None
     encoder: Annotated[TrunkSettings, Choice("kind", TRUNKS)] = field(default_factory=ConvolutionsConfig)
     latents: LatentShape = field(default_factory=LatentShape)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from envs.bar import progress
 from envs.episodes import EpisodeSource
 from envs.episodes.open import load_reading, open_dataset
@@ -17,12 +15,9 @@ from world_model.data.store import FrameStore, build_frames
 from world_model.data.store_layout import cache_beside
 from world_model.training.compact import ImageBatches, train_compact
 from world_model.training.compact_config import CompactConfig
-from world_model.training.heads_config import HeadsConfig
 from world_model.training.progress import origin, reporting
-from world_model.training.run_config import DecodedRunConfig
+from world_model.training.run_config import DecodedRunConfig, ModelRunConfig
 from world_model.training.run_folders import run_to_end
-
-SAME_POSE = 1e-4  # m, rad: two views of one episode differ by nothing but their pictures
 
 
 def run(config: CompactConfig) -> int:
@@ -37,15 +32,10 @@ def run(config: CompactConfig) -> int:
 def learn(config: CompactConfig) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted; decodes the episodes first."""
     datasets = open_recordings((config.data, *config.more), config.reading)
-    views = open_recordings(config.views, config.reading)
     parts = [RecordedWindows(dataset, config.stride, told=True) for dataset in datasets]
-    for folder, view in zip(config.views, views, strict=True):
-        check_view(parts[0], RecordedWindows(view, config.stride), str(folder))
-    size = config.encoder.image_size
-    first, *more = decode_all(config, datasets, size)
-    others = [decode(config.cache_directory, config.decoding_processes, view, size) for view in views]
-    batches = ImageBatches(join_recorded(parts), [JoinedFrames([view, *more]) for view in (first, *others)])
-    folders = dict(zip((config.data, *config.more, *config.views), (*datasets, *views), strict=True))
+    frames = JoinedFrames(decode_all(config, datasets, config.encoder.image_size))
+    batches = ImageBatches(join_recorded(parts), frames)
+    folders = dict(zip((config.data, *config.more), datasets, strict=True))
     with reporting(config, format_errors, config.log) as report:
         return train_compact(config, batches, report, provenance(config, folders))
 
@@ -67,26 +57,10 @@ def decode_all(config: DecodedRunConfig, datasets: Sequence[EpisodeSource], size
     """Returns what an encoder of images of some size sees of a run's recordings, each kept beside what it is of."""
     caches = (config.cache_directory, *(cache_beside(folder) for folder in config.more))
     processes = config.decoding_processes
-    return [decode(cache, processes, dataset, size) for cache, dataset in zip(caches, datasets, strict=True)]
+    return [decode(cache, dataset, processes, size) for cache, dataset in zip(caches, datasets, strict=True)]
 
 
-def check_view(recorded: RecordedWindows, view: RecordedWindows, folder: str) -> None:
-    """Returns if a view holds the same episodes.
-
-    Raises:
-        ValueError: Naming the first episode that differs.
-    """
-    if len(view.lengths) != len(recorded.lengths):
-        raise ValueError(f"the view {folder} has {len(view.lengths)} episodes, the data {len(recorded.lengths)}")
-    for episode, (own, other) in enumerate(zip(recorded.poses, view.poses, strict=True)):
-        if own.shape != other.shape or not np.allclose(own, other, atol=SAME_POSE):
-            raise ValueError(
-                f"episode {episode} of the view {folder} is another one than in the data: a view holds the same "
-                "episodes, frame by frame, as another camera saw them"
-            )
-
-
-def decode(cache: Path, processes: int, dataset: EpisodeSource, size: int) -> FrameStore:
+def decode(cache: Path, dataset: EpisodeSource, processes: int, size: int) -> FrameStore:
     """Returns what an encoder of images of some size sees of all frames of a dataset, decoded to disk once."""
     with progress(total=sum(dataset.lengths), desc="decode", unit="frame") as bar:
         return build_frames(dataset, cache, bar.update, processes, size)
@@ -102,7 +76,7 @@ def format_errors(errors: Mapping[str, float]) -> str:
     return "\n".join([*lines, f"latents: variance {errors['variance']:.2f}, effective rank {errors['rank']:.1f}"])
 
 
-def provenance(config: CompactConfig | HeadsConfig, folders: Mapping[Path, EpisodeSource]) -> dict[str, object]:
+def provenance(config: ModelRunConfig, folders: Mapping[Path, EpisodeSource]) -> dict[str, object]:
     """Returns where a checkpoint comes from, for its manifest."""
     data = [
         {

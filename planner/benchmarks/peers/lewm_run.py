@@ -35,7 +35,7 @@ def learn(config: TrainLeWMConfig) -> Manifest | None:
     data = [{"fingerprint": each.fingerprint, "episodes": len(each), "frames": sum(each.lengths)} for each in datasets]
     provenance = {**origin(), "data": data, "seed": config.seed}
     with reporting(config, told, config.log) as report:
-        return train_lewm(config, ImageBatches(recorded, [JoinedFrames(stores)]), report, provenance)
+        return train_lewm(config, ImageBatches(recorded, JoinedFrames(stores)), report, provenance)
 
 
 def told(errors: Mapping[str, float]) -> str:

@@ -105,7 +105,7 @@ class LeWMTrainer:
 
     def _latents(self, batch: ImageBatch) -> Float[Tensor, "B T D"]:
         """Returns the latents of a batch's frames."""
-        images = batch.images[:, 0]
+        images = batch.images
         return self.model.latents(self.model.pixels(images.flatten(0, 1)).unflatten(0, images.shape[:2]))
 
     def losses(self, batch: ImageBatch) -> dict[str, Float[Tensor, ""]]:
