@@ -32,6 +32,7 @@ COMMANDS = {
     "train": "planner.training.program",
     "train-compact": "world_model.training.compact_program",
     "train-heads": "world_model.training.heads_program",
+    "train-views": "world_model.training.views_program",
     "train-critic": "world_model.heads.goal_policy.program",
     "report": "planner.training.report_program",
     "import-checkpoint": "world_model.importing.program",
