@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from envs.episodes import Episode
+from tests.commands import Ended
+from tests.commands import run as program
 from tests.moving_square import MovingSquare
 from tests.small_training import measured_steps
 from world_model.compact import CompactModel
@@ -133,6 +135,44 @@ def test_a_wider_trunk_gives_latents_of_the_same_shape(
     assert seen.shape == (2, 1, 6)
 
 
+def test_the_program_learns_from_recordings_of_two_views(tmp_path: Path) -> None:
+    play = (
+        "--scene.objects",
+        "1",
+        "--scene.blocks",
+        "0",
+        "--play.frames",
+        "5",
+        "--play.wander",
+        "1",
+        "--play.push",
+        "0",
+    )
+    play = ("--episodes", "4", "--episodes-per-shard", "4", "--processes", "1", "--image-size", "32", *play)
+    views = ("--every-frame", "--variation.camera-turn", "8", "--variation.blocks", "0.5", "0.5")
+    for folder, options in {"data": (), "view": views, "others": (*views, "--seed", "9")}.items():
+        made = program(tmp_path, "collect", "--output", folder, *play, *options)
+        assert made.status == 0, made.said
+
+    def learn(view: str) -> Ended:
+        words = (
+            "--encoder.image-size 64 --encoder.channels 8 8 16 --latents.width 32 --steps 2 --batch 4 --held-out 0.3"
+        )
+        return program(
+            tmp_path, "train_views", "--parent", "franka", "--data", "data", "--views", view, "--output", f"runs/{view}",
+            "--device", "cpu", *words.split(),
+        )  # fmt: skip
+
+    learnt = learn("view")
+    assert learnt.status == 0, learnt.said
+    assert "view 1" in learnt.told and "checkpoint: runs/view/checkpoint" in learnt.told
+    model, parent = (load_world_model(name) for name in (tmp_path / "runs/view/checkpoint", "franka"))
+    assert model.image_size == 64 and set(model.heads) == set(parent.heads)
+    refused = learn("others")
+    assert refused.status != 0
+    assert "episode 0 of the view others is another one than in the data" in refused.said
+
+
 def test_settings_that_do_not_fit_are_refused(parent: CompactModel, views: list[JoinedFrames], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the parent has 1 latents of 6 numbers a frame, this run 1 of 12: set"):
         run(make_config(tmp_path, latents=replace(LATENTS, width=12)), parent, views)
@@ -140,5 +180,7 @@ def test_settings_that_do_not_fit_are_refused(parent: CompactModel, views: list[
         run(make_config(tmp_path), parent, [views[0], JoinedFrames([build_frames(MovingSquare((6,) * 89), tmp_path)])])
     with pytest.raises(ValueError, match="one view teaches nothing about others"):
         make_config(tmp_path, views=())
+    with pytest.raises(ValueError, match="view_readings are one for each of the 1 views, or none, got 2"):
+        make_config(tmp_path, view_readings=(Path("a.yaml"), Path("b.yaml")))
     with pytest.raises(ValueError, match=r"jitter must be in \[0, 1\), got 1.0"):
         make_config(tmp_path, jitter=1.0)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checkpoint `franka`, from nothing to runs/franka-searched/checkpoint: about seven hours on two cores.
+# The checkpoint `franka`, from nothing to runs/franka-see/checkpoint: about nine hours on two cores.
 # Each step shows its progress; after an interruption the same command goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -22,3 +22,5 @@ $python scripts/train_heads.py --config $configs/energy.yaml                    
 $python scripts/collect_practice.py --config $configs/searched.yaml              # what is done by it, an expert goes on
 $python scripts/train_heads.py --config $configs/energy.yaml --parent runs/franka-energy/checkpoint \
     --more data/franka-practice data/franka-searched --output runs/franka-searched
+$python scripts/collect.py --config $configs/views.yaml                          # the play again, as other cameras see it
+$python scripts/train_views.py --config $configs/see.yaml                        # the same latents from there

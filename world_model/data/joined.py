@@ -35,6 +35,7 @@ class JoinedFrames:
 
     Attributes:
         lengths: Frames of every episode.
+        shape: Of a frame, (h, w, 3).
         key: Hash of what they are decoded from.
 
     Args:
@@ -55,13 +56,13 @@ class JoinedFrames:
         self._parts, self._row = tuple(parts), InARow([len(layout.lengths) for layout in layouts])
         self.lengths = tuple(length for layout in layouts for length in layout.lengths)
         self.key = " ".join(layout.key for layout in layouts)
-        self._shape, self._dtype = layouts[0].item_shape, layouts[0].dtype
+        self.shape, self._dtype = layouts[0].item_shape, layouts[0].dtype
 
     def windows(
         self, episodes: Int[np.ndarray, " B"], starts: Int[np.ndarray, " B"], frames: int, stride: int = 1
     ) -> np.ndarray:
         """See `FrameStore.windows`."""
-        result = np.empty((len(episodes), frames, *self._shape), self._dtype)
+        result = np.empty((len(episodes), frames, *self.shape), self._dtype)
         for part, rows, numbers in self._row.locate(episodes):
             result[rows] = self._parts[part].windows(numbers, np.asarray(starts)[rows], frames, stride)
         return result

@@ -127,14 +127,11 @@ class ViewsTrainer:
     ) -> tuple[UInt8[Tensor, "B h w 3"], Float[Tensor, "B Z"]]:
         """Returns the numbered frames, each as one view shows it, and the latents that they should have."""
         episodes, starts = windows.locate(numbers)
-        order = np.argsort(view, kind="stable")
-        images = np.concatenate(
-            [
-                frames.windows(episodes[view == index], starts[view == index], 1)[:, 0]
-                for index, frames in enumerate(self.views)
-            ]
-        )
-        targets = torch.stack([self.targets[episodes[row]][starts[row]] for row in order])
+        images = np.empty((len(numbers), *self.views[0].shape), np.uint8)
+        for index in np.unique(view):
+            rows = view == index
+            images[rows] = self.views[index].windows(episodes[rows], starts[rows], 1)[:, 0]
+        targets = torch.stack([self.targets[episode][start] for episode, start in zip(episodes, starts, strict=True)])
         return torch.from_numpy(images).to(self.device), targets.to(self.device)
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,7 +22,8 @@ class ViewsConfig(ModelRunConfig):
         parent: The compact checkpoint whose latents of `data` all views are to give, by name or path. Its dynamics and
             its heads stay as they are.
         views: Folders that hold the same episodes as `data`, frame by frame, as other cameras saw them, in other light
-            or beside other things.
+            or beside other things. It may be the folder `data` again, with another camera's reading.
+        view_readings: How to read each of them, as `reading`; empty for like `data`.
         checkpoint: Where the parent goes with its new eyes; None for checkpoint/ in the run directory.
         encoder: Shape of the trunk. Training begins with the parent's weights where trunk and readout have its shape.
         latents: Shape of what is read from its tokens, as many and as wide as the parent's.
@@ -34,10 +35,11 @@ class ViewsConfig(ModelRunConfig):
         ValueError: If a setting is out of its range.
     """
 
-    session: ClassVar[tuple[str, ...]] = (*ModelRunConfig.session, "views", "decoding_processes")
+    session: ClassVar[tuple[str, ...]] = (*ModelRunConfig.session, "views", "view_readings", "decoding_processes")
 
     parent: str
     views: tuple[Path, ...]
+    view_readings: tuple[Path, ...] = ()
     encoder: Annotated[TrunkSettings, Choice("kind", TRUNKS)] = field(default_factory=ConvolutionsConfig)
     latents: LatentShape = field(default_factory=LatentShape)
     jitter: float = 0.2
@@ -55,3 +57,7 @@ class ViewsConfig(ModelRunConfig):
         check_range(self, "[0, 1)", "jitter")
         if not self.views:
             raise ValueError("one view teaches nothing about others: name folders of more (views)")
+        if self.view_readings and len(self.view_readings) != len(self.views):
+            raise ValueError(
+                f"view_readings are one for each of the {len(self.views)} views, or none, got {len(self.view_readings)}"
+            )

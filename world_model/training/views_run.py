@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from envs.episodes.open import load_reading, open_dataset
 from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
@@ -13,7 +14,7 @@ from world_model.data.joined import JoinedFrames
 from world_model.data.store_layout import cache_beside
 from world_model.device import find_device
 from world_model.load import load_world_model
-from world_model.training.compact_run import decode, open_recordings, provenance
+from world_model.training.compact_run import decode, provenance
 from world_model.training.heads_run import encode
 from world_model.training.progress import reporting
 from world_model.training.run_folders import run_to_end
@@ -38,8 +39,10 @@ def learn(config: ViewsConfig) -> Manifest | None:
     if not isinstance(parent, CompactModel):
         raise ValueError(f"{config.parent} is a {parent.kind} world model: views are learnt by compact ones")
     folders = (config.data, *config.views)
-    datasets = open_recordings(folders, config.reading)
-    parent.action_spec.check_same_meaning(datasets[0].spec)
+    readings = (config.reading, *(config.view_readings or (config.reading,) * len(config.views)))
+    datasets = [open_dataset(folder, load_reading(read)) for folder, read in zip(folders, readings, strict=True)]
+    for dataset in datasets:
+        parent.action_spec.check_same_meaning(dataset.spec)
     first, *others = (RecordedWindows(dataset) for dataset in datasets)
     for folder, view in zip(config.views, others, strict=True):
         check_view(first, view, str(folder))
