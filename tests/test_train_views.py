@@ -137,18 +137,9 @@ def test_a_wider_trunk_gives_latents_of_the_same_shape(
 
 def test_the_program_learns_from_recordings_of_two_views(tmp_path: Path) -> None:
     play = (
-        "--scene.objects",
-        "1",
-        "--scene.blocks",
-        "0",
-        "--play.frames",
-        "5",
-        "--play.wander",
-        "1",
-        "--play.push",
-        "0",
-    )
-    play = ("--episodes", "4", "--episodes-per-shard", "4", "--processes", "1", "--image-size", "32", *play)
+        "--episodes 4 --episodes-per-shard 4 --processes 1 --image-size 32 --scene.objects 1 --scene.blocks 0 "
+        "--play.frames 5 --play.wander 1 --play.push 0"
+    ).split()
     views = ("--every-frame", "--variation.camera-turn", "8", "--variation.blocks", "0.5", "0.5")
     for folder, options in {"data": (), "view": views, "others": (*views, "--seed", "9")}.items():
         made = program(tmp_path, "collect", "--output", folder, *play, *options)
@@ -156,12 +147,10 @@ def test_the_program_learns_from_recordings_of_two_views(tmp_path: Path) -> None
 
     def learn(view: str) -> Ended:
         words = (
-            "--encoder.image-size 64 --encoder.channels 8 8 16 --latents.width 32 --steps 2 --batch 4 --held-out 0.3"
+            f"--parent franka --data data --views {view} --output runs/{view} --encoder.image-size 64 "
+            "--encoder.channels 8 8 16 --latents.width 32 --steps 2 --batch 4 --held-out 0.3 --device cpu"
         )
-        return program(
-            tmp_path, "train_views", "--parent", "franka", "--data", "data", "--views", view, "--output", f"runs/{view}",
-            "--device", "cpu", *words.split(),
-        )  # fmt: skip
+        return program(tmp_path, "train_views", *words.split())
 
     learnt = learn("view")
     assert learnt.status == 0, learnt.said
