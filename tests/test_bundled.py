@@ -17,22 +17,30 @@ from planner.control.episode import run_episode
 from planner.evaluation.episodes import make_controller
 from planner.evaluation.program import EvaluateConfig
 from planner.search.cem import CEM, CEMConfig
-from world_model.checkpoints.checkpoint import find_checkpoint
+from world_model.checkpoints.checkpoint import find_checkpoint, read_manifest
 from world_model.heads.goal_policy.training import TrainCriticConfig
 from world_model.load import load_world_model
 from world_model.training.compact_config import CompactConfig
 from world_model.training.heads_config import HeadsConfig
 from world_model.training.pretrain import PretrainConfig
 from world_model.training.train import TrainConfig
+from world_model.training.views_config import ViewsConfig
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_bundled_checkpoints_are_under_40_megabytes():
-    for name in ("franka-tiny", "franka-manipulation", "franka"):
+    for name in ("franka-tiny", "franka-manipulation", "franka", "franka-views"):
         folder = find_checkpoint(name)
         assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6
+
+
+def test_what_sees_through_views_is_franka_with_other_eyes():
+    views, usual = (read_manifest(name) for name in ("franka-views", "franka"))
+    differ = {name for name in usual.files if views.files[name] != usual.files[name]}
+    assert differ == {"encoder/model.safetensors", "readout.safetensors"}
+    assert views.heads == usual.heads and views.parts["dynamics"] == usual.parts["dynamics"]
 
 
 def test_the_bundled_checkpoint_gets_near_a_goal_that_an_image_shows():
@@ -64,12 +72,14 @@ def test_every_config_in_the_repository_is_valid(path):
         "collect": program("envs.tasks.collect").CollectConfig,
         "pushes": program("envs.tasks.collect").CollectConfig,
         "varied": program("envs.tasks.collect").CollectConfig,
+        "views": program("envs.tasks.collect").CollectConfig,
         "pretrain": PretrainConfig,
         "train": TrainConfig,
         "compact": CompactConfig,
         "heads": HeadsConfig,
         "dynamics": HeadsConfig,
         "energy": HeadsConfig,
+        "see": ViewsConfig,
         "plan": program("planner.evaluation.program").EvaluateConfig,
         "manipulation": program("planner.evaluation.program").EvaluateConfig,
         "suite": program("planner.evaluation.suite_config").SuiteConfig,

@@ -133,6 +133,11 @@ def test_a_wider_trunk_gives_latents_of_the_same_shape(
     assert isinstance(model, CompactModel) and model.readout.config.hidden == 48
     seen = model.latents(torch.zeros(2, 3, 32, 32))
     assert seen.shape == (2, 1, 6)
+    begun = ViewsTrainer(replace(wider, start=str(tmp_path / "checkpoint")), parent, targets_of(parent, views), views)
+    known, learning = (each.encoder.state_dict()["shrink.0.weight"] for each in (model, begun.model))
+    assert torch.equal(known, learning)
+    with pytest.raises(ValueError, match=r"can't begin with .*checkpoint, it has another shape: encoder .*24"):
+        run(make_config(tmp_path / "other", start=str(tmp_path / "checkpoint")), parent, views)
 
 
 def test_the_program_learns_from_recordings_of_two_views(tmp_path: Path) -> None:

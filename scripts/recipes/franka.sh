@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checkpoint `franka`, from nothing to runs/franka-see/checkpoint: about nine hours on two cores.
+# The checkpoints `franka` (runs/franka-searched) and `franka-views` (runs/franka-see), from nothing: about nine hours on two cores.
 # Each step shows its progress; after an interruption the same command goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

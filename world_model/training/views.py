@@ -20,12 +20,14 @@ from world_model.encoders.readout import Readout, ReadoutConfig
 from world_model.encoders.registry import StoredEncoder
 from world_model.encoders.trunks import TRUNKS
 from world_model.finite import check_measured
+from world_model.load import load_world_model
 from world_model.training.compact import jitter_colours
 from world_model.training.held_out import choose_windows
 from world_model.training.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate
 from world_model.training.run import run_steps
 from world_model.training.views_config import ViewsConfig
 
+_EYES = ("encoder", "readout")
 _PASS = 256  # frames an evaluation looks at at once
 
 
@@ -147,10 +149,9 @@ class ViewsTrainer:
 def with_new_eyes(parent: CompactModel, config: ViewsConfig) -> CompactModel:
     """Returns a model with a parent's dynamics and heads, and a trunk and a readout that learn.
 
-    These have the parent's weights where they have its shape, and new ones otherwise.
-
     Raises:
-        ValueError: If the latents would be others than the parent's in number or width.
+        ValueError: If the latents would be others than the parent's in number or width, or what training should begin
+            with has another shape.
     """
     found, shape = parent.readout.config, config.latents
     if (shape.latents, shape.width) != (found.latents, found.width):
@@ -161,9 +162,15 @@ def with_new_eyes(parent: CompactModel, config: ViewsConfig) -> CompactModel:
     encoder: StoredEncoder = Choice("kind", TRUNKS).make(config.encoder)
     readout = Readout(ReadoutConfig(encoder.tokens, encoder.width, **vars(shape)))
     model = CompactModel(encoder, readout, parent.dynamics, parent.action_spec, parent.statistics)
-    if model.parts() == parent.parts():
-        encoder.load_state_dict(parent.encoder.state_dict())
-        readout.load_state_dict(parent.readout.state_dict())
+    start = parent if config.start is None else load_world_model(config.start)
+    wanted, given = (eyes.parts() for eyes in (model, start))
+    if all(given.get(part) == wanted[part] for part in _EYES):
+        assert isinstance(start, CompactModel)
+        encoder.load_state_dict(start.encoder.state_dict())
+        readout.load_state_dict(start.readout.state_dict())
+    elif config.start is not None:
+        shown = "; ".join(f"{part} {given.get(part)}, this run {wanted[part]}" for part in _EYES)
+        raise ValueError(f"training can't begin with {config.start}, it has another shape: {shown}")
     for name, head in parent.heads.items():
         assert isinstance(head, Head)
         model.add_head(name, head)

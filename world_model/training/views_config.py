@@ -25,7 +25,9 @@ class ViewsConfig(ModelRunConfig):
             or beside other things. It may be the folder `data` again, with another camera's reading.
         view_readings: How to read each of them, as `reading`; empty for like `data`.
         checkpoint: Where the parent goes with its new eyes; None for checkpoint/ in the run directory.
-        encoder: Shape of the trunk. Training begins with the parent's weights where trunk and readout have its shape.
+        start: Checkpoint whose trunk and readout training begins with, by name or path, such as one that knows some of
+            the views; None for the parent's where they have its shape, and else new ones.
+        encoder: Shape of the trunk.
         latents: Shape of what is read from its tokens, as many and as wide as the parent's.
         jitter: How much each frame's colours change, see `world_model.training.compact.jitter_colours`; 0 for none.
         evaluate_frames: Held-out frames that an evaluation takes at most.
@@ -40,9 +42,10 @@ class ViewsConfig(ModelRunConfig):
     parent: str
     views: tuple[Path, ...]
     view_readings: tuple[Path, ...] = ()
+    start: str | None = None
     encoder: Annotated[TrunkSettings, Choice("kind", TRUNKS)] = field(default_factory=ConvolutionsConfig)
     latents: LatentShape = field(default_factory=LatentShape)
-    jitter: float = 0.2
+    jitter: float = 0.6
     steps: int = 10_000
     batch: int = 192
     learning_rate: float = 1.5e-3
