@@ -62,7 +62,7 @@ class ViewsTrainer:
         targets: Sequence[Float[Tensor, "T Z"]],
         views: Sequence[JoinedFrames],
     ) -> None:
-        self.config, self.parent, self.views, self.targets = config, parent, tuple(views), tuple(targets)
+        self.config, self.views, self.targets = config, tuple(views), tuple(targets)
         self.device = find_device(config.device)
         self.precision: Literal["bf16", "fp32"] = resolve_precision(config.precision, self.device)
         lengths = views[0].lengths
