@@ -14,6 +14,7 @@ from tests.commands import Ended
 from tests.commands import run as program
 from tests.moving_square import MovingSquare
 from tests.small_training import measured_steps
+from world_model.checkpoints.checkpoint import read_manifest, save_checkpoint
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
 from world_model.data.joined import JoinedFrames
@@ -54,8 +55,9 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> list[JoinedFrames]:
 
 
 @pytest.fixture
-def parent(views: list[JoinedFrames]) -> CompactModel:
-    """A model that has learnt nothing: its latents are as good as any to be met."""
+def parent(views: list[JoinedFrames], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CompactModel:
+    """A model that has learnt nothing, and its checkpoint: its latents are as good as any to be met."""
+    monkeypatch.chdir(tmp_path)
     config = CompactConfig(
         data=Path("nowhere"), output=Path("nowhere"), encoder=TRUNK, latents=LATENTS,
         dynamics=DynamicsShape(width=16, depth=1),
@@ -65,7 +67,8 @@ def parent(views: list[JoinedFrames]) -> CompactModel:
     model = make_compact(config, batches.recorded, range(90))
     shape = InverseDynamicsShape(JudgeShape(code=4, reader=8, longest=5, width=8, depth=1), modes=4)
     model.add_head("inverse_dynamics", InverseDynamics(InverseDynamicsConfig(6, 2, 2, shape)))
-    return model.freeze()
+    save_checkpoint(PARENT, model.freeze(), training={"command": "its own"})
+    return model
 
 
 def make_config(output: Path, **changes: object) -> ViewsConfig:
@@ -117,6 +120,9 @@ def test_a_checkpoint_keeps_all_but_the_eyes_and_a_resumed_run_takes_the_steps_o
     kept, again = (load_world_model(tmp_path / name / "checkpoint").state_dict() for name in ("whole", "broken"))
     assert all(torch.equal(value, again[name]) for name, value in kept.items())
     changed = {name.split(".")[0] for name, value in parent.state_dict().items() if not torch.equal(value, kept[name])}
+    manifest = read_manifest(tmp_path / "whole/checkpoint")
+    assert manifest.training["command"] == "its own" and manifest.training["views"]["command"] == "made up"
+    assert manifest.training["views"]["parent_files"] == read_manifest(PARENT).files
     assert changed == {"encoder", "readout"} and "heads.inverse_dynamics.judge.read.0.weight" in kept
     with pytest.raises(StateError, match=r"jitter: 0\.0 then, 0\.3 now"):
         run(make_config(tmp_path / "whole", jitter=0.3), parent, views)
@@ -171,7 +177,11 @@ def test_settings_that_do_not_fit_are_refused(parent: CompactModel, views: list[
     with pytest.raises(ValueError, match="the parent has 1 latents of 6 numbers a frame, this run 1 of 12: set"):
         run(make_config(tmp_path, latents=replace(LATENTS, width=12)), parent, views)
     with pytest.raises(ValueError, match="view 1 holds other episodes than the first: their lengths differ"):
-        run(make_config(tmp_path), parent, [views[0], JoinedFrames([build_frames(MovingSquare((6,) * 89), tmp_path)])])
+        run(
+            make_config(tmp_path),
+            parent,
+            [views[0], JoinedFrames([build_frames(MovingSquare((6,) * 89), tmp_path / "other")])],
+        )
     with pytest.raises(ValueError, match="one view teaches nothing about others"):
         make_config(tmp_path, views=())
     with pytest.raises(ValueError, match="view_readings are one for each of the 1 views, or none, got 2"):

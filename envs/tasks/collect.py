@@ -16,13 +16,13 @@ from envs.command_line import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.formats.lerobot import write_shard
 from envs.folders import write_text
-from envs.simulation.arm import MujocoArm, MujocoArmConfig
+from envs.simulation.arm import MujocoArmConfig
 from envs.simulation.scene import SceneConfig
 from envs.simulation.variation import Variation, scene_of
 from envs.simulation.varying import VaryingArm
 from envs.tasks.collecting import Collection, collect
 from envs.tasks.events import Events, Watch
-from envs.tasks.play import PlayConfig, record_episode
+from envs.tasks.play import PlayConfig, make_play_arm, record_episode
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ def record_shard(config: CollectConfig, shard: int, advanced: Callable[[int], ob
 
 def _record(config: CollectConfig, seed: int, watch: Watch) -> Episode:
     """Returns one episode, in the scene of its seed, or in one for each frame."""
-    scene = config.scene if config.every_frame else scene_of(seed, config.scene, config.variation)
-    settings = MujocoArmConfig(scene, config.image_size)
-    arm = VaryingArm(settings, config.variation, seed) if config.every_frame else MujocoArm(settings)
+    if config.every_frame:
+        arm = VaryingArm(MujocoArmConfig(config.scene, config.image_size), config.variation, seed)
+    else:
+        arm = make_play_arm(config.image_size, scene_of(seed, config.scene, config.variation))
     with closing(arm):
         return record_episode(arm, config.play, seed, watch)
 

@@ -235,6 +235,23 @@ def save_checkpoint(
     return manifest
 
 
+def save_with_history(
+    directory: str | Path, model: StoredModel, parent: str, part: str, made: Mapping[str, Any]
+) -> Manifest:
+    """Writes a parent's model of which a part has learnt, see `save_checkpoint`; the manifest tells how both were made.
+
+    Args:
+        directory: Where to.
+        model: What to write.
+        parent: The checkpoint it was trained from, by name or path.
+        part: What has learnt, a key of the manifest's `training`.
+        made: How, plain values; the parent's files are told beside.
+    """
+    before = read_manifest(parent)
+    training = {**before.training, part: {**made, "parent_files": before.files}}
+    return save_checkpoint(directory, model, training=training, parent=parent)
+
+
 def head_file(name: str) -> str:
     """Returns the file of a head's weights."""
     return f"{name}.safetensors"

@@ -11,14 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from world_model.checkpoints.checkpoint import (
-    Head,
-    Manifest,
-    find_checkpoint,
-    find_head,
-    read_manifest,
-    save_checkpoint,
-)
+from world_model.checkpoints.checkpoint import Head, Manifest, find_head, save_with_history
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows
 from world_model.data.clips import split_episodes
@@ -444,7 +437,5 @@ def train_heads(
         model.add_head(HEAD, Bank.of([latents[episode] for episode in chosen], actions))
     for name, head in trainer.heads.items():
         model.add_head(name, head.eval().requires_grad_(False))
-    parent = read_manifest(find_checkpoint(config.parent))
-    training = {**parent.training, "heads": {**provenance, "metrics": metrics, "parent_files": parent.files}}
-    save_checkpoint(config.checkpoint_directory, model, training=training, parent=config.parent)
-    return read_manifest(config.checkpoint_directory)
+    made = {**provenance, "metrics": metrics}
+    return save_with_history(config.checkpoint_directory, model, config.parent, "heads", made)

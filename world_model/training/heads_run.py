@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
 from envs.bar import progress
-from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest
+from envs.episodes import EpisodeSource
+from world_model.checkpoints.checkpoint import Manifest, read_manifest
 from world_model.compact import CompactModel
 from world_model.data.batches import RecordedWindows, join_recorded
 from world_model.data.joined import JoinedFrames
@@ -33,19 +34,34 @@ def run(config: HeadsConfig) -> int:
 
 def learn(config: HeadsConfig) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted; encodes the episodes first."""
-    model = load_world_model(config.parent, find_device(config.device))
-    if not isinstance(model, CompactModel):
-        raise ValueError(f"{config.parent} is a {model.kind} world model: heads are learnt on compact ones")
+    model = open_parent(config.parent, config.device, "heads are learnt on compact ones")
     folders = (config.data, *config.more)
     datasets = open_recordings(folders, config.reading)
     model.action_spec.check_same_meaning(datasets[0].spec)
     recorded = join_recorded([RecordedWindows(dataset, told=True) for dataset in datasets])
     latents = encode(model, JoinedFrames(decode_all(config, datasets, model.image_size)))
-    parent = read_manifest(find_checkpoint(config.parent))
-    fingerprint = " ".join([str(sorted(parent.files.items())), *(dataset.fingerprint for dataset in datasets)])
+    fingerprint = fingerprint_of(config.parent, datasets)
     described = provenance(config, dict(zip(folders, datasets, strict=True)))
     with reporting(config, format_errors, config.log) as report:
         return train_heads(config, model, latents, recorded, fingerprint, report, described)
+
+
+def open_parent(name: str, device: str, otherwise: str) -> CompactModel:
+    """Returns the compact model of a checkpoint on a device.
+
+    Raises:
+        ValueError: If it is another kind of model, with what to say of that.
+    """
+    model = load_world_model(name, find_device(device))
+    if not isinstance(model, CompactModel):
+        raise ValueError(f"{name} is a {model.kind} world model: {otherwise}")
+    return model
+
+
+def fingerprint_of(parent: str, datasets: Sequence[EpisodeSource]) -> str:
+    """Returns what identifies all that a run learns from: its parent's files and its recordings."""
+    files = read_manifest(parent).files
+    return " ".join([str(sorted(files.items())), *(dataset.fingerprint for dataset in datasets)])
 
 
 def encode(model: CompactModel, frames: JoinedFrames) -> list[Float[Tensor, "T Z"]]:

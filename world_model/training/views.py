@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from envs.config import Choice
-from world_model.checkpoints.checkpoint import Head, Manifest, read_manifest, save_checkpoint
+from world_model.checkpoints.checkpoint import Head, Manifest, save_with_history
 from world_model.compact import CompactModel
 from world_model.data.clips import Shuffle, Windows, split_episodes
 from world_model.data.joined import JoinedFrames
@@ -205,6 +205,5 @@ def train_views(
     trainer = ViewsTrainer(config, parent, targets, views)
     if not run_steps(trainer, config, config.session, fingerprint, report):
         return None
-    training = {**provenance, "metrics": trainer.evaluate()}
-    save_checkpoint(config.checkpoint_directory, trainer.model.freeze(), training=training, parent=config.parent)
-    return read_manifest(config.checkpoint_directory)
+    made = {**provenance, "metrics": trainer.evaluate()}
+    return save_with_history(config.checkpoint_directory, trainer.model.freeze(), config.parent, "views", made)

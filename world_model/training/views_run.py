@@ -7,15 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from envs.episodes.open import load_reading, open_dataset
-from world_model.checkpoints.checkpoint import Manifest, find_checkpoint, read_manifest
-from world_model.compact import CompactModel
+from world_model.checkpoints.checkpoint import Manifest
 from world_model.data.batches import RecordedWindows
 from world_model.data.joined import JoinedFrames
 from world_model.data.store_layout import cache_beside
-from world_model.device import find_device
-from world_model.load import load_world_model
 from world_model.training.compact_run import decode, provenance
-from world_model.training.heads_run import encode
+from world_model.training.heads_run import encode, fingerprint_of, open_parent
 from world_model.training.progress import reporting
 from world_model.training.run_folders import run_to_end
 from world_model.training.views import train_views
@@ -35,9 +32,7 @@ def run(config: ViewsConfig) -> int:
 
 def learn(config: ViewsConfig) -> Manifest | None:
     """Returns the manifest of the finished checkpoint, or None if interrupted; decodes the views first."""
-    parent = load_world_model(config.parent, find_device(config.device))
-    if not isinstance(parent, CompactModel):
-        raise ValueError(f"{config.parent} is a {parent.kind} world model: views are learnt by compact ones")
+    parent = open_parent(config.parent, config.device, "views are learnt by compact ones")
     folders = (config.data, *config.views)
     readings = (config.reading, *(config.view_readings or (config.reading,) * len(config.views)))
     datasets = [open_dataset(folder, load_reading(read)) for folder, read in zip(folders, readings, strict=True)]
@@ -52,8 +47,7 @@ def learn(config: ViewsConfig) -> Manifest | None:
         JoinedFrames([decode(cache, dataset, *settings)]) for dataset, cache in zip(datasets, caches, strict=True)
     ]
     targets = encode(parent, frames[0])
-    manifest = read_manifest(find_checkpoint(config.parent))
-    fingerprint = " ".join([str(sorted(manifest.files.items())), *(dataset.fingerprint for dataset in datasets)])
+    fingerprint = fingerprint_of(config.parent, datasets)
     described = provenance(config, dict(zip(folders, datasets, strict=True)))
     with reporting(config, format_errors, config.log) as report:
         return train_views(config, parent, targets, frames, fingerprint, report, described)
