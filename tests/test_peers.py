@@ -24,10 +24,11 @@ from planner.benchmarks.peers.code import PeerMissingError, peer_module
 from planner.benchmarks.peers.lewm import PeerLeWM, make_lewm
 from planner.benchmarks.peers.lewm_config import LeWMShape, TrainLeWMConfig
 from planner.benchmarks.peers.lewm_training import LeWMTrainer, train_lewm
-from planner.benchmarks.peers.solver import PeerCEM, PeerCEMConfig
+from planner.benchmarks.peers.solver import PeerSolver, PeerSolverConfig
 from planner.benchmarks.peers.train_lewm import main
 from planner.evaluation.config import EvaluateConfig
 from tests.moving_square import MovingSquare
+from tests.small_models import small_model, small_predictor
 from tests.small_training import measured_steps
 from world_model.checkpoints.checkpoint import save_checkpoint
 from world_model.data.batches import RecordedWindows
@@ -36,15 +37,19 @@ from world_model.data.store import build_frames
 from world_model.load import load_world_model
 from world_model.statistics import Statistics
 from world_model.training.compact import ImageBatches
+from world_model.vjepa2_ac import VJEPA2AC
 
 SHAPE = LeWMShape(image_size=16, patch_size=8, width=12, history=2, depth=1, heads=2, head_width=6, hidden=16)
 TINY = replace(SHAPE, width=192)  # as wide as the smallest of the peer's encoders
 SPEC = ActionSpec(("x", "y", "z"), ("m", "m", "m"), (-0.1, 0.0, -0.2), (0.1, 0.0, 0.2), "base", 4.0)
+STATISTICS = Statistics((0.01,) * 3, (0.1,) * 3, (0.0,) * 3, (1.0,) * 3)
 EVALUATIONS = 128 * 9 + 1  # of a search
 MODULES = (
     "stable_pretraining.backbone.utils",
     "stable_worldmodel.planning.solver.cem",
+    "stable_worldmodel.planning.solver.mppi",
     "stable_worldmodel.solver.cem",
+    "stable_worldmodel.solver.mppi",
     "stable_worldmodel.wm.lewm",
     "stable_worldmodel.wm.lewm.lewm",
     "stable_worldmodel.wm.lewm.module",
@@ -102,8 +107,13 @@ class StandInSolver:
         mean, std = torch.zeros(self.shape), torch.full(self.shape, settings["var_scale"])
         for _ in range(settings["n_steps"]):
             drawn = mean + std * torch.randn(settings["num_samples"], *self.shape, generator=generator)
-            best = drawn[self.cost.get_cost(info, drawn[None])[0].topk(settings["topk"], largest=False).indices]
-            mean, std = best.mean(dim=0), best.std(dim=0)
+            costs, chosen = self.cost.get_cost(info, drawn[None])[0].topk(settings["topk"], largest=False)
+            best = drawn[chosen]
+            if "temperature" in settings:
+                weights = torch.softmax(-costs / settings["temperature"], dim=0)
+                mean = (weights[:, None, None] * best).sum(dim=0)
+            else:
+                mean, std = best.mean(dim=0), best.std(dim=0)
         print("what it prints is not ours")
         return {"actions": mean[None]}
 
@@ -140,6 +150,7 @@ def peer(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_ins = {
         "stable_pretraining.backbone.utils": of(vit_hf=vit),
         "stable_worldmodel.planning.solver.cem": of(CEMSolver=StandInSolver),
+        "stable_worldmodel.planning.solver.mppi": of(MPPISolver=StandInSolver),
         "stable_worldmodel.wm.lewm.lewm": of(LeWM=StandIn),
         "stable_worldmodel.wm.lewm.module": of(MLP=mlp, Predictor=predictor, Embedder=embedder),
         "stable_worldmodel.wm.loss": of(SIGReg=Spread),
@@ -226,8 +237,7 @@ def check_plans(model: PeerLeWM, folder: Path) -> None:
 
 def make_model(shape: LeWMShape) -> PeerLeWM:
     spec = replace(SPEC, low=(-0.1,) * 3, high=(0.1,) * 3)
-    statistics = Statistics((0.01,) * 3, (0.1,) * 3, (0.0,) * 3, (1.0,) * 3)
-    return PeerLeWM(make_lewm(shape, spec.size), shape, spec, statistics)
+    return PeerLeWM(make_lewm(shape, spec.size), shape, spec, STATISTICS)
 
 
 @pytest.mark.usefixtures("peer")
@@ -235,12 +245,14 @@ def test_the_peer_is_a_world_model_that_a_checkpoint_holds(tmp_path: Path) -> No
     check_plans(make_model(SHAPE), tmp_path / "checkpoint")
 
 
-def make_solver(tmp_path: Path, shape: LeWMShape = SHAPE, **changes: Any) -> PeerCEM:
-    save_checkpoint(tmp_path / "statistics", make_model(shape), training={})
-    config = PeerCEMConfig(
+def make_solver(tmp_path: Path, **changes: Any) -> PeerSolver:
+    predictor = small_predictor(grid_height=2, grid_width=2, action_size=3, pose_size=3)
+    trained = VJEPA2AC(small_model().encoder, predictor, SPEC, STATISTICS, 1)
+    save_checkpoint(tmp_path / "statistics", trained, training={})
+    config = PeerSolverConfig(
         statistics=str(tmp_path / "statistics"), horizon=4, executed=3, samples=128, iterations=9, elites=16
     )
-    return PeerCEM(replace(config, **changes))
+    return PeerSolver(replace(config, **changes))
 
 
 class Score:
@@ -255,7 +267,7 @@ class Score:
         return (actions - torch.tensor([0.05, 0.3, -0.4])).square().sum(dim=(1, 2))
 
 
-def check_search(solver: PeerCEM, capsys: pytest.CaptureFixture[str]) -> None:
+def check_search(solver: PeerSolver, capsys: pytest.CaptureFixture[str]) -> None:
     score, generator = Score(), torch.Generator().manual_seed(0)
     staying = torch.zeros(1, 4, 3)
     plan = solver.plan(score, SPEC, staying, generator)
@@ -283,6 +295,19 @@ def test_the_peers_solver_searches_within_bounds_and_its_plan_is_carried_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check_search(make_solver(tmp_path), capsys)
+
+
+def check_mppi(tmp_path: Path) -> None:
+    score = Score()
+    solver = make_solver(tmp_path, solver="mppi", temperature=0.01, executed=1)
+    plan = solver.plan(score, SPEC, torch.zeros(1, 4, 3), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(plan.actions, torch.tensor([0.05, 0.0, -0.2]).expand(4, 3), atol=0.08, rtol=0.0)
+    assert plan.evaluations == score.asked == EVALUATIONS and len(plan.costs) == 9
+
+
+@pytest.mark.usefixtures("peer")
+def test_the_peers_mppi_searches_by_its_temperature(tmp_path: Path) -> None:
+    check_mppi(tmp_path)
 
 
 @pytest.mark.usefixtures("peer")
@@ -318,24 +343,31 @@ def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="minutes must be positive"):
         make_config(Path("run"), minutes=0.0)
     with pytest.raises(ValueError, match=r"executed must be in \[1, 5\]"):
-        PeerCEMConfig(executed=6)
+        PeerSolverConfig(executed=6)
 
 
 def test_the_plan_has_the_peers_settings_and_needs_no_peer_to_be_read() -> None:
     planner = load_config(EvaluateConfig, CONFIGS / "plan/benchmark/lewm.yaml").planner
-    assert isinstance(planner, PeerCEMConfig)
+    assert isinstance(planner, PeerSolverConfig)
     assert (planner.horizon, planner.executed, planner.samples, planner.elites) == (5, 5, 300, 30)
 
 
-THERE = all(importlib.util.find_spec(name) is not None for name in ("stable_worldmodel", "stable_pretraining"))
+def needs(*packages: str) -> pytest.MarkDecorator:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"the peer's {', '.join(missing)} is not installed")
 
 
-@pytest.mark.skipif(not THERE, reason="the peer's packages stable_worldmodel and stable_pretraining are not installed")
-def test_the_peers_own_code_does_the_same(batches: ImageBatches, tmp_path: Path, capsys: Any) -> None:
-    check_plans(make_model(TINY), tmp_path / "checkpoint")
-    solver = make_solver(tmp_path, TINY)
+@needs("stable_worldmodel")
+def test_the_peers_own_solvers_do_the_same(tmp_path: Path, capsys: Any) -> None:
+    solver = make_solver(tmp_path)
     capsys.readouterr()
     check_search(solver, capsys)
+    check_mppi(tmp_path)
+
+
+@needs("stable_worldmodel", "stable_pretraining")
+def test_the_peers_own_model_does_the_same(batches: ImageBatches, tmp_path: Path) -> None:
+    check_plans(make_model(TINY), tmp_path / "checkpoint")
     trainer = LeWMTrainer(make_config(tmp_path, shape=TINY), batches)
     loss = peer_module("stable_worldmodel.wm.loss").SIGReg(17, 1024)
     assert type(trainer.sigreg) is type(loss) and trainer.step(0)["regulariser"] > 0

@@ -1,4 +1,4 @@
-"""stable-worldmodel's own CEM solver as one of our planners, with any world model and objective."""
+"""stable-worldmodel's own CEM and MPPI as planners of ours, with any world model and objective."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import torch
@@ -21,28 +21,32 @@ from planner.benchmarks.peers.code import peer_module
 from world_model.checkpoints.checkpoint import read_manifest
 from world_model.statistics import Statistics
 
-_SOLVER = ("stable_worldmodel.planning.solver.cem", "stable_worldmodel.solver.cem")
+_SOLVERS = {"cem": "CEMSolver", "mppi": "MPPISolver"}  # the peer's classes, each in a module of our name for it
+_PLACES = ("stable_worldmodel.planning.solver", "stable_worldmodel.solver")
 
 
 @dataclass(frozen=True)
-class PeerCEMConfig:
-    """Settings of `PeerCEM`; the defaults are those of the peer's configuration.
+class PeerSolverConfig:
+    """Settings of `PeerSolver`; the defaults are those of the peer's configuration.
 
     Attributes:
         algorithm: Names this planner in YAML.
+        solver: Which of the peer's.
         statistics: Checkpoint whose mean and deviation of the training actions the search is in, by name or path.
         horizon: Planned steps, H; the peer's are blocks of five control steps.
         executed: Steps of a plan that are carried out before the next is made.
         samples: Action sequences scored in each iteration.
         iterations: Times the distribution is refitted; 10 in the paper.
-        elites: Best sequences it is refitted to.
-        initial_std: Standard deviation at first, in deviations of the training actions.
+        elites: Best sequences it is refitted to; of MPPI those that are weighted.
+        initial_std: Standard deviation at first, in deviations of the training actions; of MPPI throughout.
+        temperature: Of MPPI: a cost higher by this weighs e times less.
 
     Raises:
         ValueError: If a setting is out of its range.
     """
 
-    algorithm: str = "planner.benchmarks.peers.solver:PeerCEM"
+    algorithm: str = "planner.benchmarks.peers.solver:PeerSolver"
+    solver: Literal["cem", "mppi"] = "cem"
     statistics: str = ""
     horizon: int = 5
     executed: int = 5
@@ -50,29 +54,31 @@ class PeerCEMConfig:
     iterations: int = 30
     elites: int = 30
     initial_std: float = 1.0
+    temperature: float = 0.5
 
     def __post_init__(self) -> None:
-        check_range(self, "[1, inf)", "horizon", "samples", "iterations", of="the peer's CEM's ")
-        check_range(self, f"[1, {self.horizon}]", "executed", of="the peer's CEM's ")
-        check_range(self, f"[2, {self.samples}]", "elites", of="the peer's CEM's ")
-        check_range(self, "(0, inf)", "initial_std", of="the peer's CEM's ")
+        check_range(self, "[1, inf)", "horizon", "samples", "iterations", of="the peer's solver's ")
+        check_range(self, f"[1, {self.horizon}]", "executed", of="the peer's solver's ")
+        check_range(self, f"[2, {self.samples}]", "elites", of="the peer's solver's ")
+        check_range(self, "(0, inf)", "initial_std", "temperature", of="the peer's solver's ")
 
 
-class PeerCEM:
-    """Lets the peer's solver search, and carries out several steps of what it found, as the peer does.
+class PeerSolver:
+    """Lets a solver of the peer's search, and carries out several steps of what it found, as the peer does.
 
-    The solver draws about zero in normalised actions, refits mean and deviation to the elites alone, and returns the
-    last mean. Differences from the peer's own use of it: sequences are clipped to the spec's bounds before they are
-    scored, and dimensions that the spec fixes are not searched. Guesses are ignored, but for telling whether the
-    controller goes on with the last plan (`ControllerConfig.warm_start`, the default): then its next step is returned
-    until `executed` are done, and nothing is scored.
+    Both draw about zero in normalised actions and return the last mean. CEM refits mean and deviation to the elites
+    alone; MPPI weighs the elites by their costs and keeps its deviation. Differences from the peer's own use of them:
+    sequences are clipped to the spec's bounds before they are scored, and dimensions that the spec fixes are not
+    searched. Guesses are ignored, but for telling whether the controller goes on with the last plan
+    (`ControllerConfig.warm_start`, the default): then its next step is returned until `executed` are done, and nothing
+    is scored.
 
-    Source: stable_worldmodel/planning/solver/cem.py of galilai-group/stable-worldmodel, commit addbab4.
+    Source: stable_worldmodel/planning/solver/cem.py and mppi.py of galilai-group/stable-worldmodel, commit addbab4.
     """
 
-    Config = PeerCEMConfig
+    Config = PeerSolverConfig
 
-    def __init__(self, config: PeerCEMConfig) -> None:
+    def __init__(self, config: PeerSolverConfig) -> None:
         self.config, self.horizon = config, config.horizon
         self._last: Plan | None = None
         self._done = 0  # steps of the last plan that were returned
@@ -82,7 +88,7 @@ class PeerCEM:
         """What actions are normalised with."""
         if not self.config.statistics:
             raise ValueError(
-                "the peer's CEM needs planner.statistics: a checkpoint, for its training actions' deviation"
+                "the peer's solver needs planner.statistics: a checkpoint, for its training actions' deviation"
             )
         return read_manifest(self.config.statistics).statistics
 
@@ -120,7 +126,8 @@ class PeerCEM:
         """Returns what the peer's solver finds."""
         config, cost = self.config, _Cost(score, spec, self._statistics, guesses)
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-        solver: Any = peer_module(*_SOLVER).CEMSolver(
+        module = peer_module(*(f"{place}.{config.solver}" for place in _PLACES))
+        solver: Any = getattr(module, _SOLVERS[config.solver])(
             cost,
             batch_size=1,
             num_samples=config.samples,
@@ -129,6 +136,7 @@ class PeerCEM:
             topk=config.elites,
             device=str(guesses.device),
             seed=seed,
+            **({"temperature": config.temperature} if config.solver == "mppi" else {}),
         )
         space = gymnasium.spaces.Box(-torch.inf, torch.inf, (1, cost.size))
         solver.configure(action_space=space, n_envs=1, config=SimpleNamespace(horizon=config.horizon, action_block=1))
