@@ -319,6 +319,10 @@ def check_heads_begin_with_what_is_known(batches: ImageBatches, parent: Path) ->
         begun = HeadsTrainer(config, model, latents, batches.recorded).heads["transition_energy"].state_dict()
         theirs = model.heads["transition_energy"].state_dict()
         assert torch.equal(begun["before.weight"], theirs["before.weight"]) == (known is not None)
+    for name in ("inverse_dynamics", "temporal_distance"):
+        trainer = HeadsTrainer(replace(same, learn=(name,)), model, latents, batches.recorded)
+        begun, theirs = (each.heads[name].state_dict() for each in (trainer, model))
+        assert all(torch.equal(value, theirs[key]) for key, value in begun.items())
 
 
 def check_retrieval(model: StoredModel) -> None:

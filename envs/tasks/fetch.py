@@ -8,7 +8,6 @@ are the benchmark's own. The view is ours: the benchmark's is from 2.5 m away, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -45,22 +44,6 @@ _DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])  # the ha
 _FINGERS = ("robot0:l_gripper_finger_{}", "robot0:r_gripper_finger_{}")
 
 
-@dataclass(frozen=True)
-class _View:
-    """A camera that looks from the right at where a task takes place."""
-
-    height: float  # m, of the point looked at
-    distance: float  # m
-    elevation: float  # degrees
-
-
-_VIEWS: dict[FetchTask, _View] = {
-    "Reach": _View(0.53, 0.85, -35.0),
-    "Push": _View(0.43, 0.72, -50.0),
-    "PickAndPlace": _View(0.60, 1.05, -30.0),
-}
-
-
 def fetch_action_spec(task: FetchTask) -> ActionSpec:
     """Returns the arm's 7-D action: rotation is fixed, and the gripper where the benchmark blocks it."""
     high = (LONGEST,) * 3 + (0.0, 0.0, 0.0, 0.8 if task == "PickAndPlace" else 0.0)
@@ -90,7 +73,7 @@ class FetchArm(BenchmarkArm):
             BenchmarkError: If gymnasium-robotics is not installed.
         """
         self.task: FetchTask = task
-        super().__init__(_environment(task), fetch_action_spec(task), _camera(_VIEWS[task]), image_size)
+        super().__init__(_environment(task), fetch_action_spec(task), _camera(), image_size)
         model = self.env.model
         model.site("target0").rgba[3] = 0.0  # neither the goal is shown nor where the hand is drawn to
         model.geom_rgba[model.geom_bodyid == model.body("robot0:mocap").id, 3] = 0.0
@@ -158,10 +141,11 @@ class FetchArm(BenchmarkArm):
         self.command(target[:6], float(target[6]), self.action_spec.period)
 
 
-def _camera(view: _View) -> mujoco.MjvCamera:
+def _camera() -> mujoco.MjvCamera:
+    """Returns a camera that looks from the right at where all tasks take place."""
     camera = mujoco.MjvCamera()
-    camera.lookat[:] = 1.34, 0.75, view.height
-    camera.distance, camera.elevation, camera.azimuth = view.distance, view.elevation, 90.0
+    camera.lookat[:] = 1.34, 0.75, 0.58
+    camera.distance, camera.elevation, camera.azimuth = 1.05, -32.0, 90.0
     return camera
 
 

@@ -182,9 +182,9 @@ class HeadsTrainer:
             + 2 |v(x_tau, tau | z_t, s_t, z_{t+n}, n) - (x_1 - x_0)|^2           x_1: the next frames, x_0: noise
             + mean_h CE(a_t .. a_{t+h-1} among these and others | exp(-sum_i E(z_i-1, s_i-1, z_i, s_i, z_{t+n}, n - i)))
 
-    Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to. The generator of
-    subgoals and the transition energy begin as the parent's, if that has the same shape; or else they begin by
-    comparing frames with goals as the parent's inverse dynamics do.
+    Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to. What learns
+    begins as the parent's, if that has it in the same shape. Or else the generator of subgoals and the transition
+    energy begin by comparing frames with goals as the parent's inverse dynamics do.
 
     Source: hindsight relabelling (arXiv 1707.01495); what a planner tried as data (Dyna, Sutton 1991). What happens in
     a step is fixed by the seed and its number.
@@ -224,9 +224,11 @@ class HeadsTrainer:
         actions = self.training.normalised_actions
         if "inverse_dynamics" in config.learn:
             inverse.fit(actions, None, config.seed)
+            self._begin(INVERSE_DYNAMICS, inverse)
             self.inverse = self.parts[INVERSE_DYNAMICS] = inverse
         if "temporal_distance" in config.learn:
             distance.fit(actions, None)
+            self._begin(TEMPORAL_DISTANCE, distance)
             self.distance = self.parts[TEMPORAL_DISTANCE] = distance
         if "subgoals" in config.learn:
             drawn = self.training.draw(_MEASURED, np.random.default_rng(config.seed))
@@ -243,14 +245,15 @@ class HeadsTrainer:
             self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
         self.optimizer = make_adamw(tuple(self.parts.values()), config.learning_rate, config.weight_decay)
 
-    def _begin(self, name: str, head: SubgoalGenerator | TransitionEnergy) -> None:
+    def _begin(self, name: str, head: InverseDynamics | TemporalDistance | SubgoalGenerator | TransitionEnergy) -> None:
         """Begins with the parent's, if of the same shape, or else with what its inverse dynamics read and compare."""
         before = find_head(self.model, name, type(head))
         known = find_head(self.model, INVERSE_DYNAMICS, InverseDynamics)
         if before is not None and before.config == head.config:
             head.load_state_dict(before.state_dict())
-        elif known is not None and known.config.shape.judge == head.config.shape.judge:
-            head.judge.load_state_dict(known.judge.state_dict())
+        elif known is not None and isinstance(head, SubgoalGenerator | TransitionEnergy):
+            if known.config.shape.judge == head.config.shape.judge:
+                head.judge.load_state_dict(known.judge.state_dict())
 
     def _gripper_values(self) -> tuple[int, Float[Tensor, "3"]] | None:
         """Returns which number of an action is the gripper's, and its modes, normalised; None if none is."""
