@@ -33,6 +33,7 @@ from world_model.checkpoints.checkpoint import (
     Manifest,
     read_manifest,
     save_checkpoint,
+    save_with_history,
 )
 from world_model.checkpoints.weights_file import load_weights, write_weights
 from world_model.encoders.vjepa2 import Encoder
@@ -123,6 +124,18 @@ def test_a_device_that_is_not_there_is_an_error_that_lists_those_that_are(folder
     with pytest.raises(ValueError, match=r"there is no device 'cuda:99' here; there are: cpu.*or auto"):
         load_vjepa2_ac(folder, "cuda:99")
     assert load_vjepa2_ac(folder, "auto").action_mean.device.type in {"cpu", "cuda", "mps"}
+
+
+def test_a_part_that_learns_again_keeps_how_it_learnt_before(folder: Path, tmp_path: Path) -> None:
+    first = read_manifest(folder)
+    for command in ("once", "twice"):
+        parent = folder if command == "once" else tmp_path / "once"
+        save_with_history(tmp_path / command, small_model(), str(parent), "heads", {"command": command})
+    told = read_manifest(tmp_path / "twice").training
+    assert {name: told[name] for name in first.training} == first.training
+    assert [told["heads"]["command"], told["heads"]["before"]["command"]] == ["twice", "once"]
+    assert told["heads"]["before"]["parent_files"] == first.files
+    assert "before" not in told["heads"]["before"]
 
 
 def test_saving_replaces_a_checkpoint_and_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

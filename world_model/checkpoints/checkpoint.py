@@ -245,10 +245,11 @@ def save_with_history(
         model: What to write.
         parent: The checkpoint it was trained from, by name or path.
         part: What has learnt, a key of the manifest's `training`.
-        made: How, plain values; the parent's files are told beside.
+        made: How, plain values; the parent's files are told beside, and, as "before", how the part learnt earlier.
     """
-    before = read_manifest(parent)
-    training = {**before.training, part: {**made, "parent_files": before.files}}
+    known = read_manifest(parent)
+    earlier = {"before": known.training[part]} if part in known.training else {}
+    training = {**known.training, part: {**made, "parent_files": known.files, **earlier}}
     return save_checkpoint(directory, model, training=training, parent=parent)
 
 
