@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A compact world model of OGBench's cube-single, from nothing to runs/cube-single-energy/checkpoint.
+# A compact world model of OGBench's cube-single, from nothing to runs/cube-single-practised/checkpoint.
 # After an interruption the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,6 +15,3 @@ $python scripts/collect_ogbench.py "${within[@]}" --episodes 800 --seed 4000 --o
     --practice runs/cube-single-heads/checkpoint                                # its own attempts, the script goes on
 $python scripts/train_heads.py --config $configs/heads.yaml --output runs/cube-single-practised \
     --more data/cube-single-starts data/cube-single-practice
-$python scripts/train_heads.py --config scripts/configs/benchmark/energy.yaml --data data/cube-single \
-    --more data/cube-single-starts data/cube-single-practice --parent runs/cube-single-practised/checkpoint \
-    --output runs/cube-single-energy

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A compact world model of PushT, from nothing to runs/pusht-energy/checkpoint. After an interruption the same command goes on.
+# A compact world model of PushT, from nothing to runs/pusht-heads/checkpoint. After an interruption the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=.venv/bin/python
@@ -8,5 +8,5 @@ data=(--data data/pusht --more)
 
 $python scripts/collect_benchmark.py --config $configs/collect.yaml --benchmark PushT --output data/pusht
 $python scripts/train_compact.py --config $configs/compact.yaml "${data[@]}" --output runs/pusht --steps 3500
-$python scripts/train_heads.py --config $configs/heads.yaml "${data[@]}" --parent runs/pusht/checkpoint --output runs/pusht-heads
-$python scripts/train_heads.py --config $configs/energy.yaml "${data[@]}" --parent runs/pusht-heads/checkpoint --output runs/pusht-energy
+$python scripts/train_heads.py --config $configs/heads.yaml "${data[@]}" --parent runs/pusht/checkpoint --output runs/pusht-heads --steps 3000 \
+    --learn dynamics inverse_dynamics temporal_distance subgoals transition_energy
