@@ -39,6 +39,7 @@ NOT_RUN = {
     "bash scripts/test.sh": "runs the tests, this one among them",
     "pip install": NETWORK,
     "python scripts/evaluate.py --suite public\n": "needs the checkpoints of every recipe",
+    "PYTHONPATH=path/to/stable-worldmodel": "needs the peer's code",
     "bash scripts/recipes/franka.sh": "takes hours; docs/compact.md shows its commands, which are run",
     "source .venv/bin/activate": "changes the reader's shell alone",
     ".venv/bin/pip install pre-commit": NETWORK,
