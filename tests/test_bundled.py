@@ -93,7 +93,7 @@ def test_every_config_in_the_repository_is_valid(path):
         "reading": Reading,
     }
     if path.parent.name == "cube-single" and path.stem == "collect":
-        kinds["collect"] = program("planner.collecting.ogbench").CollectConfig
+        kinds["collect"] = program("envs.tasks.collect_ogbench").CollectConfig
     if path.parent.name == "benchmark" and path.stem == "collect":
         kinds["collect"] = program("envs.tasks.collect_benchmark").CollectConfig
     if "plan" in path.parts:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from envs.episodes.formats.lerobot import read_dataset
-from envs.spec import Observation
-from envs.tasks.manipulation import manipulation_action_spec
 from tests.commands import Ended, run
 from tests.disks import contents
 from tests.recordings import write_ours
-from tests.small_models import eager_model
-from world_model.checkpoints.checkpoint import save_checkpoint
-from world_model.heads.goal_policy.goal_policy import GoalPolicy
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAY = "{frames: 5, wander: 0.0, visit: 0.0, push: 0.0, chain: 1.0}"
@@ -117,56 +110,6 @@ def test_launched_processes_share_a_collection_out_and_any_number_goes_on(tmp_pa
     other = launch(tmp_path, TWO, episodes_per_shard="1", output=str(two), seed="7")
     assert other.returncode != 0
     assert "was begun with other settings" in other.stderr
-
-
-def test_practice_is_the_critics_attempt_and_then_the_experts_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_checkpoint(tmp_path / "checkpoint", eager_model(), training={}, fps=4.0, licence="MIT")
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    program = importlib.import_module("planner.collecting.practice")
-    config = program.PracticeConfig(
-        tmp_path / "data", checkpoint=str(tmp_path / "checkpoint"), episodes=1, episodes_per_shard=1, image_size=32,
-        frames=12, attempts=(3, 3), tasks={"push": 1.0},
-    )  # fmt: skip
-    episode, again = (program.record_practice(config, 4) for _ in range(2))
-    assert len(episode) == 12 and (episode.images == again.images).all()
-    critic = importlib.import_module("planner.collecting.attempts").load_policy(config.checkpoint)
-    first = program.FrankaPushEnv(32, objects=program.TRAINING_OBJECTS)
-    values, info = first.reset(seed=4)
-    assert np.abs(values["image"] - episode.images[0].astype(float)).mean() < 1
-    turned = program.record_practice(replace(config, variation=program.Variation(camera_turn=8.0)), 4)
-    assert np.abs(turned.images[0] - episode.images[0].astype(float)).mean() > 3  # the same start, seen from elsewhere
-    np.testing.assert_array_equal(turned.poses[0], episode.poses[0])
-    goal = program.goals_of(info)[0]
-    proposed = GoalPolicy(critic).propose(
-        critic.encode([Observation(values["image"], values["pose"], 0.0)]), critic.encode_goal(goal), 1
-    )
-    np.testing.assert_allclose(episode.actions[0, :2], proposed[0, 0, :2], atol=0.01)
-    assert episode.task == "practice push"
-    with pytest.raises(ValueError, match="tasks are weights >= 0 of push, grasp, carry, place"):
-        program.PracticeConfig(tmp_path, tasks={"pull": 1.0})
-    with pytest.raises(ValueError, match="shaky is at least one share"):
-        program.PracticeConfig(tmp_path, shaky=(-0.1,))
-
-
-def test_practice_by_a_plan_searches_and_shakes(tmp_path: Path) -> None:
-    program = importlib.import_module("planner.collecting.practice")
-    plan = tmp_path / "plan.yaml"
-    plan.write_text("planner: {algorithm: cem, horizon: 1, samples: 8, elites: 2, iterations: 1}\n", encoding="utf-8")
-    config = program.PracticeConfig(
-        tmp_path / "data", checkpoint="franka-tiny", episodes=1, episodes_per_shard=1, image_size=32, frames=5,
-        attempts=(3, 3), tasks={"push": 1.0}, plans=(plan,),
-    )  # fmt: skip
-    still, shaken, again = (program.record_practice(each, 4) for each in (config, *[replace(config, shaky=(0.3,))] * 2))
-    assert (shaken.poses == again.poses).all()
-    assert np.abs(shaken.poses[1, :3] - still.poses[1, :3]).max() > 0.003
-    np.testing.assert_allclose(shaken.poses[:4, 3:6], still.poses[:4, 3:6], atol=0.02)  # what is fixed stays fixed
-    attempts = importlib.import_module("planner.collecting.attempts")
-    with pytest.raises(SystemExit, match=r"error: .*nowhere\.yaml"):
-        attempts.check_actors(
-            replace(config, plans=(tmp_path / "nowhere.yaml",)), "franka-tiny", manipulation_action_spec()
-        )
 
 
 def test_a_finished_collection_goes_on_to_more_episodes(tmp_path: Path) -> None:

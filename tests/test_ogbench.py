@@ -16,8 +16,6 @@ from envs.tasks import ogbench, ogbench_tasks
 from envs.tasks.benchmark import BenchmarkError
 from envs.tasks.ogbench import OgbenchArm
 from envs.tasks.ogbench_play import CubePlayConfig, CubeScript, record_cube_play
-from tests.small_models import eager_model
-from world_model.checkpoints.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parent.parent
 SIZE = 32
@@ -186,23 +184,6 @@ def test_led_in_episodes_begin_where_the_20_hz_script_is(arm):
     assert np.median(starts) > 0.05
 
 
-def test_an_attempt_acts_first_and_the_script_goes_on(arm):
-    goals, up = [], np.array([0, 0, 0.06, 0, 0, 0, 0])
-
-    def attempt(goal):
-        goals.append(goal)
-        actions = iter([up, up])
-        return lambda seen: next(actions, None)
-
-    episode = record_cube_play(arm, CubePlayConfig(frames=11, noise=0.0), 0, attempt)
-    alone = record_cube_play(arm, CubePlayConfig(frames=11, noise=0.0), 0)
-    assert len(goals) == 1 and not np.array_equal(goals[0].image, episode.images[0])
-    assert np.array_equal(episode.images[0], alone.images[0])
-    assert (episode.actions[:2, 2] > 0.03).all()
-    assert np.abs(episode.actions[2:] - alone.actions[2:]).max() > 0.01
-    assert np.linalg.norm(episode.actions[2:, :3], axis=1).max() > 0.03
-
-
 def test_replaying_recorded_actions_reaches_the_goal(make):
     """From where they were recorded, measured differences bring the cube to where the script brought it."""
     env = make("CubeSingle-v0")
@@ -221,32 +202,16 @@ def test_replaying_recorded_actions_reaches_the_goal(make):
 
 def test_seeds_for_evaluation_are_refused_for_training(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    collect = importlib.import_module("planner.collecting.ogbench")
+    collect = importlib.import_module("envs.tasks.collect_ogbench")
     with pytest.raises(ValueError, match="held out"):
         collect.CollectConfig(episodes=11, seed=9_990)
-
-
-def test_practice_is_the_critics_attempt_and_then_the_scripts_way(arm, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    program = importlib.import_module("planner.collecting.ogbench")
-    save_checkpoint(tmp_path / "checkpoint", eager_model(), training={}, fps=4.0, licence="MIT")
-    play = CubePlayConfig(frames=12, noise=0.0, lead_in=20)
-    config = program.CollectConfig(tmp_path, play=play, practice=str(tmp_path / "checkpoint"), attempts=(3, 3))
-    episode, again = (program.record(arm, config, 1) for _ in range(2))
-    np.testing.assert_array_equal(episode.images, again.images)
-    alone = record_cube_play(arm, play, 1)
-    np.testing.assert_allclose(episode.poses[0], alone.poses[0], atol=5e-3)
-    np.testing.assert_allclose(episode.actions[1:3, 6], episode.actions[1, 6], atol=0.1)  # the critic's, the same
-    assert np.abs(episode.actions[:3] - alone.actions[:3]).max() > 0.05
-    with pytest.raises(ValueError, match=r"attempts are two numbers of actions.*got \(3, 30\)"):
-        program.CollectConfig(tmp_path, play=play, practice="somewhere", attempts=(3, 30))
 
 
 @pytest.mark.slow
 def test_a_collection_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
     pytest.importorskip("ogbench")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    collect = importlib.import_module("planner.collecting.ogbench")
+    collect = importlib.import_module("envs.tasks.collect_ogbench")
     flags = ["--episodes", "2", "--episodes-per-shard", "1", "--image-size", "16", "--play.frames", "3"]
     monkeypatch.setattr(sys, "argv", ["collect_ogbench.py", *flags, "--output", str(tmp_path / "data")])
     config = collect.CollectConfig(tmp_path / "data", 2, 1, 16, play=CubePlayConfig(frames=3))

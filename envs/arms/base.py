@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
@@ -124,7 +125,12 @@ class ArmEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     target for one control period and observes. Tasks subclass it and override `_reset_task` and `_report`.
 
     Observations are ``{"image": (h, w, 3) uint8, "pose": (7,) float64}``; ``info["time"]`` is the arm's clock [s].
+
+    Attributes:
+        robot_type: Name of the arm, as recordings of it have it.
     """
+
+    robot_type = "unknown"
 
     def __init__(self, arm: Arm, action_spec: ActionSpec | None = None) -> None:
         """Connects the arm.
@@ -188,6 +194,29 @@ class ArmEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def _report(self, observation: Observation) -> dict[str, Any]:
         """Returns privileged facts, such as ``success``: for people, never for the planner."""
         return {}
+
+
+def drive(
+    arm: Arm,
+    choose: Callable[[Observation], Float[np.ndarray, "A"]],
+    frames: int,
+    look: Callable[[], object] = lambda: None,
+) -> list[Observation]:
+    """Returns what is seen at the start and after each of the actions that are chosen.
+
+    Args:
+        arm: Where the episode begins, normally inside a `envs.arms.safety.SafeArm`.
+        choose: Returns the next action from what was seen last; it is clipped to the arm's bounds.
+        frames: To see, one more than actions.
+        look: Called after each action.
+    """
+    spec, observations = arm.action_spec, [arm.observe()]
+    while len(observations) < frames:
+        target = compose(observations[-1].pose, np.clip(choose(observations[-1]), spec.low, spec.high))
+        arm.command(target[:6], float(target[6]), spec.period)
+        observations.append(arm.observe())
+        look()
+    return observations
 
 
 def as_dict(observation: Observation) -> dict[str, np.ndarray]:

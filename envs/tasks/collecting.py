@@ -64,32 +64,6 @@ class Collection:
         return range(self.seed + first, self.seed + min(first + self.episodes_per_shard, self.episodes))
 
 
-@dataclass(frozen=True)
-class Practice(Collection):
-    """A dataset in which a checkpoint may act first; `planner.collecting.attempts.begin_attempt` does that.
-
-    Attributes:
-        attempts: Actions before an expert takes over: at least, and at most.
-        paces: How quick a way the checkpoint's policy is asked for: each episode draws one.
-        plans: Files of evaluations whose planners act instead of the policy: each episode draws one.
-        shaky: Noise on what is attempted, as a share of the largest action: each episode draws one of these.
-    """
-
-    attempts: tuple[int, int] = (2, 14)
-    paces: tuple[float, ...] = (0.05, 0.2)
-    plans: tuple[Path, ...] = ()
-    shaky: tuple[float, ...] = (0.0,)
-
-    def check_attempts(self, frames: int) -> None:
-        """Raises ValueError for attempts, paces or noise that no episode of so many frames can have."""
-        if not 0 <= self.attempts[0] <= self.attempts[1] < frames:
-            raise ValueError(f"attempts are two numbers of actions, rising and below frames, got {self.attempts}")
-        if not self.paces:
-            raise ValueError("paces are at least one share in (0, 1], got none")
-        if not self.shaky or min(self.shaky) < 0:
-            raise ValueError(f"shaky is at least one share, none below 0, got {self.shaky}")
-
-
 C = TypeVar("C", bound=Collection)
 RecordShard: TypeAlias = Callable[[C, int, Callable[[int], object]], None]
 """Records one numbered shard of a collection, and tells of each episode."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+from jaxtyping import Float
 
+from envs.arms.base import Arm
 from envs.spec import ActionSpec, Goal, Observation, SpecError
 
 TOLD = {
@@ -16,6 +18,30 @@ TOLD = {
     "success": "whether the goal is reached",
 }
 """What ``info`` has beside every observation: for people, but for the time."""
+
+
+class Practicable(Protocol):
+    """A task that a checkpoint can practise, see `planner.collecting.practice`: an expert finishes what it began.
+
+    ``reset(options={"practice": True})`` shows nothing that evaluations alone may show.
+
+    Attributes:
+        arm: What the experts act through, within its limits; an `envs.arms.base.ArmEnv` has it.
+        action_spec: What an action of the task means.
+        robot_type: Name of the arm, for the dataset.
+    """
+
+    arm: Arm
+    action_spec: ActionSpec
+    robot_type: str
+
+    def finish(self) -> Iterator[Float[np.ndarray, "A"]]:
+        """Yields what an expert does next, wherever things are by now, until the goal is reached: privileged."""
+        ...
+
+    def play(self, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "A"]]:
+        """Yields whatever experts do, from wherever things are, without an end: privileged."""
+        ...
 
 
 def check_task(env: gymnasium.Env, name: str) -> None:

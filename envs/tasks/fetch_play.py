@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
+from envs.arms.base import drive
 from envs.arms.safety import SafeArm
 from envs.episodes import Episode
-from envs.pose import compose
 from envs.tasks.benchmark_play import BenchmarkPlay
 from envs.tasks.expert import Action, Sight, carry, lift, push, reach
 from envs.tasks.fetch import BLOCK, LONGEST, TABLE, FetchArm, fetch_limits
@@ -60,18 +60,19 @@ def record_fetch_play(arm: FetchArm, config: BenchmarkPlay, seed: int) -> Episod
     """
     generator = np.random.default_rng(seed)
     arm.reset(int(generator.integers(2**31)))
-    driver, steps = SafeArm(arm, fetch_limits()), _play(arm, config, generator)
-    low, high = arm.action_spec.low, arm.action_spec.high
-    observations = [driver.observe()]
-    while len(observations) < config.frames:
-        target = compose(observations[-1].pose, np.clip(next(steps), low, high))
-        driver.command(target[:6], float(target[6]), arm.action_spec.period)
-        observations.append(driver.observe())
+    steps = play(arm, config, generator)
+    observations = drive(SafeArm(arm, fetch_limits()), lambda observation: next(steps), config.frames)
     return Episode.from_observations(observations, arm.action_spec, f"Fetch {arm.task}", seed)
 
 
-def _play(arm: FetchArm, config: BenchmarkPlay, generator: np.random.Generator) -> Iterator[Action]:
-    """Yields what an expert does to one random end after another, with noise, and now and then random motion."""
+def play(arm: FetchArm, config: BenchmarkPlay, generator: np.random.Generator) -> Iterator[Action]:
+    """Yields what an expert does to one random end after another, with noise, and now and then random motion.
+
+    Args:
+        arm: As it stands.
+        config: What play is like.
+        generator: Of everything random.
+    """
     home = arm.pose()[:3]
     while True:
         if generator.random() < config.wander:

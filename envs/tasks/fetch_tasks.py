@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import numpy as np
 from envs.arms.safety import SafeArm
 from envs.spec import Goal, Observation
 from envs.tasks.benchmark import BenchmarkEnv
+from envs.tasks.benchmark_play import BenchmarkPlay
+from envs.tasks.expert import Action
 from envs.tasks.fetch import FetchArm, FetchTask, fetch_limits
-from envs.tasks.fetch_play import expert
+from envs.tasks.fetch_play import expert, play
 
 _SHOWN = 60  # actions that an expert has to bring a goal about
 
@@ -22,6 +25,8 @@ class FetchEnv(BenchmarkEnv):
     behind the block or around it. ``info["success"]`` is the benchmark's own, within 5 cm of its goal wherever the hand
     is, and ``info["distance"]`` from it [m]; both are privileged. Episodes of the benchmark last 25 actions of ours.
     """
+
+    robot_type = "fetch-mujoco"
 
     def __init__(
         self,
@@ -42,14 +47,23 @@ class FetchEnv(BenchmarkEnv):
         """Returns what is seen once the expert has done the task; all is put back."""
         arm = self.fetch_arm
         start = arm.state()
-        for _ in range(_SHOWN):
-            action = expert(arm, arm.goal())
-            if action is None:
-                break
+        for action in self.finish():
             arm.act(action)
         seen = arm.observe()
         arm.restore(start)
         return seen
+
+    def finish(self) -> Iterator[Action]:
+        """See `envs.tasks.contract.Practicable`."""
+        for _ in range(_SHOWN):
+            action = expert(self.fetch_arm, self.fetch_arm.goal())
+            if action is None:
+                return
+            yield action
+
+    def play(self, generator: np.random.Generator) -> Iterator[Action]:
+        """See `envs.tasks.contract.Practicable`."""
+        return play(self.fetch_arm, BenchmarkPlay(), generator)
 
     def _report(self, observation: Observation) -> dict[str, Any]:
         arm = self.fetch_arm

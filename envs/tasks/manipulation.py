@@ -8,18 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from envs.simulation.arm import DOWN, MujocoArm, arm_action_spec
-from envs.simulation.objects import HELD_OUT_OBJECTS, ObjectInstance, SceneObject, sample_object
+from envs.simulation.objects import (
+    HELD_OUT_OBJECTS,
+    TRAINING_OBJECTS,
+    ObjectInstance,
+    SceneObject,
+    sample_object,
+)
 from envs.simulation.scene import SceneConfig
 from envs.simulation.scene_config import MANIPULATION_SCENE
 from envs.spec import ActionSpec, Goal, Observation
 from envs.tasks.events import positions_of
-from envs.tasks.expert import Action, Sight, Skill, carry, do, lift, look, perform, place, push, stack
+from envs.tasks.expert import Action, Sight, Skill, carry, do, lift, look, perform, place, push, stack, upright
 from envs.tasks.reach import MIN_DISTANCE, SUCCESS_DISTANCE, WORKSPACE_HIGH, WORKSPACE_LOW, TaskEnv
 
 Position = Float[np.ndarray, "3"]
@@ -72,7 +79,8 @@ class ManipulationEnv(TaskEnv):
     ``info["distance"]`` of the object from its goal [m], ``info["held"]``, ``info["stages"]`` (what has happened so
     far) and ``info["success"]``. An object starts and ends anywhere in 0.26 x 0.36 m of the table, at least 8 cm from
     its goal, a gripper anywhere above it. A scene's further objects and its cubes lie about, 10 cm apart, and stay
-    where they are in the goal image: which object is meant is what has moved there.
+    where they are in the goal image: which object is meant is what has moved there. Its objects are held out, or with
+    ``reset(options={"practice": True})`` those that recordings may show.
 
     Attributes:
         moved: How many of the scene's objects, the first ones, the task moves.
@@ -87,7 +95,6 @@ class ManipulationEnv(TaskEnv):
         render_mode: str | None = None,
         render_size: int = 480,
         scene: SceneConfig | None = None,
-        objects: Sequence[ObjectInstance] = HELD_OUT_OBJECTS,
     ) -> None:
         """Builds the scene.
 
@@ -96,7 +103,6 @@ class ManipulationEnv(TaskEnv):
             render_mode: "rgb_array" or None.
             render_size: Edge of what ``render`` returns [pixels].
             scene: Another camera or table; None for `MANIPULATION_SCENE`.
-            objects: What the scene's objects may be, drawn at each reset.
 
         Raises:
             ValueError: If the scene has too few objects.
@@ -107,15 +113,14 @@ class ManipulationEnv(TaskEnv):
                 f"this manipulation task needs {self.needed} object(s) to grasp, the scene has {scene.objects}: "
                 f"set scene.objects to {self.needed} or more"
             )
-        self._objects = tuple(objects)
         self._goal_positions = np.zeros((scene.objects, 3))
         self._stages: dict[str, bool] = {}
         super().__init__(manipulation_action_spec(), scene, image_size, render_mode, render_size)
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
-        arm = self.mujoco_arm
+        arm, objects = self.mujoco_arm, TRAINING_OBJECTS if options.get("practice") else HELD_OUT_OBJECTS
         for _ in range(_TRIES):
-            instances = [sample_object(self._objects, self.np_random) for _ in arm.objects]
+            instances = [sample_object(objects, self.np_random) for _ in arm.objects]
             place_at_random(arm, instances, self.np_random)
             self._prepare()
             before, start = arm.snapshot(), positions_of(arm)
@@ -145,9 +150,19 @@ class ManipulationEnv(TaskEnv):
         return look(self.mujoco_arm, thing)
 
     def finish(self) -> Iterator[Action]:
-        """Yields what the expert does next, wherever things are by now, until the goal is reached: privileged."""
+        """See `envs.tasks.contract.Practicable`."""
         for skill, goal, thing in self._ways():
-            yield from do(self.mujoco_arm, skill, goal, thing=thing)
+            yield from map(self._upright, do(self.mujoco_arm, skill, goal, thing=thing))
+
+    def play(self, generator: np.random.Generator) -> Iterator[Action]:
+        """See `envs.tasks.contract.Practicable`: the object is taken, wherever it is, then anything is done."""
+        from envs.tasks.play import BEHAVIOURS, PlayConfig, show  # which needs this module
+
+        shown = show(self.mujoco_arm, self.mujoco_arm.objects[0], generator)
+        yield from map(self._upright, chain(shown, BEHAVIOURS["chain"](self.mujoco_arm, PlayConfig(), generator)))
+
+    def _upright(self, action: Action) -> Action:
+        return upright(action, self.mujoco_arm.pose())
 
     def _ways(self) -> list[Way]:
         """Returns what leads to the goal from where things are."""

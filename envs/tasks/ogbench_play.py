@@ -10,7 +10,7 @@ of 93.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,14 +20,11 @@ from jaxtyping import Float
 from envs.arms.safety import SafeArm
 from envs.episodes import Episode
 from envs.pose import compose
-from envs.spec import Goal, Observation
+from envs.spec import Goal
 from envs.tasks.ogbench import STEPS, OgbenchArm, Variant, cube_limits
 
 GOAL_STEPS = 25
 """Control steps from a start to its goal in the protocol of stable-worldmodel; the budget is twice that, 10 actions."""
-
-Attempt = Callable[[Goal], Callable[[Observation], Float[np.ndarray, "7"] | None]]
-"""Takes a goal and returns what chooses an action by what is seen, or None to leave it to the script from there."""
 
 _STACKING: dict[Variant, float] = {"single": 0.0, "double": 0.25}  # OGBench's largest shares of targets on a cube
 _NOISE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # OGBench's, of its five action dimensions' ranges, at 20 Hz
@@ -150,7 +147,7 @@ class CubeScript:
             self._oracle.reset(None, self._info)
 
 
-def record_cube_play(arm: OgbenchArm, config: CubePlayConfig, seed: int, attempt: Attempt | None = None) -> Episode:
+def record_cube_play(arm: OgbenchArm, config: CubePlayConfig, seed: int) -> Episode:
     """Returns one episode of play; the same seed gives the same episode.
 
     Actions are the differences of the *measured* poses, not the commands. ``extra`` counts how often a cube was lifted.
@@ -159,15 +156,12 @@ def record_cube_play(arm: OgbenchArm, config: CubePlayConfig, seed: int, attempt
         arm: Of the config's variant, not for tasks; it is reset.
         config: What play is like.
         seed: Seed of everything random in the episode; from `envs.spec.HELD_OUT` on it is for evaluation.
-        attempt: Acts first in driven episodes, towards a goal such as the protocol's tasks have.
     """
     script, driver = CubeScript(arm, config, seed), SafeArm(arm, cube_limits())
-    choose = attempt(script.ahead()[0]) if attempt is not None and script.driven else lambda observation: None
     observations, heights = [driver.observe()], [arm.cubes()[:, 2]]
     while len(observations) < config.frames:
         if script.driven:
-            action = choose(observations[-1])
-            target = compose(observations[-1].pose, script.action() if action is None else action)
+            target = compose(observations[-1].pose, script.action())
             driver.command(target[:6], float(target[6]), arm.action_spec.period)
             script.look()
         else:

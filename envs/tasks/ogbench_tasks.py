@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -17,6 +18,7 @@ import numpy as np
 from envs.arms.safety import SafeArm
 from envs.spec import HELD_OUT, Goal, Observation
 from envs.tasks.benchmark import BenchmarkEnv
+from envs.tasks.expert import Action
 from envs.tasks.ogbench import OgbenchArm, Variant, cube_limits
 from envs.tasks.ogbench_play import GOAL_STEPS, CubePlayConfig, CubeScript
 
@@ -34,8 +36,11 @@ class OgbenchCubeEnv(BenchmarkEnv):
     random time of the episode, as in stable-worldmodel's evaluation. In a part of them no cube is moved: those are
     solved at the start. With ``moved`` they are drawn again. With ``across`` the goal is what another held-out episode
     saw at a random time. With ``tasks`` starts and goals are OGBench's five numbered tasks:
-    ``reset(options={"task_id": 1})``, or one at random.
+    ``reset(options={"task_id": 1})``, or one at random. With ``reset(options={"practice": True})`` no episode is a
+    held-out one.
     """
+
+    robot_type = "ur5e-ogbench"
 
     def __init__(
         self,
@@ -51,35 +56,54 @@ class OgbenchCubeEnv(BenchmarkEnv):
         self.cube_arm = OgbenchArm(variant, tasks, image_size)
         self._moved, self._across, self._ahead = moved, across, ahead
         self._play = CubePlayConfig(variant, driven=0.0)
+        self._script: CubeScript | None = None
         super().__init__(self.cube_arm, SafeArm(self.cube_arm, cube_limits()), render_mode, render_size)
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
         if self.cube_arm.tasks:
             return {"goals": [self._reset_to_numbered(options)]}
+        seeds = (0, HELD_OUT) if options.get("practice") else (HELD_OUT, 2**31)
         while True:
-            goal = self._reset_to_recorded()
+            goal = self._reset_to_recorded(seeds)
             if not (self._moved or self._across) or not all(self.cube_arm.successes()):
                 return {"goals": [goal]}
 
-    def _reset_to_recorded(self) -> Goal:
-        """Puts the arm and the cubes to a random time of a held-out episode and returns the goal."""
+    def _reset_to_recorded(self, seeds: tuple[int, int]) -> Goal:
+        """Puts the arm and the cubes to a random time of an episode and returns the goal; its seed is one of these."""
         arm = self.cube_arm
         if self._across:
-            self._play_for_a_while()
+            self._play_for_a_while(seeds)
             seen, cubes = arm.observe(), arm.cubes()
             goal = Goal(seen.image, seen.pose)
-            self._play_for_a_while()
+            self._script = self._play_for_a_while(seeds)
         else:
-            goal, cubes = self._play_for_a_while().ahead(self._ahead)
+            self._script = self._play_for_a_while(seeds)
+            goal, cubes = self._script.ahead(self._ahead)
         arm.set_targets(cubes)
         return goal
 
-    def _play_for_a_while(self) -> CubeScript:
-        """Puts the arm and the cubes to a random time of a held-out episode, which can go on from there."""
-        script = CubeScript(self.cube_arm, self._play, int(self.np_random.integers(HELD_OUT, 2**31)))
+    def _play_for_a_while(self, seeds: tuple[int, int]) -> CubeScript:
+        """Puts the arm and the cubes to a random time of an episode, which can go on from there."""
+        script = CubeScript(self.cube_arm, self._play, int(self.np_random.integers(*seeds)))
         for _ in range(self.np_random.integers(EPISODE_STEPS - self._ahead)):
             script.step()
         return script
+
+    def finish(self) -> Iterator[Action]:
+        """See `envs.tasks.contract.Practicable`: nothing, for OGBench's script knows no goal but its own."""
+        return iter(())
+
+    def play(self, generator: np.random.Generator) -> Iterator[Action]:
+        """See `envs.tasks.contract.Practicable`: the script goes on with what it was about to do at the start.
+
+        Raises:
+            ValueError: In the numbered tasks, which no script has played.
+        """
+        if self._script is None:
+            raise ValueError("OGBench's numbered tasks are not played by a script, so they can't be practised")
+        while True:
+            self._script.look()
+            yield self._script.action()
 
     def _reset_to_numbered(self, options: dict[str, Any]) -> Goal:
         """Resets to one of OGBench's tasks and returns its goal."""

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from envs.arms.base import drive
 from envs.arms.safety import SafeArm
 from envs.episodes import Episode
-from envs.pose import compose
 from envs.simulation.arm import DOWN, MujocoArm, MujocoArmConfig
 from envs.simulation.objects import TRAINING_OBJECTS, ObjectInstance, SceneObject, sample_object
 from envs.simulation.scene import SceneConfig
@@ -142,31 +142,10 @@ def record_episode(
     def choose(observation: Observation) -> Float[np.ndarray, "7"]:
         return upright(next(steps), observation.pose)
 
-    observations = drive(arm, choose, config.frames, watch or Watch())
-    return Episode.from_observations(observations, arm.action_spec, name, seed)
-
-
-def drive(
-    arm: MujocoArm, choose: Callable[[Observation], Float[np.ndarray, "7"]], frames: int, watch: Watch
-) -> list[Observation]:
-    """Returns what is seen at the start and after each of the actions that are chosen.
-
-    Args:
-        arm: The simulated arm, where the episode begins.
-        choose: Returns the next action from what was seen last; it is clipped to the arm's bounds.
-        frames: To see, one more than actions.
-        watch: Counts what happens to the objects.
-    """
-    driver = SafeArm(arm)
-    observations = [driver.observe()]
+    watch = watch or Watch()
     watch.start(arm)
-    for _ in range(frames - 1):
-        action = np.clip(choose(observations[-1]), arm.action_spec.low, arm.action_spec.high)
-        target = compose(observations[-1].pose, action)
-        driver.command(target[:6], float(target[6]), arm.action_spec.period)
-        observations.append(driver.observe())
-        watch.look(arm)
-    return observations
+    observations = drive(SafeArm(arm), choose, config.frames, lambda: watch.look(arm))
+    return Episode.from_observations(observations, arm.action_spec, name, seed)
 
 
 def _steps(

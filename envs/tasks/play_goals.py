@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float
 
-from envs.simulation.objects import HELD_OUT_OBJECTS, ObjectInstance
+from envs.arms.base import drive
 from envs.simulation.scene import SceneConfig
 from envs.spec import Observation
-from envs.tasks.events import Watch
 from envs.tasks.expert import lift, upright
 from envs.tasks.manipulation import ManipulationEnv, Way
-from envs.tasks.play import BEHAVIOURS, PlayConfig, drive
+from envs.tasks.play import BEHAVIOURS, PlayConfig
 from envs.tasks.reach import MIN_DISTANCE, SUCCESS_DISTANCE
 
 
@@ -35,7 +32,6 @@ class FrankaPlayEnv(ManipulationEnv):
         render_mode: str | None = None,
         render_size: int = 480,
         scene: SceneConfig | None = None,
-        objects: Sequence[ObjectInstance] = HELD_OUT_OBJECTS,
     ) -> None:
         """Builds the scene.
 
@@ -45,7 +41,6 @@ class FrankaPlayEnv(ManipulationEnv):
             render_mode: See there.
             render_size: See there.
             scene: See there.
-            objects: See there.
 
         Raises:
             ValueError: If there are no steps, or the scene has no object.
@@ -53,13 +48,13 @@ class FrankaPlayEnv(ManipulationEnv):
         if steps < 1:
             raise ValueError(f"a goal of play needs at least 1 action to it, got {steps}")
         self._play_steps, self._goal_held = steps, False
-        super().__init__(image_size, render_mode, render_size, scene, objects)
+        super().__init__(image_size, render_mode, render_size, scene)
         self.moved = len(self.mujoco_arm.objects)
 
     def _make_goals(self) -> list[Observation]:
         arm = self.mujoco_arm
         steps = BEHAVIOURS["chain"](arm, PlayConfig(slips=0.1), self.np_random)
-        seen = drive(arm, lambda observation: upright(next(steps), observation.pose), self._play_steps + 1, Watch())
+        seen = drive(self.arm, lambda observation: upright(next(steps), observation.pose), self._play_steps + 1)
         self._goal_held = arm.held() is not None
         return seen[-1:]
 

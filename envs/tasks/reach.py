@@ -39,6 +39,7 @@ def reach_action_spec() -> ActionSpec:
 class TaskEnv(ArmEnv):
     """A task of the simulated arm. ``render`` shows the camera's view at ``render_size``."""
 
+    robot_type = "panda-mujoco"
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 (gymnasium's own convention)
 
     def __init__(

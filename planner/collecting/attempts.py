@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from envs.config import Choice, KindSettings, load_config
 from envs.spec import ActionSpec, Goal, Observation
-from envs.tasks.collecting import Practice
+from planner.collecting.practice import PracticeConfig
 from planner.control.controller import Controller, ControllerConfig
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import make_controller
@@ -25,34 +25,27 @@ from world_model.checkpoints.checkpoint import StoredModel
 from world_model.heads.ways import INVERSE_DYNAMICS
 from world_model.load import load_world_model
 
-_ONE_GOAL = ListedConfig()
+_SUBGOALS = ListedConfig(by="steps", steps=(7,))  # when a goal is left for the next, where there are several
 
 
 def begin_attempt(
-    config: Practice,
-    checkpoint: str,
-    spec: ActionSpec,
-    goals: Sequence[Goal],
-    generator: np.random.Generator,
-    subgoals: ListedConfig = _ONE_GOAL,
+    config: PracticeConfig, spec: ActionSpec, goals: Sequence[Goal], generator: np.random.Generator
 ) -> Callable[[Observation], Float[np.ndarray, "A"] | None]:
     """Returns what gives the checkpoint's next action for what is seen, and None once an expert is to take over.
 
     Args:
-        config: How many actions are its own, what chooses them, and how much noise is added.
-        checkpoint: What acts, by name or path.
+        config: What acts, how many actions are its own, what chooses them, and how much noise is added.
         spec: The arm's actions.
         goals: What to reach, in order.
         generator: Draws the pace, the number of actions, the plan and the noise.
-        subgoals: When a goal is left for the next.
     """
     pace, attempts = float(generator.choice(config.paces)), int(generator.integers(*config.attempts, endpoint=True))
     if config.plans:
         plan = config.plans[int(generator.integers(len(config.plans)))]
-        controller, seed = load_planner(checkpoint, plan, spec, subgoals), int(generator.integers(2**31))
+        controller, seed = load_planner(config.checkpoint, plan, spec), int(generator.integers(2**31))
     else:
-        model = load_policy(checkpoint)
-        settings = ControllerConfig(proposers=(policy_of(model, pace),), subgoals=subgoals)
+        model = load_policy(config.checkpoint)
+        settings = ControllerConfig(proposers=(policy_of(model, pace),), subgoals=_SUBGOALS)
         controller, seed = Controller(model, FirstGuess(), spec, settings), 0  # a first guess draws nothing
     controller.reset(goals, seed)
     share = float(generator.choice(config.shaky)) if any(config.shaky) else 0.0
@@ -71,22 +64,22 @@ def begin_attempt(
 
 
 @cache
-def load_planner(checkpoint: str, plan: Path, spec: ActionSpec, subgoals: ListedConfig = _ONE_GOAL) -> Controller:
+def load_planner(checkpoint: str, plan: Path, spec: ActionSpec) -> Controller:
     """Returns what plans as a file of an evaluation says, made once a process; ends the program if it can't."""
     try:
         config = load_config(EvaluateConfig, plan)
-        config = replace(config, controller=replace(config.controller, subgoals=subgoals))
+        config = replace(config, controller=replace(config.controller, subgoals=_SUBGOALS))
         return make_controller(config, _load(checkpoint), spec)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
-def check_actors(config: Practice, checkpoint: str, spec: ActionSpec) -> None:
+def check_actors(config: PracticeConfig, spec: ActionSpec) -> None:
     """Ends the program with one line if the checkpoint can't act by itself, or a plan can't with it."""
     if not config.plans:
-        load_policy(checkpoint)
+        load_policy(config.checkpoint)
     for plan in config.plans:
-        load_planner(checkpoint, plan, spec)
+        load_planner(config.checkpoint, plan, spec)
 
 
 def policy_of(model: StoredModel, pace: float) -> KindSettings:

@@ -1,4 +1,4 @@
-"""Records practice: a checkpoint's own attempts at manipulation tasks, each shown to its end by the scripted expert."""
+"""Records practice: a checkpoint's own attempts at tasks, each shown to its end by the task's scripted expert."""
 
 from __future__ import annotations
 
@@ -6,61 +6,48 @@ from envs.program import program
 
 # isort: split
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 from jaxtyping import Float
 
+from envs.arms.base import drive
 from envs.command_line import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.formats.lerobot import write_shard
-from envs.simulation.objects import TRAINING_OBJECTS
-from envs.simulation.scene import SceneConfig
+from envs.simulation.scene_config import SceneConfig
 from envs.simulation.variation import Variation, scene_of
 from envs.spec import Observation
-from envs.tasks.collecting import Practice, collect
-from envs.tasks.events import Watch
-from envs.tasks.expert import upright
-from envs.tasks.manipulation import (
-    MANIPULATION_SCENE,
-    FrankaGraspEnv,
-    FrankaPickPlaceEnv,
-    FrankaPushEnv,
-    FrankaReachWithObjectEnv,
-    FrankaStackEnv,
-    FrankaTwoObjectsEnv,
-    ManipulationEnv,
-    manipulation_action_spec,
-)
-from envs.tasks.play import BEHAVIOURS, PlayConfig, drive, show
+from envs.tasks.collecting import Collection, collect
+from envs.tasks.contract import Practicable
 from planner.control.episode import goals_of
-from planner.subgoals.listed import ListedConfig
 
-_TASKS: dict[str, type[ManipulationEnv]] = {
-    "push": FrankaPushEnv,
-    "grasp": FrankaGraspEnv,
-    "carry": FrankaReachWithObjectEnv,
-    "place": FrankaPickPlaceEnv,
-    "two": FrankaTwoObjectsEnv,
-    "stack": FrankaStackEnv,
-}
+_TASKS = ("FrankaPush-v0", "FrankaGrasp-v0", "FrankaReachWithObject-v0", "FrankaPickPlace-v0")
+_NO_VARIATION = Variation()
 
 
 @dataclass(frozen=True)
-class PracticeConfig(Practice):
+class PracticeConfig(Collection):
     """A dataset of practice.
 
     Attributes:
         output: Folder of the dataset.
-        checkpoint: What proposes the actions, by name or path: its inverse dynamics or its goal policy.
+        checkpoint: What acts, by name or path: its inverse dynamics or its goal policy, or a search through its model.
         frames: Frames in an episode; one action fewer.
-        tasks: How often each task is practised, as weights: push, grasp, carry (reach with the object), place,
-            two (objects put somewhere else), stack (one on the other).
-        scene: What the camera sees; the tasks' own scene by default.
+        tasks: How often each task is practised, as weights by the tasks' names. All must have the same actions.
+        attempts: Actions before an expert takes over: at least, and at most.
+        paces: How quick a way the checkpoint's policy is asked for: each episode draws one.
+        plans: Files of evaluations whose planners act instead of the policy: each episode draws one.
+        shaky: Noise on what is attempted, as a share of the largest action: each episode draws one of these.
+        scene: What the camera sees in tasks of ours; their own scene by default.
         variation: How scenes differ from it from one episode to the next.
 
     Raises:
@@ -71,15 +58,24 @@ class PracticeConfig(Practice):
     checkpoint: str = "runs/franka-manipulation/first-critic/checkpoint"
     image_size: int = 168
     frames: int = 33
-    tasks: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("push", "grasp", "carry", "place"), 1.0))
-    scene: SceneConfig = MANIPULATION_SCENE
-    variation: Variation = field(default_factory=Variation)
+    tasks: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_TASKS, 1.0))
+    attempts: tuple[int, int] = (2, 14)
+    paces: tuple[float, ...] = (0.05, 0.2)
+    plans: tuple[Path, ...] = ()
+    shaky: tuple[float, ...] = (0.0,)
+    scene: SceneConfig | None = None
+    variation: Variation = _NO_VARIATION
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_attempts(self.frames)
-        if set(self.tasks) - set(_TASKS) or min(self.tasks.values(), default=0.0) < 0 or not sum(self.tasks.values()):
-            raise ValueError(f"tasks are weights >= 0 of {', '.join(_TASKS)}, not all of them 0, got {self.tasks}")
+        if not 0 <= self.attempts[0] <= self.attempts[1] < self.frames:
+            raise ValueError(f"attempts are two numbers of actions, rising and below frames, got {self.attempts}")
+        if not self.paces:
+            raise ValueError("paces are at least one share in (0, 1], got none")
+        if not self.shaky or min(self.shaky) < 0:
+            raise ValueError(f"shaky is at least one share, none below 0, got {self.shaky}")
+        if min(self.tasks.values(), default=0.0) < 0 or not sum(self.tasks.values()):
+            raise ValueError(f"tasks are weights >= 0 of tasks by name, not all of them 0, got {self.tasks}")
 
 
 @program(resumes=True)
@@ -89,8 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from planner.collecting.attempts import check_actors  # torch takes seconds
 
     # what is wrong with them is better said now than by a process
-    check_actors(config, config.checkpoint, manipulation_action_spec())
-    collect(config, record_shard, robot_type="panda-mujoco", program="collect_practice")
+    task = _check_tasks(config)
+    check_actors(config, task.action_spec)
+    collect(config, record_shard, robot_type=task.robot_type, program="collect_practice")
 
 
 def record_shard(config: PracticeConfig, shard: int, advanced: Callable[[int], object]) -> None:
@@ -106,29 +103,69 @@ def record_shard(config: PracticeConfig, shard: int, advanced: Callable[[int], o
 
 
 def record_practice(config: PracticeConfig, seed: int) -> Episode:
-    """Returns one episode: the checkpoint's attempt, the expert's way on to the goal, and then whatever an expert does.
+    """Returns one episode: the checkpoint's attempt, the expert's way on to the goal, and then whatever experts do.
 
     Actions are the differences of the measured poses; the same seed and checkpoint give the same episode.
     """
     from planner.collecting.attempts import begin_attempt
 
     generator = np.random.default_rng(seed)
-    weights = np.array([config.tasks.get(name, 0.0) for name in _TASKS])
-    name = str(generator.choice(list(_TASKS), p=weights / weights.sum()))
-    task, scene = _TASKS[name], scene_of(seed, config.scene, config.variation)
-    scene = replace(scene, objects=max(scene.objects, task.needed))
-    with closing(task(config.image_size, scene=scene, objects=TRAINING_OBJECTS)) as env:
-        _, info = env.reset(seed=seed)
-        subgoals = ListedConfig(by="steps", steps=(7,))
-        attempt = begin_attempt(config, config.checkpoint, env.action_spec, goals_of(info), generator, subgoals)
-        arm = env.mujoco_arm
-        shown = chain(
-            env.finish(), show(arm, arm.objects[0], generator), BEHAVIOURS["chain"](arm, PlayConfig(), generator)
-        )
+    weights = np.array(list(config.tasks.values()))
+    name = str(generator.choice(list(config.tasks), p=weights / weights.sum()))
+    with _opened(config, name, seed) as env:
+        _, info = env.reset(seed=seed, options={"practice": True})
+        task: Practicable = env.unwrapped  # type: ignore[assignment]
+        attempt = begin_attempt(config, task.action_spec, goals_of(info), generator)
+        shown = chain(task.finish(), task.play(generator))
 
-        def choose(observation: Observation) -> Float[np.ndarray, "7"]:
+        def choose(observation: Observation) -> Float[np.ndarray, "A"]:
             action = attempt(observation)
-            return upright(next(shown), observation.pose) if action is None else action
+            return next(shown) if action is None else action
 
-        observations = drive(arm, choose, config.frames, Watch())
-        return Episode.from_observations(observations, arm.action_spec, f"practice {name}", seed)
+        observations = drive(task.arm, choose, config.frames)
+        return Episode.from_observations(observations, task.arm.action_spec, f"practice {name}", seed)
+
+
+@contextmanager
+def _opened(config: PracticeConfig, name: str, seed: int) -> Iterator[gymnasium.Env[Any, Any]]:
+    """Opens a task in the scene of an episode; one whose scene never varies stays open."""
+    if config.variation == _NO_VARIATION:
+        yield _open(name, config.image_size, config.scene)
+        return
+    own: SceneConfig = _open(name, config.image_size, None).unwrapped.mujoco_arm.config.scene  # type: ignore[attr-defined]
+    scene = scene_of(seed, config.scene or own, config.variation)
+    with closing(_make(name, config.image_size, replace(scene, objects=max(scene.objects, own.objects)))) as env:
+        yield env
+
+
+def _make(name: str, image_size: int, scene: SceneConfig | None) -> gymnasium.Env[Any, Any]:
+    from planner.evaluation.episodes import make_task  # torch takes seconds
+
+    return make_task(name, scene, image_size)
+
+
+_open = cache(_make)
+
+
+def _check_tasks(config: PracticeConfig) -> Practicable:
+    """Returns one of the tasks; ends the program with one line if they can't be practised, or not together."""
+    tasks = {}
+    for name in config.tasks:
+        try:
+            task = _open(name, config.image_size, None).unwrapped
+        except (ValueError, TypeError) as error:  # TypeError: an environment of somebody's own that takes no image_size
+            sys.exit(f"error: {error}")
+        lacking = [part for part in ("arm", "robot_type", "finish", "play") if not hasattr(task, part)]
+        if lacking:
+            sys.exit(f"error: {name} can't be practised, its environment lacks {', '.join(lacking)} (docs/plugins.md)")
+        if config.variation != _NO_VARIATION and not hasattr(task, "mujoco_arm"):
+            sys.exit(f"error: variation needs tasks of the simulated Franka, and {name} is none")
+        tasks[name] = task
+    (first, task), *others = tasks.items()
+    for name, other in others:
+        if other.arm.action_spec != task.arm.action_spec:
+            sys.exit(
+                f"error: {first} and {name} have other actions or bounds, and a dataset has one kind: record a folder "
+                "for each, and train on both"
+            )
+    return task

@@ -148,8 +148,13 @@ def make_controller(config: EvaluateConfig, model: WorldModel, spec: ActionSpec)
     return Controller(model, make_planner(config.planner), spec, config.controller, objective)
 
 
-def make_task(task: str, scene: SceneConfig | None = None) -> gymnasium.Env:
+def make_task(task: str, scene: SceneConfig | None = None, image_size: int | None = None) -> gymnasium.Env:
     """Returns the environment of a task, in its own scene or another.
+
+    Args:
+        task: Its name, ours or ``module:namespace/Name-v0``.
+        scene: Of a task of ours; None for its own.
+        image_size: Edge of the observation images [pixels]; None for the task's own.
 
     Raises:
         ValueError: If there is none of that name (it lists those there are), its module does not import, or an
@@ -163,7 +168,8 @@ def make_task(task: str, scene: SceneConfig | None = None) -> gymnasium.Env:
         alike = sorted(name.removeprefix("envs/") for name in gymnasium.registry if name.startswith(prefix))
         there = f"there are: {', '.join(alike)}" if alike else f"{module or 'envs.tasks'} registers none in {prefix}"
         raise ValueError(f"there is no task {task!r}; {there}")
-    changes: dict[str, Any] = {} if scene is None else {"scene": scene}
+    given: dict[str, Any] = {"scene": scene, "image_size": image_size}
+    changes = {name: value for name, value in given.items() if value is not None}
     env = gymnasium.make(task_id, disable_env_checker=True, **changes)  # the tests check ours
     if module:
         check_task(env, task)

@@ -11,7 +11,6 @@ $python scripts/collect_ogbench.py --config $configs/collect.yaml
 $python scripts/collect_ogbench.py "${within[@]}" --episodes 920 --seed 2000 --output data/cube-single-starts
 $python scripts/train_compact.py --config $configs/compact.yaml
 $python scripts/train_heads.py --config $configs/heads.yaml
-$python scripts/collect_ogbench.py "${within[@]}" --episodes 800 --seed 4000 --output data/cube-single-practice \
-    --practice runs/cube-single-heads/checkpoint                                # its own attempts, the script goes on
+$python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, the script goes on
 $python scripts/train_heads.py --config $configs/heads.yaml --output runs/cube-single-practised \
     --more data/cube-single-starts data/cube-single-practice
