@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,13 @@ def test_what_is_no_run_is_said_in_one_line(tmp_path: Path) -> None:
 def test_a_chart_leaves_out_what_is_not_finite() -> None:
     drawn = charts({"cost": [Line("a", [float("nan"), 1.0, float("inf"), 0.5])], "none": [Line("b", [])]})
     assert drawn.count("<svg") == 1 and "nan" not in drawn and "inf" not in drawn and "top 1<" in drawn
+
+
+def test_a_chart_of_costs_below_zero_is_drawn_within_it() -> None:
+    drawn = charts({"cost": [Line("a", [-15.0, -3.0, 0.0, 0.5, float("-inf")])]})
+    assert "-15 to 0.5<" in drawn
+    (points,) = re.findall(r'points="([^"]+)"', drawn)
+    heights = [float(place.split(",")[1]) for place in points.split()]
+    assert heights == sorted(heights, reverse=True) and heights[0] - heights[-1] > 50
+    assert f"M8 {heights[2]}H" in drawn  # the line of zero
+    assert "top 2<" in charts({"cost": [Line("a", [2.0, 1.0])]})

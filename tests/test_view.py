@@ -29,6 +29,7 @@ from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
 POSE = np.array([0.5, 0.0, 0.3, np.pi, 0.0, 0.0, 0.0])
 SPEC = ActionSpec(POSE_NAMES, ("m",) * 3 + ("rad",) * 3 + ("1",), (-0.05,) * 3 + (0.0,) * 4, (0.05,) * 3 + (0.0,) * 4,
                   "base", 4.0)  # fmt: skip
+COSTS = (-15.0, -9.0, -3.0, 0.0)
 
 
 def searched(spec: ActionSpec = SPEC) -> tuple[WatchedPlanner, Step]:
@@ -98,6 +99,19 @@ def test_ways_are_drawn_over_the_camera_and_the_distance_beneath() -> None:
     panel = (slice(34, 394), slice(MARGIN, MARGIN + 360))
     assert not np.asarray(plain)[panel].any() and np.asarray(drawn)[panel].any()
     assert not np.array_equal(np.asarray(plain)[400:], np.asarray(judged)[400:])
+
+
+def test_costs_below_zero_are_drawn_beneath_the_pictures_and_not_over_them() -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    steps = [
+        Shown(RecordedStep(Observation(image, POSE, i / 4), np.zeros(7), cost=c), image) for i, c in enumerate(COSTS)
+    ]
+    last = np.asarray(draw_frames(steps, "a run")[-1]).astype(int)
+    assert not last[34:394, MARGIN : MARGIN + 360].any()  # the camera's image
+    blue = (last - (46, 98, 200) == 0).all(axis=2)
+    rows, columns = np.nonzero(blue)
+    assert len(rows) and rows.min() > 394 and columns.min() >= MARGIN - 5
+    assert rows[columns < 60].max() > rows[columns > 200].max() + 40  # it rises from -15 to 0
 
 
 def test_a_poster_has_a_row_a_run_and_shows_when_it_got_near() -> None:

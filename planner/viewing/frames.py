@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PIL.ImageFont import load_default  # Pillow's own, which no machine lacks
 
+from planner.viewing.extent import Extent
 from planner.viewing.shown import Picture, Shown, describe, describe_limits, latency
 
 HEIGHT, MARGIN, HEADER, CURVE, FOOTER, SMALL = 360, 12, 34, 130, 36, 220
@@ -146,17 +147,15 @@ def _draw_curve(
     now: int,
     steps: int,
 ) -> None:
-    """Draws a curve from zero to its largest value: what is past in colour, what is to come pale."""
+    """Draws a curve and the line of zero: what is past in colour, what is to come pale."""
     x0, y0, x1, y1 = box
-    known = [value for value in values if math.isfinite(value)]
-    top = max([*known, 1e-9])
-    points = [
-        (x0 + (x1 - x0) * i / max(1, steps - 1), y1 - (y1 - y0 - 6) * (value if math.isfinite(value) else 0.0) / top)
-        for i, value in enumerate(values)
-    ]
+    extent = Extent.of(values)
+    zero, *heights = (y1 - (y1 - y0 - 6) * extent.share(value) for value in (0.0, *values))
+    points = [(x0 + (x1 - x0) * i / max(1, steps - 1), y) for i, y in enumerate(heights)]
     draw.text((x0, y0 - 24), title, INK, load_default(15))
-    draw.text((x1, y0 - 22), f"top {top:.3g}", GREY, load_default(13), anchor="ra")
-    draw.line([(x0, y0), (x0, y1), (x1, y1)], PALE, 2)
+    draw.text((x1, y0 - 22), str(extent), GREY, load_default(13), anchor="ra")
+    draw.line([(x0, y0), (x0, y1)], PALE, 2)
+    draw.line([(x0, zero), (x1, zero)], PALE, 2)
     if len(points) > 1:
         draw.line(points, FAINT, 2)
     if len(points[: now + 1]) > 1:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import yaml
 
 from envs.folders import write_text
+from planner.viewing.extent import Extent
 
 PAGE, CONFIG = "report.html", "config.yaml"
 """Names of a run's page and of the settings beside it."""
@@ -149,7 +150,7 @@ def _figure(media: Media) -> str:
 
 
 def charts(curves: Mapping[str, Sequence[Line]]) -> str:
-    """Returns a chart of each title's lines over the steps, from zero to the largest value; none without any."""
+    """Returns a chart of each title's lines over the steps, zero being in it; none without any."""
     drawn = [_chart(title, lines) for title, lines in curves.items() if any(map(_points, lines))]
     return f'<div class="charts">{"".join(drawn)}</div>' if drawn else ""
 
@@ -162,23 +163,24 @@ def _points(line: Line) -> list[tuple[int, float]]:
 def _chart(title: str, lines: Sequence[Line]) -> str:
     """Returns one chart: success green, failure orange, unknown blue."""
     found = [(line, _points(line)) for line in lines]
-    top = max([value for _, points in found for _, value in points] + [1e-9])
+    extent = Extent.of(value for _, points in found for _, value in points)
     last = max(1, *(step for _, points in found for step, _ in points))
     width, height = _WIDTH - 2 * _LEFT, _HEIGHT - _TOP - _BOTTOM
+    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _LEFT
     opacity = max(0.15, min(1.0, 4.0 / len(lines)))
     drawn = []
     for line, points in found:
-        places = [f"{_LEFT + width * x / last:.1f},{_TOP + height * (1 - max(y, 0) / top):.1f}" for x, y in points]
+        places = [f"{_LEFT + width * x / last:.1f},{bottom - height * extent.share(y):.1f}" for x, y in points]
         kind = {None: "line", True: "line good", False: "line bad"}[line.success]
         drawn.append(
             f'<polyline class="{kind}" points="{" ".join(places)}"><title>{escape(line.name)}</title></polyline>'
         )
-    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _LEFT
+    zero = bottom - height * extent.share(0.0)
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
         f'<text class="title" x="{_LEFT}" y="15">{escape(title)}</text>'
-        f'<text x="{right}" y="15" text-anchor="end">top {top:.3g}</text>'
-        f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>'
+        f'<text x="{right}" y="15" text-anchor="end">{extent}</text>'
+        f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}M{_LEFT} {zero:.1f}H{right}"/>'
         f'<text x="{_LEFT}" y="{_HEIGHT - 8}">step 0</text>'
         f'<text x="{right}" y="{_HEIGHT - 8}" text-anchor="end">{last}</text>'
         f'<g opacity="{opacity:.2f}">{"".join(drawn)}</g></svg>'

@@ -251,9 +251,12 @@ class HeadsTrainer:
         known = find_head(self.model, INVERSE_DYNAMICS, InverseDynamics)
         if before is not None and before.config == head.config:
             head.load_state_dict(before.state_dict())
-        elif known is not None and isinstance(head, SubgoalGenerator | TransitionEnergy):
-            if known.config.shape.judge == head.config.shape.judge:
-                head.judge.load_state_dict(known.judge.state_dict())
+        elif (
+            known is not None
+            and isinstance(head, SubgoalGenerator | TransitionEnergy)
+            and known.config.shape.judge == head.config.shape.judge
+        ):
+            head.judge.load_state_dict(known.judge.state_dict())
 
     def _gripper_values(self) -> tuple[int, Float[Tensor, "3"]] | None:
         """Returns which number of an action is the gripper's, and its modes, normalised; None if none is."""
