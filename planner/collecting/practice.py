@@ -150,7 +150,7 @@ _open = cache(_make)
 def _check_tasks(config: PracticeConfig) -> Practicable:
     """Returns one of the tasks; ends the program with one line if they can't be practised, or not together."""
     tasks = {}
-    for name in config.tasks:
+    for name in (name for name, weight in config.tasks.items() if weight):
         try:
             task = _open(name, config.image_size, None).unwrapped
         except (ValueError, TypeError) as error:  # TypeError: an environment of somebody's own that takes no image_size

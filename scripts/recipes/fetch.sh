@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One compact world model of FetchReach, FetchPush and FetchPickAndPlace, from nothing to runs/fetch-heads/checkpoint.
+# One compact world model of FetchReach, FetchPush and FetchPickAndPlace, from nothing to runs/fetch-practised/checkpoint.
 # After an interruption the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,3 +11,9 @@ $python scripts/collect_benchmark.py --config $configs/collect.yaml
 $python scripts/collect_benchmark.py --config $configs/collect.yaml --benchmark FetchReach --output data/fetch-reach --episodes 500
 $python scripts/train_compact.py --config $configs/compact.yaml
 $python scripts/train_heads.py --config $configs/heads.yaml
+$python scripts/collect_practice.py --config $configs/practice.yaml                     # what it does, an expert goes on
+$python scripts/collect_practice.py --config $configs/practice.yaml --tasks.FetchPush-v0 0 --tasks.FetchPickAndPlace-v0 1 \
+    --seed 5000 --output data/fetch-pick-and-place-practice
+$python scripts/train_heads.py --config $configs/heads.yaml --parent runs/fetch-heads/checkpoint --output runs/fetch-practised \
+    --more data/fetch-push data/fetch-reach data/fetch-push-practice data/fetch-pick-and-place-practice \
+    --learn dynamics inverse_dynamics temporal_distance transition_energy --learning-rate 0.001 --steps 1200
