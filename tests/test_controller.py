@@ -15,7 +15,7 @@ from toy_reach import ToyArm
 
 from envs.pose import compose
 from envs.spec import ActionSpec, Goal, Observation, SpecError
-from planner.base import MakeObjective, Plan, Score
+from planner.base import MakeObjective, Objective, Plan, Score
 from planner.control.baselines import RandomActions, ZeroActions
 from planner.control.controller import Controller, ControllerConfig
 from planner.diagnostics.doctor import examine_view, moving_steps, record_moves
@@ -251,6 +251,26 @@ def test_a_search_departs_from_the_first_guess_only_for_as_much_as_asked(improve
     planner.actions = torch.tensor([0.05, 0, 0, 0, 0, 0, 0]).repeat(3, 1)
     _, plan = controller.step(look(START))
     assert torch.equal(plan.actions, planner.actions if departs else shifted)
+
+
+@pytest.mark.parametrize("lower", [0.0, 100.0])
+@pytest.mark.parametrize(
+    ("settings", "holds"),
+    [({}, False), ({"margin": 0.001}, False), ({"margin": 1.0}, True), ({"min_improvement": 0.99}, True)],
+)
+def test_a_margin_is_in_the_costs_unit_and_costs_may_be_below_zero(
+    settings: dict[str, float], holds: bool, lower: float
+) -> None:
+    def objective(goal: LatentGoal) -> Objective:
+        distance = GoalDistance(goal)
+        return lambda predicted, actions: distance(predicted, actions) - lower
+
+    towards = torch.zeros(3, 7)
+    towards[:, 0] = 0.05
+    config = ControllerConfig(rather="stay", **settings)
+    controller = Controller(ToyWorldModel(), Recorder(towards), TOY_ACTION_SPEC, config, objective)
+    controller.reset([want(GOAL)], seed=0)
+    assert np.array_equal(controller.step(look(START))[0], np.zeros(7)) == holds
 
 
 def test_actions_stay_within_the_bounds_in_double_precision() -> None:

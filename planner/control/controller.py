@@ -312,15 +312,14 @@ class Controller:
             raise
 
     def _unless_better(self, state: LatentState, plan: Plan, other: Float[Tensor, "H A"]) -> Plan:
-        """Returns the plan, or other actions if it is not better than these by the share that is asked for.
+        """Returns the plan, or other actions if it is not better than these by what is asked for.
 
         Both are scored in one batch, so that the same arithmetic compares them.
         """
         both = self.score(state, torch.stack([plan.actions, other]))
         cost, cost_of_other = cost_or_worst(both).tolist()
-        better = (
-            cost < (1.0 - self.config.min_improvement) * cost_of_other and self._approach.stale >= self.config.patience
-        )
+        asked = self.config.min_improvement * abs(cost_of_other) + self.config.margin
+        better = cost < cost_of_other - asked and self._approach.stale >= self.config.patience
         if better or not isfinite(cost_of_other):
             return plan
         return replace(plan, actions=other, cost=cost_of_other, evaluations=plan.evaluations + 2)
