@@ -30,8 +30,8 @@ class ControllerConfig:
         rather: What is done where a plan is not predicted to be better: "stay", or the "first guess", such as a
             policy's way where the first proposer is one: search departs from it only where much is to be gained.
         min_improvement: By what share of its cost the plan must be better.
-        margin: By how much, in the cost's own unit, it must be better beside that. Of an energy 1 asks for a way e times as
-            likely: what a search finds is always a little likelier than what it began with, whether it is better or not.
+        margin: By how much, in the cost's own unit, it must be better beside that. Of an energy 1 asks for a way e
+            times as likely: what a search finds is always a little likelier than what it began with, better or not.
         patience: Observations in a row that must have come no nearer to the goal before a plan is followed there at
             all; 0 for none. Nearer is a cost of what is seen that is lower by a twentieth than when it last was.
         camera_rotation: Rotation vector [rad] from the directions that the model reads from the camera to the arm's, as
