@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -259,7 +260,7 @@ def test_a_search_departs_from_the_first_guess_only_for_as_much_as_asked(improve
     [({}, False), ({"margin": 0.001}, False), ({"margin": 1.0}, True), ({"min_improvement": 0.99}, True)],
 )
 def test_a_margin_is_in_the_costs_unit_and_costs_may_be_below_zero(
-    settings: dict[str, float], holds: bool, lower: float
+    settings: dict[str, Any], holds: bool, lower: float
 ) -> None:
     def objective(goal: LatentGoal) -> Objective:
         distance = GoalDistance(goal)
