@@ -14,6 +14,7 @@ import pytest
 
 from envs.config import load_config
 from envs.simulation.objects import TRAINING_OBJECTS
+from envs.simulation.scene_config import MANIPULATION_SCENE
 from envs.simulation.variation import Variation
 from envs.spec import Observation
 from envs.tasks.manipulation import FrankaPushEnv, manipulation_action_spec
@@ -70,6 +71,8 @@ def test_practice_in_a_scene_that_varies_begins_alike_and_is_seen_from_elsewhere
     np.testing.assert_array_equal(turned.poses[0], usual.poses[0])
     two = record_practice(practise("FrankaTwoObjects-v0", frames=5, variation=Variation(8.0)), 4)
     assert len(two) == 5  # a scene of two objects, as the task needs
+    two = record_practice(practise("FrankaTwoObjects-v0", frames=5, scene=MANIPULATION_SCENE), 4)
+    assert len(two) == 5
 
 
 def test_practice_by_a_plan_searches_and_shakes(tmp_path: Path, practise: Callable[..., PracticeConfig]) -> None:
@@ -118,6 +121,7 @@ def test_in_ogbench_its_script_goes_on_and_no_episode_is_a_held_out_one(
     alone = record_practice(replace(config, attempts=(0, 0)), 1)
     np.testing.assert_array_equal(episode.images[0], alone.images[0])
     assert np.abs(episode.actions[:3] - alone.actions[:3]).max() > 0.05
+    assert np.linalg.norm(episode.actions[3:, :3], axis=1).max() > 0.03  # the script's, from where that led
     with pytest.raises(ValueError, match="numbered tasks are not played by a script"):
         record_practice(practise("envs.tasks.ogbench_tasks:CubeSingleTasks-v0", attempts=(0, 0)), 1)
 
@@ -144,6 +148,7 @@ def test_settings_out_of_their_range_are_refused(
         ("{FrankaPull-v0: 1}", "there is no task 'FrankaPull-v0'; there are: "),
         ("{FetchPush-v0: 1, FetchPickAndPlace-v0: 1}", "have other actions or bounds, and a dataset has one kind"),
         ("{FrankaReach-v0: 1}", "FrankaReach-v0 can't be practised, its environment lacks finish, play"),
+        ("{FetchPush-v0: 1}\nscene: {objects: 1}", "scene and variation need tasks of the simulated Franka"),
         ("{PushT25-v0: 1}", "PushT25-v0 can't be practised, its environment lacks arm, robot_type, finish, play"),
     ],
 )

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from envs.arms.base import drive
 from envs.simulation.scene import SceneConfig
 from envs.spec import Observation
-from envs.tasks.expert import lift, upright
+from envs.tasks.expert import lift
 from envs.tasks.manipulation import ManipulationEnv, Way
 from envs.tasks.play import BEHAVIOURS, PlayConfig
 from envs.tasks.reach import MIN_DISTANCE, SUCCESS_DISTANCE
@@ -54,7 +54,7 @@ class FrankaPlayEnv(ManipulationEnv):
     def _make_goals(self) -> list[Observation]:
         arm = self.mujoco_arm
         steps = BEHAVIOURS["chain"](arm, PlayConfig(slips=0.1), self.np_random)
-        seen = drive(self.arm, lambda observation: upright(next(steps), observation.pose), self._play_steps + 1)
+        seen = drive(self.arm, lambda observation: self._upright(next(steps)), self._play_steps + 1)
         self._goal_held = arm.held() is not None
         return seen[-1:]
 

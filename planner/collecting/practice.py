@@ -128,14 +128,19 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
 
 @contextmanager
 def _opened(config: PracticeConfig, name: str, seed: int) -> Iterator[gymnasium.Env[Any, Any]]:
-    """Opens a task in the scene of an episode; one whose scene never varies stays open."""
-    if config.variation == _NO_VARIATION:
-        yield _open(name, config.image_size, config.scene)
+    """Opens a task in the scene of an episode; one in its own scene stays open."""
+    if _in_own_scenes(config):
+        yield _open(name, config.image_size, None)
         return
     own: SceneConfig = _open(name, config.image_size, None).unwrapped.mujoco_arm.config.scene  # type: ignore[attr-defined]
     scene = scene_of(seed, config.scene or own, config.variation)
     with closing(_make(name, config.image_size, replace(scene, objects=max(scene.objects, own.objects)))) as env:
         yield env
+
+
+def _in_own_scenes(config: PracticeConfig) -> bool:
+    """Returns whether tasks are practised as they are, from one episode to the next."""
+    return config.scene is None and config.variation == _NO_VARIATION
 
 
 def _make(name: str, image_size: int, scene: SceneConfig | None) -> gymnasium.Env[Any, Any]:
@@ -158,8 +163,8 @@ def _check_tasks(config: PracticeConfig) -> Practicable:
         lacking = [part for part in ("arm", "robot_type", "finish", "play") if not hasattr(task, part)]
         if lacking:
             sys.exit(f"error: {name} can't be practised, its environment lacks {', '.join(lacking)} (docs/plugins.md)")
-        if config.variation != _NO_VARIATION and not hasattr(task, "mujoco_arm"):
-            sys.exit(f"error: variation needs tasks of the simulated Franka, and {name} is none")
+        if not (_in_own_scenes(config) or hasattr(task, "mujoco_arm")):
+            sys.exit(f"error: scene and variation need tasks of the simulated Franka, and {name} is none")
         tasks[name] = task
     (first, task), *others = tasks.items()
     for name, other in others:
