@@ -171,7 +171,33 @@ def test_a_look_ahead_puts_the_simulation_back(arm):
     before, seen = arm.state(), arm.observe()
     goal, cubes = script.ahead()
     assert np.array_equal(arm.state(), before) and np.array_equal(arm.observe().image, seen.image)
-    assert not np.array_equal(goal.image, seen.image) and cubes.shape == (1, 3)
+    assert not np.array_equal(goal.image, seen.image) and cubes.shape == (1, 7)
+
+
+@pytest.mark.parametrize(("task", "seeds"), [("CubeSingle75-v0", (0, 1)), ("CubeSingleAcross-v0", (0, 3))])
+def test_the_script_brings_a_cube_and_the_hand_to_where_a_goal_has_them(make, task, seeds):
+    env = make(task)
+    for seed in seeds:
+        _, info = env.reset(seed=seed, options={"practice": True})
+        assert not info["success"]
+        for action in env.finish():
+            seen, *_, info = env.step(action)
+        (goal,) = env.reset(seed=seed, options={"practice": True})[1]["goals"]
+        assert info["distance"] < 0.025
+        assert np.linalg.norm(seen["pose"][:3] - goal.pose[:3]) < 0.06
+
+
+def test_what_follows_the_goal_is_play_with_another_target(make):
+    env = make("CubeSingle-v0")
+    env.reset(seed=0, options={"practice": True})
+    before = env.cube_arm.targets()
+    steps = env.play(np.random.default_rng(0))
+    cubes = []
+    for _ in range(25):
+        env.step(next(steps))
+        cubes.append(env.cube_arm.cubes()[0])
+    assert np.linalg.norm(env.cube_arm.targets() - before) > 0.03
+    assert np.linalg.norm(np.ptp(cubes, axis=0)) > 0.05  # it is moved
 
 
 def test_led_in_episodes_begin_where_the_20_hz_script_is(arm):
@@ -189,7 +215,7 @@ def test_replaying_recorded_actions_reaches_the_goal(make):
     env = make("CubeSingle-v0")
     arm, config = env.cube_arm, CubePlayConfig(frames=13, noise=0.0)
     actions = record_cube_play(arm, config, seed=1).actions
-    goal = arm.cubes()
+    goal = arm.cube_poses()
     record_cube_play(arm, CubePlayConfig(frames=2, noise=0.0), seed=1)
     arm.set_targets(goal)
     solved = [arm.successes()]

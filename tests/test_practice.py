@@ -122,8 +122,6 @@ def test_in_ogbench_its_script_goes_on_and_no_episode_is_a_held_out_one(
     np.testing.assert_array_equal(episode.images[0], alone.images[0])
     assert np.abs(episode.actions[:3] - alone.actions[:3]).max() > 0.05
     assert np.linalg.norm(episode.actions[3:, :3], axis=1).max() > 0.03  # the script's, from where that led
-    with pytest.raises(ValueError, match="numbered tasks are not played by a script"):
-        record_practice(practise("envs.tasks.ogbench_tasks:CubeSingleTasks-v0", attempts=(0, 0)), 1)
 
 
 @pytest.mark.parametrize(
@@ -150,12 +148,13 @@ def test_settings_out_of_their_range_are_refused(
         ("{FrankaReach-v0: 1}", "FrankaReach-v0 can't be practised, its environment lacks finish, play"),
         ("{FetchPush-v0: 1}\nscene: {objects: 1}", "scene and variation need tasks of the simulated Franka"),
         ("{PushT25-v0: 1}", "PushT25-v0 can't be practised, its environment lacks arm, robot_type, finish, play"),
+        ('{"envs.tasks.ogbench_tasks:CubeSingleTasks-v0": 1}', "can't be practised: OGBench's numbered tasks are for"),
     ],
 )
 def test_tasks_that_can_t_be_practised_are_told_before_anything_is_recorded(
     tmp_path: Path, tasks: str, said: str
 ) -> None:
-    pytest.importorskip({"{F": "gymnasium_robotics", "{P": "gym_pusht"}[tasks[:2]])
+    pytest.importorskip({"{F": "gymnasium_robotics", "{P": "gym_pusht", '{"': "ogbench"}[tasks[:2]])
     file = tmp_path / "practice.yaml"
     file.write_text(f"checkpoint: franka-tiny\noutput: {tmp_path / 'data'}\ntasks: {tasks}\n", encoding="utf-8")
     with pytest.raises(SystemExit, match=said):

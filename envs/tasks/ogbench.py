@@ -94,9 +94,15 @@ class OgbenchArm(BenchmarkArm):
         """Returns where the cubes shall go [m]: privileged."""
         return self.env.data.mocap_pos[self._target_ids()].copy()
 
-    def set_targets(self, positions: Float[np.ndarray, "cubes 3"]) -> None:
-        """Says where the cubes shall go [m]; the targets are not seen."""
-        self.env.data.mocap_pos[self._target_ids()] = positions
+    def cube_poses(self) -> Float[np.ndarray, "cubes 7"]:
+        """Returns the cubes' centres [m] and quaternions (w, x, y, z): privileged, what `set_targets` takes."""
+        joints = [self.env.data.joint(f"object_joint_{index}") for index in range(len(self.cubes()))]
+        return np.stack([joint.qpos for joint in joints])
+
+    def set_targets(self, poses: Float[np.ndarray, "cubes 7"]) -> None:
+        """Says where the cubes shall go, see `cube_poses`; the targets are not seen."""
+        ids = self._target_ids()
+        self.env.data.mocap_pos[ids], self.env.data.mocap_quat[ids] = poses[:, :3], poses[:, 3:]
 
     def successes(self) -> list[bool]:
         """Returns which cubes are where they shall go, by OGBench's own rule: within 4 cm."""

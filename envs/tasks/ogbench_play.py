@@ -21,6 +21,7 @@ from envs.arms.safety import SafeArm
 from envs.episodes import Episode
 from envs.pose import compose
 from envs.spec import Goal
+from envs.tasks.expert import Action
 from envs.tasks.ogbench import STEPS, OgbenchArm, Variant, cube_limits
 
 GOAL_STEPS = 25
@@ -31,6 +32,9 @@ _NOISE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # OGBench's, of its five action d
 _GAINS = np.array([5.0, 5.0, 5.0, 3.0, 1.0])  # OGBench's, from what is missing [m, rad] to its actions
 _LEAST = 0.4  # OGBench's: its script never goes slower
 _LIFTED = 0.05  # m, a cube's centre; it lies at 0.02
+_CUBE_THERE, _HAND_THERE = 0.02, 0.04  # m, OGBench's: where its script takes something to be where it shall be
+_IN_HAND = 0.03  # m from the hand to the centre of a cube that it holds
+_GIVEN_UP = 30  # actions to bring one cube to its target
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class CubeScript:
         self._env.step(action)
         self.look()
 
-    def action(self) -> Float[np.ndarray, "7"]:
+    def action(self) -> Action:
         """Returns a whole action that makes good what the script misses: for a driven episode, `look` after it."""
         spec, decision = self._arm.action_spec, self._decide(0.0) / _GAINS
         low, high = np.array(spec.low), np.array(spec.high)
@@ -120,12 +124,43 @@ class CubeScript:
             action = self._generator.uniform(low, high)
         return np.clip(action, low, high)
 
-    def ahead(self, steps: int = GOAL_STEPS) -> tuple[Goal, Float[np.ndarray, "cubes 3"]]:
+    def bring(self, hand: Float[np.ndarray, "7"]) -> Iterator[Action]:
+        """Yields actions that bring the cubes to the arm's targets, one after another, and then the hand to its own.
+
+        A cube that lies where the hand shall be comes last, and is not let go of.
+
+        Args:
+            hand: The pose (7,) where the hand shall be [m, rad, 1].
+        """
+        targets = self._arm.targets()
+        from_hand = np.linalg.norm(targets - hand[:3], axis=1)
+        order = np.argsort(-from_hand)
+        for cube in order:
+            self._env._target_block = int(cube)
+            self._begin()
+            self._oracle._final_pos, self._oracle._final_yaw = hand[:3], hand[5]
+            for _ in range(_GIVEN_UP):
+                self._info = self._env.compute_ob_info()
+                there = np.linalg.norm(self._arm.cubes()[cube] - targets[cube]) < _CUBE_THERE
+                held = from_hand[cube] < _IN_HAND and self._info["proprio/gripper_contact"][0] > 0
+                arrived = np.linalg.norm(self._arm.pose()[:3] - hand[:3]) < _HAND_THERE
+                if there and (held or arrived or cube != order[-1]):
+                    break
+                yield self.action()
+
+    def play(self) -> Iterator[Action]:
+        """Yields the actions of a driven script that begins with another target, without an end."""
+        self._aim_elsewhere()
+        while True:
+            yield self.action()
+            self.look()
+
+    def ahead(self, steps: int = GOAL_STEPS) -> tuple[Goal, Float[np.ndarray, "cubes 7"]]:
         """Returns what the 20 Hz script would see so many steps later as a goal, and its cubes; puts all back."""
         start = self._arm.state()
         for _ in range(steps):
             self.step()
-        seen, cubes = self._arm.observe(), self._arm.cubes()
+        seen, cubes = self._arm.observe(), self._arm.cube_poses()
         self._arm.restore(start)
         self._info = self._env.compute_ob_info()
         return Goal(seen.image, seen.pose), cubes
@@ -134,8 +169,11 @@ class CubeScript:
         """Sees what has become of a decision; a cube that is where it should be gets another target."""
         self._info = self._env.compute_ob_info()
         if self._oracle.done:
-            _, self._info = self._env.set_new_target(p_stack=self._stacking)
-            self._begin()
+            self._aim_elsewhere()
+
+    def _aim_elsewhere(self) -> None:
+        _, self._info = self._env.set_new_target(p_stack=self._stacking)
+        self._begin()
 
     def _decide(self, least: float) -> Float[np.ndarray, "5"]:
         """Returns OGBench's action; what is missing counts as this much at least, see `_LEAST`."""

@@ -37,7 +37,7 @@ class OgbenchCubeEnv(BenchmarkEnv):
     solved at the start. With ``moved`` they are drawn again. With ``across`` the goal is what another held-out episode
     saw at a random time. With ``tasks`` starts and goals are OGBench's five numbered tasks:
     ``reset(options={"task_id": 1})``, or one at random. With ``reset(options={"practice": True})`` no episode is a
-    held-out one.
+    held-out one; the numbered tasks, which are held out all five, refuse it with a ValueError.
     """
 
     robot_type = "ur5e-ogbench"
@@ -57,23 +57,27 @@ class OgbenchCubeEnv(BenchmarkEnv):
         self._moved, self._across, self._ahead = moved, across, ahead
         self._play = CubePlayConfig(variant, driven=0.0)
         self._script: CubeScript | None = None
+        self._goal: Goal | None = None
         super().__init__(self.cube_arm, SafeArm(self.cube_arm, cube_limits()), render_mode, render_size)
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
+        practice = bool(options.get("practice"))
+        if self.cube_arm.tasks and practice:
+            raise ValueError("OGBench's numbered tasks are for evaluation alone: practise CubeSingleAcross-v0")
         if self.cube_arm.tasks:
             return {"goals": [self._reset_to_numbered(options)]}
-        seeds = (0, HELD_OUT) if options.get("practice") else (HELD_OUT, 2**31)
+        seeds = (0, HELD_OUT) if practice else (HELD_OUT, 2**31)
         while True:
-            goal = self._reset_to_recorded(seeds)
+            self._goal = self._reset_to_recorded(seeds)
             if not (self._moved or self._across) or not all(self.cube_arm.successes()):
-                return {"goals": [goal]}
+                return {"goals": [self._goal]}
 
     def _reset_to_recorded(self, seeds: tuple[int, int]) -> Goal:
         """Puts the arm and the cubes to a random time of an episode and returns the goal; its seed is one of these."""
         arm = self.cube_arm
         if self._across:
             self._play_for_a_while(seeds)
-            seen, cubes = arm.observe(), arm.cubes()
+            seen, cubes = arm.observe(), arm.cube_poses()
             goal = Goal(seen.image, seen.pose)
             self._script = self._play_for_a_while(seeds)
         else:
@@ -90,20 +94,14 @@ class OgbenchCubeEnv(BenchmarkEnv):
         return script
 
     def finish(self) -> Iterator[Action]:
-        """See `envs.tasks.contract.Practicable`: nothing, for OGBench's script knows no goal but its own."""
-        return iter(())
+        """See `envs.tasks.contract.Practicable`: OGBench's script, with the goal's cubes and hand as its ends."""
+        assert self._script and self._goal and self._goal.pose is not None, "reset for practice first"
+        return self._script.bring(self._goal.pose)
 
     def play(self, generator: np.random.Generator) -> Iterator[Action]:
-        """See `envs.tasks.contract.Practicable`: the script goes on with what it was about to do at the start.
-
-        Raises:
-            ValueError: In the numbered tasks, which no script has played.
-        """
-        if self._script is None:
-            raise ValueError("OGBench's numbered tasks are not played by a script, so they can't be practised")
-        while True:
-            self._script.look()
-            yield self._script.action()
+        """See `envs.tasks.contract.Practicable`: OGBench's script, whose seed is the episode's."""
+        assert self._script, "reset for practice first"
+        return self._script.play()
 
     def _reset_to_numbered(self, options: dict[str, Any]) -> Goal:
         """Resets to one of OGBench's tasks and returns its goal."""

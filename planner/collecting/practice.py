@@ -165,6 +165,10 @@ def _check_tasks(config: PracticeConfig) -> Practicable:
             sys.exit(f"error: {name} can't be practised, its environment lacks {', '.join(lacking)} (docs/plugins.md)")
         if not (_in_own_scenes(config) or hasattr(task, "mujoco_arm")):
             sys.exit(f"error: scene and variation need tasks of the simulated Franka, and {name} is none")
+        try:
+            task.reset(seed=0, options={"practice": True})
+        except ValueError as error:
+            sys.exit(f"error: {name} can't be practised: {error}")
         tasks[name] = task
     (first, task), *others = tasks.items()
     for name, other in others:
