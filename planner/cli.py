@@ -33,7 +33,6 @@ COMMANDS = {
     "train-compact": "world_model.training.compact_program",
     "train-heads": "world_model.training.heads_program",
     "train-views": "world_model.training.views_program",
-    "train-critic": "world_model.heads.goal_policy.program",
     "report": "planner.training.report_program",
     "import-checkpoint": "world_model.importing.program",
     "pull": "world_model.checkpoints.pull_program",

@@ -10,9 +10,13 @@ from torch import Tensor
 
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
 from world_model.base import LatentState
+from world_model.compact import CompactModel
+from world_model.encoders.readout import Readout, ReadoutConfig
 from world_model.encoders.vjepa2 import Encoder, EncoderConfig, layer_norm
-from world_model.heads.goal_policy.critic import Critic, CriticConfig
+from world_model.heads.ways import InverseDynamics
+from world_model.heads.ways_config import InverseDynamicsConfig, InverseDynamicsShape, JudgeShape
 from world_model.importing.official import load_official
+from world_model.predictors.compact import CompactDynamics, DynamicsConfig
 from world_model.predictors.vjepa2_ac import Predictor, PredictorConfig
 from world_model.statistics import Statistics
 from world_model.vjepa2_ac import VJEPA2AC
@@ -59,22 +63,36 @@ def small_predictor(**changes: object) -> Predictor:
 
 def small_model(context: int = 2, **changes: object) -> VJEPA2AC:
     """A random world model that sees 2 x 2 patches of width 12, with statistics that matter."""
-    encoder = Encoder(EncoderConfig(image_size=16, width=12, depth=1, heads=2, patch_size=8, mlp_ratio=2.0))
+    encoder = small_encoder()
     randomise(encoder)
     predictor = small_predictor(grid_height=2, grid_width=2, **changes)
     return VJEPA2AC(encoder, predictor, ACTIONS, STATISTICS, context)
 
 
-def eager_model() -> VJEPA2AC:
-    """A small model with a critic that always has something to do, much the same."""
-    model = small_model()
+def small_encoder() -> Encoder:
+    """An encoder that makes 2 x 2 patches of width 12."""
+    return Encoder(EncoderConfig(image_size=16, width=12, depth=1, heads=2, patch_size=8, mlp_ratio=2.0))
+
+
+def small_compact(latents: int = 2, pooling: str = "grid") -> CompactModel:
+    """A random compact model that sees 2 x 2 patches and has latents of 5 numbers."""
+    shape = ReadoutConfig(4, 12, latents, 5, pooling, narrow=3, hidden=8, heads=2)  # type: ignore[arg-type]
+    dynamics = CompactDynamics(DynamicsConfig(5 * latents, width=16, depth=2))
+    model = CompactModel(small_encoder(), Readout(shape), dynamics, ACTIONS, STATISTICS)
+    randomise(model)
+    return model.freeze()
+
+
+def eager_model() -> CompactModel:
+    """A small model with inverse dynamics that always have something to do, much the same."""
+    model, judge = small_compact(), JudgeShape(code=4, reader=8, longest=6, width=16, depth=1)
     torch.manual_seed(0)
-    critic = Critic(CriticConfig(grid_height=2, grid_width=2, token_width=12, look_width=8, width=16, depth=1, modes=3))
+    policy = InverseDynamics(InverseDynamicsConfig(10, 7, 7, InverseDynamicsShape(judge, modes=3)))
     with torch.no_grad():
-        critic.count_head.get_parameter("1.bias")[1] = 50.0
-        critic.action_head.centres[:] = -1.0
-    model.heads["goal_policy"] = critic
-    return model
+        policy.judge.count.get_parameter("1.bias")[1] = 50.0
+        policy.first.centres[:] = -1.0
+    model.add_head("inverse_dynamics", policy)
+    return model.freeze()
 
 
 def random_state(frames: int, tokens: int = 4, width: int = 12, seed: int = 0) -> LatentState:

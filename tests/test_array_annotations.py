@@ -44,7 +44,7 @@ def test_what_holds_no_arrays_is_left_alone() -> None:
 
 CORE = (
     "pose", "predictor", "objective", "planners", "cem", "vjepa2_ac", "compact", "controller", "safety", "spec",
-    "kinematics", "finite", "whitening",
+    "kinematics", "finite", "pretrain",
 )  # fmt: skip
 """Tests of what works on arrays."""
 

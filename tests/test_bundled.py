@@ -18,7 +18,6 @@ from planner.evaluation.episodes import make_controller
 from planner.evaluation.program import EvaluateConfig
 from planner.search.cem import CEM, CEMConfig
 from world_model.checkpoints.checkpoint import find_checkpoint, read_manifest
-from world_model.heads.goal_policy.training import TrainCriticConfig
 from world_model.load import load_world_model
 from world_model.training.compact_config import CompactConfig
 from world_model.training.heads_config import HeadsConfig
@@ -31,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_bundled_checkpoints_are_under_40_megabytes():
-    for name in ("franka-tiny", "franka-manipulation", "franka", "franka-views"):
+    for name in ("franka-tiny", "franka", "franka-views"):
         folder = find_checkpoint(name)
         assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6
 
@@ -70,7 +69,6 @@ def test_a_search_from_noise_pushes_an_object_to_where_an_image_shows_it():
 def test_every_config_in_the_repository_is_valid(path):
     kinds = {
         "collect": program("envs.tasks.collect").CollectConfig,
-        "pushes": program("envs.tasks.collect").CollectConfig,
         "varied": program("envs.tasks.collect").CollectConfig,
         "views": program("envs.tasks.collect").CollectConfig,
         "pretrain": PretrainConfig,
@@ -81,10 +79,7 @@ def test_every_config_in_the_repository_is_valid(path):
         "energy": HeadsConfig,
         "see": ViewsConfig,
         "plan": program("planner.evaluation.program").EvaluateConfig,
-        "manipulation": program("planner.evaluation.program").EvaluateConfig,
         "suite": program("planner.evaluation.suite_config").SuiteConfig,
-        "critic": TrainCriticConfig,
-        "first-critic": TrainCriticConfig,
         "practice": program("planner.collecting.practice").PracticeConfig,
         "tried": program("planner.collecting.practice").PracticeConfig,
         "searched": program("planner.collecting.practice").PracticeConfig,

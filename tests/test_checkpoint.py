@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.small_models import (
     ACTIONS,
     GOLDEN,
     STATISTICS,
+    eager_model,
     golden_model,
     golden_outputs,
     random_actions,
@@ -37,7 +39,9 @@ from world_model.checkpoints.checkpoint import (
 )
 from world_model.checkpoints.weights_file import load_weights, write_weights
 from world_model.encoders.vjepa2 import Encoder
+from world_model.heads.ways import InverseDynamics
 from world_model.importing.official import load_official, read_official
+from world_model.load import load_world_model
 from world_model.vjepa2_ac import load_vjepa2_ac
 
 TRAINING = {"command": "python scripts/train.py", "git_commit": "0" * 40, "metrics": {"held_out": 0.04}}
@@ -172,6 +176,20 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         load_vjepa2_ac(folder)
 
 
+def test_a_head_is_missing_or_fits_no_other_model(tmp_path: Path) -> None:
+    model = eager_model()
+    save_checkpoint(tmp_path / "eager", model, training={})
+    assert set(load_world_model(tmp_path / "eager").heads) == {"inverse_dynamics"}
+    (tmp_path / "eager" / "inverse_dynamics.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"inverse_dynamics\.safetensors is missing"):
+        load_world_model(tmp_path / "eager")
+    head = model.heads["inverse_dynamics"]
+    assert isinstance(head, InverseDynamics)
+    other = InverseDynamics(replace(head.config, pose_size=6))
+    with pytest.raises(ValueError, match=r"take poses and actions of \(6, 7\) numbers, the model \(7, 7\)"):
+        model.add_head("inverse_dynamics", other)
+
+
 def test_missing_and_unexpected_tensors_are_named(folder: Path) -> None:
     edit_weights(folder, "predictor.safetensors", lambda t: t.update(prediktor_norm=t.pop("predictor_norm.weight")))
     with pytest.raises(CheckpointError, match=r"predictor_norm\.weight missing, prediktor_norm unexpected"):
@@ -221,7 +239,7 @@ def test_a_file_that_is_no_safetensors_is_named(folder: Path) -> None:
             r"parts\.encoder must have a kind, one of vjepa2, convolutions, backbone",
         ),
         (lambda m: m["parts"]["encoder"].update(kind="dino"), "parts.encoder: there is no encoder 'dino'"),
-        (lambda m: m["heads"].update(goal={}), "there is no head 'goal'.*Known: goal_policy"),
+        (lambda m: m["heads"].update(goal={}), "there is no head 'goal'.*Known: bank, inverse_dynamics"),
         (lambda m: m["files"].pop("predictor.safetensors"), r"must name the file predictor\.safetensors"),
         (lambda m: m.update(context="many"), "'context'.*must be int"),
         (lambda m: m.update(context=99), r"context must be 1 \.\. 6"),

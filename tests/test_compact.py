@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import ACTIONS, STATISTICS, random_actions, randomise
+from small_models import ACTIONS, STATISTICS, random_actions, small_compact
 from transformers import Dinov2Config, Dinov2Model
 
 from envs.pose import compose
@@ -19,22 +19,11 @@ from world_model.base import LatentState
 from world_model.checkpoints.checkpoint import save_checkpoint
 from world_model.compact import CompactModel
 from world_model.encoders.folder import load_encoder
-from world_model.encoders.readout import Readout, ReadoutConfig
-from world_model.encoders.vjepa2 import Encoder, EncoderConfig
+from world_model.encoders.readout import ReadoutConfig
 from world_model.load import load_world_model
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
 from world_model.statistics import Statistics
 from world_model.training.sigreg import sigreg
-
-
-def small_compact(latents: int = 2, pooling: str = "grid") -> CompactModel:
-    """A random compact model that sees 2 x 2 patches and has latents of 5 numbers."""
-    encoder = Encoder(EncoderConfig(image_size=16, width=12, depth=1, heads=2, patch_size=8, mlp_ratio=2.0))
-    shape = ReadoutConfig(4, 12, latents, 5, pooling, narrow=3, hidden=8, heads=2)  # type: ignore[arg-type]
-    dynamics = CompactDynamics(DynamicsConfig(5 * latents, width=16, depth=2))
-    model = CompactModel(encoder, Readout(shape), dynamics, ACTIONS, STATISTICS)
-    randomise(model)
-    return model.freeze()
 
 
 def random_latents(frames: int = 1, latents: int = 2) -> LatentState:

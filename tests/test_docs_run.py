@@ -76,7 +76,6 @@ SMALLER = {
     "serve": "--device cpu --address 127.0.0.1",
     "train": f"--steps 2 --frames 3 {TRAINING}",
     "train_compact": f"--steps 2 --minimum-rank 0 {TRAINING} --batch 16",
-    "train_critic": "--look-steps 2 --look-batch 4 --judge-steps 2 --pairs 8 --modes 8 --held-out 0.3",
     "train_heads": f"--steps 2 --rollouts 4 {TRAINING}",
     "train_views": f"--steps 2 {TRAINING}",
 }

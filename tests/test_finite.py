@@ -30,21 +30,23 @@ from planner.search.predictive_sampling import PredictiveSamplingConfig
 from planner.serving.server import Offer, PlanServer
 from tests.background import running
 from tests.moving_square import MovingSquare
-from tests.small_models import small_model
+from tests.small_models import small_compact, small_model
 from tests.small_training import log_of, make_batches, make_config, make_encoder, run
-from tests.test_critic import make_critic_config
 from tests.test_pretrain import make_config as make_pretrain_config
+from tests.test_train_compact import make_heads_config
 from world_model.base import LatentGoal, LatentState
 from world_model.checkpoints.checkpoint import CheckpointError, save_checkpoint
 from world_model.checkpoints.weights_file import write_weights
-from world_model.data.batches import Batch, WindowBatches
+from world_model.compact import CompactModel
+from world_model.data.batches import Batch, RecordedWindows, WindowBatches
 from world_model.data.latents import build_latents
 from world_model.data.store import CacheError, build_frames
 from world_model.encoders.folder import load_encoder, save_encoder
 from world_model.encoders.vjepa2 import Encoder
 from world_model.finite import DivergedError, not_finite, tensors_in
-from world_model.heads.goal_policy.training import train_critic
+from world_model.predictors.compact import CompactDynamics, DynamicsConfig
 from world_model.toy import TOY_ACTION_SPEC, ToyWorldModel
+from world_model.training.heads import train_heads
 from world_model.training.loop import STATE_FILE
 from world_model.training.pretrain import pretrain
 from world_model.training.run import run_steps
@@ -190,25 +192,27 @@ def test_pretraining_stops_before_its_weights_are_poisoned(tmp_path: Path) -> No
     assert state is not None and state["step"] == 1
 
 
-@pytest.mark.parametrize("place", ["looking", "judging"])
-def test_the_critics_training_stops_before_its_weights_are_poisoned(
-    place: str, encoder: Encoder, batches: WindowBatches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_training_of_heads_stops_before_their_weights_are_poisoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(make_config(tmp_path / "parent"), encoder, batches) is not None
-    checkpoint = tmp_path / "parent" / "checkpoint"
-    config, broken = make_critic_config(checkpoint, tmp_path / "critic"), 2 if place == "looking" else 4
+    model, recorded = small_compact(), RecordedWindows(MovingSquare((6,) * 20))
+    spec, statistics = recorded.action_spec, recorded.statistics(range(20))
+    dynamics = CompactDynamics(DynamicsConfig(10, 2, 2, width=8, depth=1))
+    model = CompactModel(model.encoder, model.readout, dynamics, spec, statistics).freeze()
+    save_checkpoint(tmp_path / "parent", model, training={})
+    latents = [torch.randn(6, 10) for _ in range(20)]
+    config = make_heads_config(
+        tmp_path / "parent", tmp_path / "heads", learn=("inverse_dynamics",), steps=9, save_every=3
+    )
 
     def report(step: int, measured: Mapping[str, float]) -> None:
-        if step + 1 == broken:
+        if step + 1 == 4:
             monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *_: torch.tensor(NAN, requires_grad=True))
-            monkeypatch.setattr(torch.nn.functional, "l1_loss", lambda *_: torch.tensor(INF, requires_grad=True))
 
-    with pytest.raises(
-        DivergedError, match=rf"stopped at step {broken + 1} of 9: (pose is inf|count is nan).*{broken};"
-    ):
-        train_critic(config, load_vjepa2_ac(checkpoint), batches, report, {})
+    with pytest.raises(DivergedError, match=r"stopped at step 5 of 9: ways is nan.*4;"):
+        train_heads(config, model, latents, recorded, "made up", report, {})
     state = load_state(config.output / STATE_FILE)
-    assert state is not None and state["step"] == broken
+    assert state is not None and state["step"] == 4
 
 
 def test_poses_that_are_not_finite_are_not_learnt_from(batches: WindowBatches) -> None:

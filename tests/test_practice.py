@@ -11,6 +11,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 from envs.config import load_config
 from envs.simulation.objects import TRAINING_OBJECTS
@@ -22,9 +23,10 @@ from planner.collecting import attempts, practice
 from planner.collecting.practice import PracticeConfig, main, record_practice
 from planner.control.episode import goals_of
 from planner.evaluation.episodes import make_task
+from planner.proposals.config import InverseDynamicsConfig
+from planner.proposals.inverse_dynamics import InverseDynamicsProposer
 from tests.small_models import eager_model
 from world_model.checkpoints.checkpoint import save_checkpoint
-from world_model.heads.goal_policy.goal_policy import GoalPolicy
 
 PLAN = "planner: {algorithm: cem, horizon: 1, samples: 8, elites: 2, iterations: 1}\n"
 TRIED = ("scripts/configs/franka/tried.yaml", "scripts/configs/franka/searched.yaml")
@@ -33,7 +35,7 @@ CUBE = "envs.tasks.ogbench_tasks:CubeSingle-v0"
 
 @pytest.fixture
 def practise(tmp_path: Path) -> Callable[..., PracticeConfig]:
-    """Returns settings for an episode or two of a task, attempted by a critic that knows nothing."""
+    """Returns settings for an episode or two of a task, attempted by a policy that knows nothing."""
     save_checkpoint(tmp_path / "checkpoint", eager_model(), training={}, fps=4.0, licence="MIT")
 
     def practise(*tasks: str, **settings: object) -> PracticeConfig:
@@ -46,7 +48,7 @@ def practise(tmp_path: Path) -> Callable[..., PracticeConfig]:
     return practise
 
 
-def test_practice_is_the_critics_attempt_and_then_the_experts_way(practise: Callable[..., PracticeConfig]) -> None:
+def test_practice_is_the_policys_attempt_and_then_the_experts_way(practise: Callable[..., PracticeConfig]) -> None:
     config = practise("FrankaPush-v0")
     episode, again = (record_practice(config, 4) for _ in range(2))
     assert len(episode) == 12 and (episode.images == again.images).all()
@@ -54,10 +56,10 @@ def test_practice_is_the_critics_attempt_and_then_the_experts_way(practise: Call
     values, info = first.reset(seed=4, options={"practice": True})
     assert first.mujoco_arm.objects[0].instance in TRAINING_OBJECTS
     assert np.abs(values["image"] - episode.images[0].astype(float)).mean() < 1
-    critic, (goal,) = attempts.load_policy(config.checkpoint), goals_of(info)
-    proposed = GoalPolicy(critic).propose(
-        critic.encode([Observation(values["image"], values["pose"], 0.0)]), critic.encode_goal(goal), 1
-    )
+    model, (goal,) = attempts.load_policy(config.checkpoint), goals_of(info)
+    seen = model.encode([Observation(values["image"], values["pose"], 0.0)])
+    policy = InverseDynamicsProposer(InverseDynamicsConfig(), model, first.action_spec)
+    proposed = policy.propose(seen, model.encode_goal(goal), 1, 1, torch.Generator())
     np.testing.assert_allclose(episode.actions[0, :2], proposed[0, 0, :2], atol=0.01)
     assert episode.task == "practice FrankaPush-v0"
 
@@ -117,7 +119,7 @@ def test_in_ogbench_its_script_goes_on_and_no_episode_is_a_held_out_one(
     seeds.clear()  # with what opening the task took
     np.testing.assert_array_equal(episode.images, record_practice(config, 1).images)
     assert max(seeds) < 10_000
-    np.testing.assert_allclose(episode.actions[1:3, 6], episode.actions[1, 6], atol=0.1)  # the critic's, the same
+    np.testing.assert_allclose(episode.actions[1:3, 6], episode.actions[1, 6], atol=0.1)  # the policy's, the same
     alone = record_practice(replace(config, attempts=(0, 0)), 1)
     np.testing.assert_array_equal(episode.images[0], alone.images[0])
     assert np.abs(episode.actions[:3] - alone.actions[:3]).max() > 0.05

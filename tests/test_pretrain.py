@@ -26,6 +26,7 @@ from world_model.training.masked import (
     halves_tables,
     jitter,
     patchify,
+    whiten,
 )
 from world_model.training.pretrain import (
     CollapseError,
@@ -125,6 +126,32 @@ def test_the_masked_predictor_knows_where_it_is_asked() -> None:
     again, guessed = predictor(torch.randn(1, 3, 24), torch.tensor([0, 1, 2]), torch.tensor([7, 9]))
     assert again.shape == (1, 3, 24) and guessed.shape == (1, 2, 24)
     assert not torch.allclose(guessed[:, 0], guessed[:, 1])
+
+
+def test_whitening_gives_weak_directions_the_weight_of_strong_ones() -> None:
+    torch.manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(24, 24))[0]
+    spread = torch.zeros(24)
+    spread[:3] = torch.tensor([5.0, 1.0, 0.5])
+    tokens = torch.randn(16, 24) + torch.randn(2048, 16, 24) * spread @ axes.T
+    white = whiten(tokens, 1e-3)
+    assert white.mean(0).abs().max() < 1e-4
+    covariance = axes.T @ (white.flatten(0, 1).T @ white.flatten(0, 1)) @ axes / (2048 * 16)
+    torch.testing.assert_close(covariance.diagonal()[:3], torch.ones(3), atol=0.1, rtol=0.0)
+    assert covariance.diagonal()[3:].max() < 1e-3  # there was nothing
+
+
+def test_whitening_of_equal_images_is_zero() -> None:
+    assert torch.equal(whiten(torch.ones(4, 16, 24), 1e-3), torch.zeros(4, 16, 24))
+
+
+def test_what_is_visible_counts_in_the_loss_as_much_as_asked(tmp_path: Path, frames: FrameStore) -> None:
+    images = torch.from_numpy(frames.gather(frames.frame_numbers(range(8))))
+    losses = [
+        Pretrainer(make_config(tmp_path, visible_weight=weight), frames).loss(images, 0)[0].item()
+        for weight in (0.0, 1.0, 2.0)
+    ]
+    assert losses[1] > losses[0] and losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-4)
 
 
 def test_the_loss_falls(tmp_path: Path, frames: FrameStore) -> None:

@@ -166,15 +166,15 @@ def test_episodes_of_other_settings_are_refused_before_anything_runs(program, co
 def test_episodes_of_another_checkpoint_are_refused(program, tmp_path: Path, monkeypatch) -> None:
     suite = write_suite(tmp_path)
     run(program, suite, tmp_path / "out")
-    monkeypatch.setattr(program("planner.evaluation.episodes"), "checkpoint_hash", lambda checkpoint, critic: "another")
+    monkeypatch.setattr(program("planner.evaluation.episodes"), "checkpoint_hash", lambda checkpoint, heads: "another")
     with pytest.raises(SystemExit, match=r"able.jsonl has .* checkpoint_sha256: None then, 'another' now"):
         run(program, suite, tmp_path / "out")
 
 
-def test_episodes_that_asked_no_critic_stay_where_only_the_critic_is_another(program, tmp_path: Path) -> None:
-    manifest = yaml.safe_load((ROOT / "checkpoints/franka-manipulation/manifest.yaml").read_text())
+def test_episodes_that_asked_no_head_stay_where_only_heads_are_others(program, tmp_path: Path) -> None:
+    manifest = yaml.safe_load((ROOT / "checkpoints/franka/manifest.yaml").read_text())
     folders = [tmp_path / name for name in ("trained", "again", "other")]
-    for folder, changed in zip(folders, (None, "goal_policy.safetensors", "predictor.safetensors"), strict=True):
+    for folder, changed in zip(folders, (None, "inverse_dynamics.safetensors", "dynamics.safetensors"), strict=True):
         folder.mkdir()
         changes = {} if changed is None else {changed: "0" * 64}
         now = {**manifest, "files": {**manifest["files"], **changes}, "training": {"by": folder.name}}
@@ -192,8 +192,8 @@ def test_episodes_that_asked_no_critic_stay_where_only_the_critic_is_another(pro
 
     first, again, other = identities()
     assert first == again != other
-    assert len(set(identities(controller={"proposers": [{"kind": "goal_policy", "pace": 0.2}]}))) == 3
-    assert len(set(identities(objective={"kind": "actions_left"}))) == 3
+    assert len(set(identities(controller={"proposers": [{"kind": "inverse_dynamics", "pace": 0.2}]}))) == 3
+    assert len(set(identities(objective={"kind": "temporal_distance"}))) == 3
 
 
 def test_two_processes_of_accelerate_have_the_episodes_of_one(program, tmp_path: Path) -> None:
@@ -251,24 +251,18 @@ def test_what_is_wrong_with_a_suite_is_one_line(program, tmp_path: Path, changes
     assert not (tmp_path / "out").exists()
 
 
-def test_the_manipulation_suites_planners_fit_the_plan_of_a_reach(program) -> None:
-    suite = load_config(
-        program("planner.evaluation.suite_config").SuiteConfig, ROOT / "scripts/configs/suite/manipulation.yaml"
-    )
-    configs = [
-        load_config(
-            program("planner.evaluation.episodes").EvaluateConfig,
-            ROOT / "scripts/configs/plan/manipulation/reach.yaml",
-            variant.changes,
-        )
-        for variant in suite.variants
-    ]
-    assert [config.takes_goal_pose for config in configs] == [False, True, False]
-    assert [[each.pose for each in config.controller.proposers] for config in configs] == [["seen"], ["told"], []]
-    official = load_config(
-        program("planner.evaluation.episodes").EvaluateConfig, ROOT / "scripts/configs/plan/official.yaml"
-    )
-    assert configs[-1].planner == official.planner and configs[-1].objective == official.objective
+def test_the_suites_of_franka_plan_every_task_from_images_alone_and_searches_from_noise_ask_nobody(program) -> None:
+    suites = program("planner.evaluation.suite_config")
+    processes = program("world_model.training.processes").find_processes("cpu")
+    for name in ("franka", "franka-shifts"):
+        options = suites.SuiteOptions(name)
+        blocks = [block for block in suites.make_blocks(options.open(), options, processes) if block.actor == "planner"]
+        assert len(blocks) == len(options.open().rows) * len(options.open().variants)
+        assert not any(block.config.takes_goal_pose for block in blocks)
+        for block in blocks:
+            searches = block.config.planner.algorithm != "first_guess"
+            assert searches == block.column.startswith("search")
+            assert bool(block.config.controller.proposers) == (block.column != "search from noise")
 
 
 def test_a_row_may_be_planned_with_a_checkpoint_of_its_own(program, tmp_path: Path) -> None:

@@ -29,7 +29,6 @@ KINDS: Registry[type[StoredModel]] = Registry(
 HEADS: Registry[type[Head]] = Registry(
     "head",
     {
-        "goal_policy": "world_model.heads.goal_policy.critic:Critic",
         "bank": "world_model.heads.bank:Bank",
         "inverse_dynamics": "world_model.heads.ways:InverseDynamics",
         "temporal_distance": "world_model.heads.ways:TemporalDistance",

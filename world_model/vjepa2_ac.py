@@ -137,23 +137,6 @@ class VJEPA2AC(StoredModel):
                 poses.append(pose)
         return LatentState(torch.cat(latents, dim=1), torch.cat(poses, dim=1))
 
-    def follow(
-        self, tokens: Float[Tensor, "B 1 N D"], actions: Float[Tensor, "B H A"], poses: Float[Tensor, "B U P"]
-    ) -> Float[Tensor, "B H N D"]:
-        """Returns what is predicted after recorded frames and actions, predictions fed back with the measured poses.
-
-        Args:
-            tokens: Of the first frames.
-            actions: From them on.
-            poses: Of the first frames and at least the next H - 1.
-        """
-        latents, cache = [tokens], None
-        for step in range(actions.shape[1]):
-            now = slice(step, step + 1)
-            latent, cache = self._predict(latents[-1], actions[:, now], poses[:, now], cache)
-            latents.append(latent)
-        return torch.cat(latents[1:], dim=1)
-
     def loss(
         self,
         tokens: Float[Tensor, "B T N D"],

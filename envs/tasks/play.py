@@ -26,7 +26,7 @@ from envs.simulation.objects import TRAINING_OBJECTS, ObjectInstance, SceneObjec
 from envs.simulation.scene import SceneConfig
 from envs.spec import Observation
 from envs.tasks.events import Watch
-from envs.tasks.expert import SKILLS, do, lift, perform, reach, upright
+from envs.tasks.expert import SKILLS, do, lift, perform, upright
 from envs.tasks.manipulation import on_top, place_at_random, sample_carry
 from envs.tasks.reach import sample_block
 
@@ -37,8 +37,6 @@ _ON_TABLE, _IN_HAND = ("push", "lift", "reach"), ("carry", "place", "drop", "sta
 _ODDS = {"push": 0.40, "lift": 0.45, "reach": 0.15, "carry": 0.45, "place": 0.45, "drop": 0.10, "stack": 0.0}
 _BESIDE = 0.04  # m: standard deviation of where half of all lifts end, around where they began
 _SKILL_STEPS = 22  # after which a skill is given up
-_SHOWN_STEPS = (4, 12)  # after which a push is given up and what became of it is shown
-_RISE = np.array([0.0, 0.0, 0.09])  # m
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,6 @@ class PlayConfig:
         fumble: Weight of random motion at the object.
         odds: Weights of an expert's skills: of push, lift and reach while the object lies on the table, and of carry,
             place, drop and stack (on another object) while it is held.
-        shown: Share of an expert's pushes that are given up after 4 to 12 actions to take the object, see `show`.
         held: Share of the episodes with an object that start with it in the hand.
         shaky: Noise on an expert's steps, as a share of max_translation: each skill draws one of these.
         slips: Share of an expert's steps that go astray, by half of max_translation along each axis (standard
@@ -76,7 +73,6 @@ class PlayConfig:
     chain: float = 0.0
     fumble: float = 0.0
     odds: dict[str, float] = field(default_factory=lambda: dict(_ODDS))
-    shown: float = 0.0
     held: float = 0.15
     shaky: tuple[float, ...] = (0.0, 0.05, 0.15)
     slips: float = 0.0
@@ -99,7 +95,7 @@ class PlayConfig:
                 f"odds are weights >= 0 of {', '.join(_ON_TABLE)}, not all of them 0, and likewise of "
                 f"{', '.join(_IN_HAND)}, got {self.odds}"
             )
-        for name in ("shown", "held", "slips", "gripper_episodes"):
+        for name in ("held", "slips", "gripper_episodes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share, in [0, 1], got {getattr(self, name)}")
 
@@ -243,27 +239,13 @@ def _chain(arm: MujocoArm, config: PlayConfig, generator: np.random.Generator) -
             continue
         name = name if len(arm.objects) > 1 or name != "stack" else "place"
         skill, goal = SKILLS[name], _skill_goal(name, arm, thing, config, generator)
-        shown = name == "push" and config.shown > 0 and generator.random() < config.shown
-        steps = int(generator.integers(*_SHOWN_STEPS, endpoint=True)) if shown else _SKILL_STEPS
-        for action in do(arm, skill, goal, steps, thing):
+        for action in do(arm, skill, goal, _SKILL_STEPS, thing):
             slipped = config.slips > 0 and generator.random() < config.slips
             astray = 0.5 * config.max_translation if slipped else noise
             action[:3] += generator.normal(0.0, astray, 3) if astray else 0.0
             yield action
-        if shown:
-            yield from show(arm, thing, generator)
         for _ in range(int(generator.integers(3))):
             yield np.zeros(7)
-
-
-def show(arm: MujocoArm, thing: SceneObject, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "7"]]:
-    """Yields an expert's way straight up, and from there to an object and to a random place with it.
-
-    That the gripper takes the object in the end tells where it lay before, hidden by the hand or not, see
-    `world_model.heads.goal_policy.grips`; fingers that open beside it would push it first.
-    """
-    yield from do(arm, reach, arm.pose()[:3] + _RISE)
-    yield from do(arm, lift, sample_carry(generator), thing=thing)
 
 
 def _skill_goal(

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from envs.config import Choice, KindSettings, load_config
+from envs.config import load_config
 from envs.spec import ActionSpec, Goal, Observation
 from planner.collecting.practice import PracticeConfig
 from planner.control.controller import Controller, ControllerConfig
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import make_controller
-from planner.proposals.config import PROPOSERS, GoalPolicyConfig, InverseDynamicsConfig
+from planner.proposals.config import InverseDynamicsConfig
+from planner.proposals.inverse_dynamics import InverseDynamicsProposer
 from planner.search.first_guess import FirstGuess
 from planner.subgoals.listed import ListedConfig
 from world_model.checkpoints.checkpoint import StoredModel
-from world_model.heads.ways import INVERSE_DYNAMICS
 from world_model.load import load_world_model
 
 _SUBGOALS = ListedConfig(by="steps", steps=(7,))  # when a goal is left for the next, where there are several
@@ -45,7 +45,7 @@ def begin_attempt(
         controller, seed = load_planner(config.checkpoint, plan, spec), int(generator.integers(2**31))
     else:
         model = load_policy(config.checkpoint)
-        settings = ControllerConfig(proposers=(policy_of(model, pace),), subgoals=_SUBGOALS)
+        settings = ControllerConfig(proposers=(InverseDynamicsConfig(pace=pace),), subgoals=_SUBGOALS)
         controller, seed = Controller(model, FirstGuess(), spec, settings), 0  # a first guess draws nothing
     controller.reset(goals, seed)
     share = float(generator.choice(config.shaky)) if any(config.shaky) else 0.0
@@ -82,17 +82,12 @@ def check_actors(config: PracticeConfig, spec: ActionSpec) -> None:
         load_planner(config.checkpoint, plan, spec)
 
 
-def policy_of(model: StoredModel, pace: float) -> KindSettings:
-    """Returns the proposer that acts for a checkpoint: its inverse dynamics if it has any, or its goal policy."""
-    return InverseDynamicsConfig(pace=pace) if INVERSE_DYNAMICS in model.heads else GoalPolicyConfig(pace=pace)
-
-
 @cache
 def load_policy(checkpoint: str) -> StoredModel:
     """Returns a checkpoint that can act without search, loaded once a process; ends the program without."""
     try:
         model = _load(checkpoint)
-        Choice("kind", PROPOSERS).make(policy_of(model, 1.0), model, model.action_spec)
+        InverseDynamicsProposer(InverseDynamicsConfig(), model, model.action_spec)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     return model

@@ -40,7 +40,7 @@ class PracticeConfig(Collection):
 
     Attributes:
         output: Folder of the dataset.
-        checkpoint: What acts, by name or path: its inverse dynamics or its goal policy, or a search through its model.
+        checkpoint: What acts, by name or path: its inverse dynamics, or a search through its model.
         frames: Frames in an episode; one action fewer.
         tasks: How often each task is practised, as weights by the tasks' names. All must have the same actions.
         attempts: Actions before an expert takes over: at least, and at most.
@@ -54,8 +54,8 @@ class PracticeConfig(Collection):
         ValueError: If a number is out of its range.
     """
 
-    output: Path = Path("data/franka-manipulation-practice")
-    checkpoint: str = "runs/franka-manipulation/first-critic/checkpoint"
+    output: Path = Path("data/franka-practice")
+    checkpoint: str = "franka"
     image_size: int = 168
     frames: int = 33
     tasks: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_TASKS, 1.0))

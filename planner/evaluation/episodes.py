@@ -210,18 +210,18 @@ def load_model(config: EvaluateConfig) -> WorldModel:
     return load_world_model(config.checkpoint, config.device, config.precision)
 
 
-def checkpoint_hash(checkpoint: str, critic: bool = True) -> str | None:
+def checkpoint_hash(checkpoint: str, heads: bool = True) -> str | None:
     """Returns the SHA-256 of a checkpoint's manifest, which holds its files' hashes; None for the toy model.
 
     Args:
         checkpoint: Its name or path.
-        critic: Without, it is of what plans that ask no critic depend on: the same where another critic was trained.
+        heads: Without, it is of what plans that ask no head depend on: the same where other heads were trained.
     """
     if checkpoint == "toy":
         return None
     from world_model.checkpoints.checkpoint import MANIFEST, find_checkpoint, head_file, read_manifest
 
-    if critic:
+    if heads:
         described = (find_checkpoint(checkpoint) / MANIFEST).read_bytes()
     else:
         manifest = read_manifest(checkpoint)

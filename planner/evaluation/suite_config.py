@@ -199,8 +199,8 @@ class Block:
         device = self.config.device.split(":")[0]
         from planner.evaluation.episodes import checkpoint_hash
 
-        critic = self.config.asks_heads
-        return {**settings, "device": device, "checkpoint_sha256": checkpoint_hash(self.config.checkpoint, critic)}
+        heads = self.config.asks_heads
+        return {**settings, "device": device, "checkpoint_sha256": checkpoint_hash(self.config.checkpoint, heads)}
 
 
 def make_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes) -> Iterator[Block]:

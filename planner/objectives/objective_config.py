@@ -18,7 +18,6 @@ OBJECTIVES: Registry[type] = Registry(
         "goal_distance": "planner.objectives.objective_config:ObjectiveConfig",
         "temporal_distance": "planner.objectives.objective_config:TemporalDistanceConfig",
         "transition_energy": "planner.objectives.objective_config:TransitionEnergyConfig",
-        "actions_left": "planner.objectives.objective_config:ActionsLeftConfig",
         "sum": "planner.objectives.objective_config:SumConfig",
     },
 )
@@ -124,28 +123,6 @@ class ObjectiveConfig(GoalDistanceConfig):
     makes: ClassVar = "planner.objectives.objective:make_goal_distance"
     actions: ActionCostConfig = field(default_factory=ActionCostConfig)
     kind: Literal["goal_distance"] = "goal_distance"
-
-
-@dataclass(frozen=True)
-class ActionsLeftConfig:
-    """Settings of `ActionsLeft`.
-
-    Attributes:
-        kind: Names this objective in YAML.
-        share: Share of the lower end of the policy's distribution that is averaged, in (0, 1].
-        frames: "all" for the mean over all predicted frames, "last" for the last one alone.
-
-    Raises:
-        ValueError: If the share is out of its range.
-    """
-
-    makes: ClassVar = "planner.objectives.actions_left:ActionsLeft"
-    kind: Literal["actions_left"] = "actions_left"
-    share: float = 1.0
-    frames: Literal["all", "last"] = "all"
-
-    def __post_init__(self) -> None:
-        check_range(self, "(0, 1]", "share", of="actions_left's ")
 
 
 @dataclass(frozen=True)

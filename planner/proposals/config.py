@@ -8,12 +8,10 @@ from typing import Annotated, ClassVar, Literal
 from envs.config import Choice, KindSettings
 from envs.ranges import check_range
 from envs.registry import Registry
-from world_model.heads.goal_policy.config import ArmEnd, ThingEnd
 
 PROPOSERS: Registry[type] = Registry(
     "proposer",
     {
-        "goal_policy": "planner.proposals.config:GoalPolicyConfig",
         "inverse_dynamics": "planner.proposals.config:InverseDynamicsConfig",
         "retrieval": "planner.proposals.config:RetrievalConfig",
     },
@@ -23,37 +21,6 @@ PROPOSERS: Registry[type] = Registry(
 
 ProposerConfig = Annotated[KindSettings, Choice("kind", PROPOSERS)]
 """Settings of a proposer; ``kind`` in YAML says which."""
-
-
-@dataclass(frozen=True)
-class GoalPolicyConfig:
-    """Settings of `GoalPolicyProposer`.
-
-    Attributes:
-        kind: Names this proposer in YAML.
-        pace: How quick a way it is asked for, in (0, 1]: 0.1 goes as fast as the fastest tenth of such ways in the
-            recordings.
-        pose: Where it takes the arm to be in the end: "seen" in the goal image, "told" by the goal, or "open", wherever
-            it likes, where only the thing matters.
-        thing: Where it takes the thing: "seen" in the goal image, or "kept" where it is, where only the arm matters.
-
-    Raises:
-        ValueError: If the pace is out of its range.
-    """
-
-    makes: ClassVar = "planner.proposals.goal_policy:GoalPolicyProposer"
-    kind: Literal["goal_policy"] = "goal_policy"
-    pace: float = 0.1
-    pose: ArmEnd = "seen"
-    thing: ThingEnd = "seen"
-
-    def __post_init__(self) -> None:
-        check_range(self, "(0, 1]", "pace", of="the goal policy's ")
-
-    @property
-    def takes_goal_pose(self) -> bool:
-        """Whether a goal must come with its pose."""
-        return self.pose == "told"
 
 
 @dataclass(frozen=True)

@@ -101,22 +101,19 @@ class CheckpointFiles:
         self._read.add(name)
         return self.folder / name
 
-    def fill(
-        self, module: nn.Module, name: str, dtype: torch.dtype = torch.float32, stored: torch.dtype | None = None
-    ) -> None:
+    def fill(self, module: nn.Module, name: str, dtype: torch.dtype = torch.float32) -> None:
         """Makes a file's tensors a module's parameters, see `load_weights`.
 
         Args:
             module: What they are of.
             name: Of the file.
             dtype: To convert them to.
-            stored: What they must be in the file; None for the type of the checkpoint's weights.
 
         Raises:
             CheckpointError: If it is no such file.
         """
         path = self.path(name)
-        load_weights(module, read_weights(path, stored or self.stored), str(path), dtype)
+        load_weights(module, read_weights(path, self.stored), str(path), dtype)
 
     def check_all_read(self) -> None:
         """Returns if nothing is left.

@@ -17,7 +17,7 @@ from envs.pose import motion_of
 from envs.spec import ActionSpec
 from world_model.data.clips import Windows
 from world_model.data.gripper import told_actions
-from world_model.data.latents import JoinedLatents, Latents
+from world_model.data.latents import LatentCache
 from world_model.statistics import Statistics
 
 SMALLEST_STD = 0.01  # 1 cm, 0.6 degrees, 1 % of the gripper's way: what varies less is noise or held fixed
@@ -113,7 +113,7 @@ class WindowBatches(RecordedWindows):
         stride: Distance of a window's frames.
     """
 
-    def __init__(self, dataset: EpisodeSource, latents: Latents, stride: int = 1) -> None:
+    def __init__(self, dataset: EpisodeSource, latents: LatentCache, stride: int = 1) -> None:
         super().__init__(dataset, stride)
         self.latents = latents
 
@@ -122,17 +122,6 @@ class WindowBatches(RecordedWindows):
         poses, actions = self.motion(windows, numbers)
         tokens = self.latents.windows(*windows.locate(numbers), windows.frames, self.stride)
         return Batch(tokens, actions, poses)
-
-
-def join_batches(parts: Sequence[WindowBatches]) -> WindowBatches:
-    """Returns the windows of several datasets as those of one, their episodes in a row.
-
-    Raises:
-        ValueError: If their actions do not mean the same.
-    """
-    joined = join_recorded(parts)
-    joined.latents = JoinedLatents([part.latents for part in parts], [len(part.lengths) for part in parts])
-    return joined
 
 
 def join_recorded(parts: Sequence[R]) -> R:

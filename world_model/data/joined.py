@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from world_model.data.store import FrameStore
-
-
-class InARow:
-    """Where the episodes of several datasets are, if they are numbered in a row.
-
-    Args:
-        episodes: How many each dataset has.
-    """
-
-    def __init__(self, episodes: Sequence[int]) -> None:
-        self._ends = np.cumsum(episodes)
-
-    def locate(
-        self, episodes: Int[np.ndarray, " B"]
-    ) -> Iterator[tuple[int, Bool[np.ndarray, " B"], Int[np.ndarray, " C"]]]:
-        """Yields each dataset that some of the episodes are of, which of them these are, and their numbers in it."""
-        of = np.searchsorted(self._ends, episodes, side="right")
-        for index in np.unique(of):
-            rows = of == index
-            yield int(index), rows, np.asarray(episodes)[rows] - (self._ends[index - 1] if index else 0)
 
 
 class JoinedFrames:
@@ -53,7 +33,7 @@ class JoinedFrames:
                     f"recordings that are learnt from together have images of one size, got {layouts[0].item_shape} "
                     f"and {layout.item_shape}"
                 )
-        self._parts, self._row = tuple(parts), InARow([len(layout.lengths) for layout in layouts])
+        self._parts, self._ends = tuple(parts), np.cumsum([len(layout.lengths) for layout in layouts])
         self.lengths = tuple(length for layout in layouts for length in layout.lengths)
         self.key = " ".join(layout.key for layout in layouts)
         self.shape, self._dtype = layouts[0].item_shape, layouts[0].dtype
@@ -63,6 +43,9 @@ class JoinedFrames:
     ) -> np.ndarray:
         """See `FrameStore.windows`."""
         result = np.empty((len(episodes), frames, *self.shape), self._dtype)
-        for part, rows, numbers in self._row.locate(episodes):
+        of = np.searchsorted(self._ends, episodes, side="right")  # which dataset each episode is of
+        for part in np.unique(of):
+            rows = of == part
+            numbers = np.asarray(episodes)[rows] - (self._ends[part - 1] if part else 0)
             result[rows] = self._parts[part].windows(numbers, np.asarray(starts)[rows], frames, stride)
         return result

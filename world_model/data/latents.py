@@ -18,7 +18,6 @@ from envs.episodes import EpisodeSource
 from envs.folders import begin_cache
 from world_model.base import Encoder
 from world_model.data.decode import DecodedImages, rebatch
-from world_model.data.joined import InARow
 from world_model.data.store import CHECKED_BYTES, FrameStore, build_store, verify_store
 from world_model.data.store_layout import SHARD_BYTES, Layout
 from world_model.data.store_shard import CacheError
@@ -58,36 +57,6 @@ class LatentCache:
         """Returns the tokens of windows of frames; see `clips.Windows.locate` for where they start."""
         bits = self.store.windows(episodes, starts, frames, stride)
         return torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)
-
-
-class JoinedLatents:
-    """The latents of several datasets as those of one, their episodes in a row.
-
-    Args:
-        parts: Each dataset's, all of one encoder.
-        episodes: How many each of them has.
-    """
-
-    def __init__(self, parts: Sequence[Latents], episodes: Sequence[int]) -> None:
-        self._parts, self._row = tuple(parts), InARow(episodes)
-
-    @property
-    def key(self) -> str:
-        """Hash of encoder, preprocessing and datasets."""
-        return " ".join(part.key for part in self._parts)
-
-    def windows(
-        self, episodes: Int[np.ndarray, " B"], starts: Int[np.ndarray, " B"], frames: int, stride: int = 1
-    ) -> BFloat16[Tensor, "B T N D"]:
-        """See `LatentCache.windows`."""
-        places, found = [], []
-        for part, rows, numbers in self._row.locate(episodes):
-            places.append(np.flatnonzero(rows))
-            found.append(self._parts[part].windows(numbers, starts[rows], frames, stride))
-        return torch.cat(found)[torch.from_numpy(np.argsort(np.concatenate(places)))]
-
-
-Latents = LatentCache | JoinedLatents
 
 
 def latent_layout(dataset: EpisodeSource, encoder: Encoder, shard_bytes: int = SHARD_BYTES) -> Layout:

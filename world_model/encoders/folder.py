@@ -1,8 +1,7 @@
-"""Encoders alone on disk: a folder in transformers' format, and whitening.safetensors where tokens are whitened."""
+"""Encoders alone on disk: a folder in transformers' format."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from envs.folders import replaced_folder
 from world_model.checkpoints.checkpoint import MANIFEST, open_files, read_manifest
 from world_model.checkpoints.weights_file import load_weights
 from world_model.encoders.registry import StoredEncoder, is_own_encoder, load_stored_encoder, make_encoder
-from world_model.encoders.vjepa2 import CONFIG, WEIGHTS, WHITENING, Encoder, EncoderConfig
+from world_model.encoders.vjepa2 import CONFIG, WEIGHTS, Encoder, EncoderConfig
 
 
 def save_encoder(encoder: StoredEncoder, directory: Path) -> Path:
@@ -57,13 +56,7 @@ def load_encoder(name: str | Path, image_size: int | None = None) -> StoredEncod
 def _load_vjepa2(directory: Path) -> Encoder:
     """Returns the encoder of a VJEPA2Model's folder."""
     config = EncoderConfig.from_transformers(VJEPA2Config.from_pretrained(directory))
-    path, whitening = directory / WEIGHTS, directory / WHITENING
-    whitened = load_file(whitening) if whitening.is_file() else None
-    if whitened is not None:
-        config = dataclasses.replace(config, components=whitened["matrix"].shape[1])
-    encoder = Encoder(config)
+    path, encoder = directory / WEIGHTS, Encoder(config)
     weights = {name: value for name, value in load_file(path).items() if not name.startswith("predictor.")}
     load_weights(encoder.model, weights, str(path))
-    if encoder.whitening is not None and whitened is not None:
-        load_weights(encoder.whitening, whitened, str(whitening))
     return encoder

@@ -18,10 +18,9 @@ from world_model.checkpoints.weights_file import CheckpointError, CheckpointFile
 from world_model.encoders.pixels import IMAGE_MEAN, IMAGE_STD, to_pixels
 from world_model.encoders.registry import SquareEncoder
 from world_model.encoders.vjepa2_config import EncoderConfig
-from world_model.encoders.whitening import Whitening
 from world_model.rope import frame_positions, rotary_tables, rotate_adjacent
 
-CONFIG, WEIGHTS, WHITENING = "config.json", "model.safetensors", "whitening.safetensors"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of an encoder's folder."""
 
 _DECIDING = (  # of transformers' config.json, the fields that tokens depend on
@@ -57,12 +56,10 @@ class Encoder(SquareEncoder):
     """Turns images into tokens: transformers' VJEPA2Model without its masked predictor.
 
     Each image is a clip of its own, repeated to fill one tubelet, so frames never see each other. The output is
-    layer-normed once more, without scale and offset (eps 1e-5), on top of the encoder's own final norm. An encoder with
-    `components` whitens that as well, for which its `whitening` must have been fitted.
+    layer-normed once more, without scale and offset (eps 1e-5), on top of the encoder's own final norm.
 
     Attributes:
         config: Its shape.
-        whitening: The last step; None for layer-normed tokens as V-JEPA 2-AC takes them.
         model: transformers' VJEPA2Model; its `encoder.embeddings`, `encoder.layer` and `encoder.layernorm` may be
             called one by one, with `position_mask` (B, n) naming the patches that are present.
     """
@@ -79,13 +76,11 @@ class Encoder(SquareEncoder):
             attention: Any = layer.attention
             attention.get_position_ids = self.rotary.positions
             attention.apply_rotary_embeddings = self.rotary.rotate
-        kept = config.components
-        self.whitening = None if kept is None else Whitening(self.tokens, config.width, kept)
 
     @property
     def width(self) -> int:
         """Width of a token that comes out, D."""
-        return self.config.components or self.config.width
+        return self.config.width
 
     @property
     def device(self) -> torch.device:
@@ -98,26 +93,23 @@ class Encoder(SquareEncoder):
         return to_pixels(images, self.config.image_size, IMAGE_MEAN, IMAGE_STD, dtype)
 
     def forward(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B N D"]:
-        """Returns the tokens of normalised images, layer-normed and, with `components`, whitened.
+        """Returns the tokens of normalised images, layer-normed.
 
         Raises:
             ValueError: If the images are not the configured size.
         """
         self.check_size(pixels)
         clips = pixels[:, None].expand(-1, self.config.tubelet_size, -1, -1, -1)
-        tokens = layer_norm(self.model.encoder(clips.to(self.model.dtype)).last_hidden_state)
-        return tokens if self.whitening is None else self.whitening(tokens)
+        return layer_norm(self.model.encoder(clips.to(self.model.dtype)).last_hidden_state)
 
     def restore(self, predicted: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
-        """Returns predicted tokens normed as this encoder's own are: layer-normed, or as they are where whitened."""
-        return layer_norm(predicted) if self.whitening is None else _at_least_float32(predicted)
+        """Returns predicted tokens normed as this encoder's own are."""
+        return layer_norm(predicted)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """See `StoredEncoder.save`. In transformers' format, and whitening.safetensors where tokens are whitened."""
+        """See `StoredEncoder.save`. In transformers' format."""
         self.model.config.save_pretrained(folder)
         write_weights(folder / WEIGHTS, self.model.state_dict(), dtype)
-        if self.whitening is not None:
-            write_weights(folder / WHITENING, self.whitening.state_dict())  # small, and divides by small numbers
 
     @classmethod
     def load(cls, files: CheckpointFiles, settings: Mapping[str, Any], dtype: torch.dtype) -> Self:
@@ -127,19 +119,13 @@ class Encoder(SquareEncoder):
         with torch.device("meta"):  # no weights are initialised only to be overwritten
             encoder = cls(config)
         files.fill(encoder.model, f"encoder/{WEIGHTS}", dtype)
-        if encoder.whitening is not None:
-            files.fill(encoder.whitening, f"encoder/{WHITENING}", stored=torch.float32)
         return encoder
 
 
 def layer_norm(tokens: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
     """Returns tokens of mean 0 and variance 1 (eps 1e-5), no scale, no offset, in float32 or better."""
-    tokens = _at_least_float32(tokens)
+    tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
     return functional.layer_norm(tokens, tokens.shape[-1:], eps=1e-5)
-
-
-def _at_least_float32(tokens: Tensor) -> Tensor:
-    return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 
 
 def _check_transformers_config(path: Path, config: EncoderConfig) -> None:

@@ -25,7 +25,6 @@ class EncoderConfig:
         heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over `width`.
         tubelet_size: Frames a token spans; one image is repeated that often.
-        components: Whitened directions that the tokens have, see `Whitening`; None for tokens as they are.
 
     Raises:
         ValueError: If a number is out of its range, the patches do not fill the image or the heads not the width.
@@ -40,7 +39,6 @@ class EncoderConfig:
     patch_size: int = 16
     mlp_ratio: float = 4.0
     tubelet_size: int = 2
-    components: int | None = field(default=None, repr=False)  # caches without it keep their names
 
     def __post_init__(self) -> None:
         sizes = ("image_size", "patch_size", "width", "depth", "heads", "mlp_ratio", "tubelet_size")
@@ -52,8 +50,6 @@ class EncoderConfig:
                 f"an encoder's heads must divide its width into heads of 6 or more: {self.heads} heads, "
                 f"width {self.width}"
             )
-        if self.components is not None and not 0 < self.components <= self.width:
-            raise ValueError(f"components must be 1 .. {self.width} (the width), got {self.components}")
 
     @property
     def grid(self) -> int:

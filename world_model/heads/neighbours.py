@@ -14,7 +14,7 @@ from torch import Tensor
 from envs.episodes import DatasetError, EpisodeSource
 from world_model.base import Encoder
 from world_model.data.decode import DecodedImages, rebatch
-from world_model.data.latents import Latents, encode_images
+from world_model.data.latents import LatentCache, encode_images
 
 CHUNK_BYTES = 64 * 1024 * 1024  # of float32 tokens in memory at a time
 CACHED_BYTES = 4 * 1024 * 1024  # likewise, where they come from memory: no more than a processor keeps at hand
@@ -67,7 +67,7 @@ def _spread(count: int, limit: int) -> Int[np.ndarray, " L"]:
 
 @torch.no_grad()
 def nearest_frames(
-    latents: Latents,
+    latents: LatentCache,
     frames: Frames,
     queries: Float[Tensor, "Q N D"],
     report: Callable[[int], object] = int,

@@ -1,4 +1,4 @@
-"""Masked latent prediction: block masks, an encoder pass over visible patches only, the predictor of hidden ones."""
+"""Masked latent prediction: block masks, a pass over visible patches alone, targets, the predictor of hidden ones."""
 
 from __future__ import annotations
 
@@ -110,6 +110,23 @@ def _attend(attention: VJEPA2RopeAttention, x: Tensor, tables: Tensor, order: Te
     queries, keys = rotate_halves(projected[:2], tables[:, None, None, None])
     mixed = functional.scaled_dot_product_attention(queries, keys, projected[2])  # (B, heads, N, K)
     return attention.proj(mixed.transpose(1, 2).flatten(2))
+
+
+@torch.no_grad()
+def whiten(tokens: Float[Tensor, "B N D"], floor: float) -> Float[Tensor, "B N D"]:
+    """Returns what differs between images in each patch's tokens, with about unit covariance over batch and patches.
+
+    Before a camera that stands still most of a token is the same in all images, and of the rest most is whether the
+    arm is there; where a small object lies is in directions with a thousandth of the variance, which a loss on the
+    tokens as they are hardly sees. All directions are kept, turned back to the tokens' own; those with under `floor`
+    of the largest variance stay small: they are noise.
+    """
+    rest = tokens.float() - tokens.float().mean(0)
+    flat = rest.flatten(0, 1)
+    variances, directions = torch.linalg.eigh(flat.T @ flat / len(flat))
+    variances = variances.clamp_min(0.0)
+    scale = (variances + floor * variances.max().clamp_min(1e-12)).rsqrt()
+    return rest @ (directions * scale) @ directions.T
 
 
 class MaskedPredictor(nn.Module):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import logging
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from world_model.data.clips import Shuffle, split_episodes
@@ -17,7 +15,6 @@ from world_model.data.store import FrameStore
 from world_model.device import autocast, find_device, resolve_precision
 from world_model.encoders.folder import save_encoder
 from world_model.encoders.vjepa2 import Encoder, layer_norm
-from world_model.encoders.whitening import whiten
 from world_model.finite import DivergedError, check_measured
 from world_model.training.held_out import effective_rank
 from world_model.training.loop import (
@@ -35,6 +32,7 @@ from world_model.training.masked import (
     halves_tables,
     jitter,
     patchify,
+    whiten,
 )
 from world_model.training.pretrain_config import PretrainConfig
 from world_model.training.run import run_steps
@@ -171,24 +169,7 @@ def pretrain(config: PretrainConfig, frames: FrameStore, report: Report) -> Path
     trainer = Pretrainer(config, frames)
     if not run_steps(trainer, config, config.session, frames.layout.key, report):
         return None
-    if trainer.target.whitening is not None:
-        fit_whitening(trainer.target, frames, trainer.numbers)
     return save_encoder(trainer.target, config.output / "encoder")
-
-
-@torch.no_grad()
-def fit_whitening(encoder: Encoder, frames: FrameStore, numbers: Int[np.ndarray, " F"], images: int = 2048) -> None:
-    """Fits an encoder's whitening to some of the numbered frames, evenly chosen."""
-    assert encoder.whitening is not None
-    device, patch = encoder.rotary.tables.device, encoder.config.patch_size
-    chosen = numbers[np.linspace(0, len(numbers) - 1, min(images, len(numbers))).round().astype(np.int64)]
-    parts, tables = [], halves_tables(encoder)
-    for first in range(0, len(chosen), 64):
-        pixels = encoder.preprocess(torch.from_numpy(frames.gather(chosen[first : first + 64])).to(device))
-        parts.append(layer_norm(encode_patches(encoder, patchify(pixels, patch), tables)))
-    share = encoder.whitening.fit(torch.cat(parts))
-    kept, width = encoder.width, encoder.config.width
-    logging.getLogger(__name__).info("whitened: %d of %d directions, %.2f %% of the variance", kept, width, 100 * share)
 
 
 def check_collapse(config: PretrainConfig, step: int, health: dict[str, float], before: int) -> int:
