@@ -6,9 +6,9 @@ Episode i is the task's reset with seed + i. The zero-action and random-action b
 table; writes report.html, results.json, results.md, config.yaml and pictures to --output. Every setting of
 planner, objective and controller is a flag; --config scripts/configs/plan/reach.yaml fills them from a file.
 
-    python scripts/evaluate.py --suite manipulation
+    python scripts/evaluate.py --suite franka
 
-Several tasks and several planners: the table of scripts/configs/suite/manipulation.yaml, see docs/evaluation.md.
+Several tasks and several planners: the table of scripts/configs/suite/franka.yaml, see docs/evaluation.md.
 """
 
 import sys

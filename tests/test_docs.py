@@ -61,7 +61,7 @@ def test_a_manifest_of_0_1_becomes_one_that_is_read(tmp_path: Path, monkeypatch:
     new = yaml.safe_load((folder / "manifest.yaml").read_text())
     encoder = {name: value for name, value in new["parts"]["encoder"].items() if name != "kind"}
     old = {name: value for name, value in new.items() if name not in {"kind", "image_size", "parts", "heads"}}
-    old |= {"format": 1, "encoder": encoder, "predictor": new["parts"]["predictor"]}
+    old |= {"format": 1, "encoder": {**encoder, "components": None}, "predictor": new["parts"]["predictor"]}
     (folder / "manifest.yaml").write_text(yaml.safe_dump(old))
     program.write_text(python_of("upgrade.md")[0])
     monkeypatch.setattr(sys, "argv", [program.name, str(folder)])
