@@ -255,6 +255,19 @@ def test_the_tasks_are_arm_environments(tasks: dict[str, Any]) -> None:
         assert env.unwrapped.action_spec.high[6] == 1.0
 
 
+def test_after_a_task_the_object_is_taken_from_above_and_play_goes_on(tasks: dict[str, Any]) -> None:
+    env = tasks["FrankaPush-v0"]
+    env.reset(seed=4)
+    arm, steps, held = env.unwrapped.mujoco_arm, env.unwrapped.play(np.random.default_rng(0)), []
+    height = arm.pose()[2]
+    env.step(next(steps))
+    assert arm.pose()[2] > height + 0.02
+    for _ in range(40):
+        env.step(next(steps))
+        held.append(arm.held() is arm.objects[0])
+    assert any(held)
+
+
 def test_two_objects_are_brought_to_their_places_and_further_ones_stay(tasks: dict[str, Any]) -> None:
     scene = replace(MANIPULATION_SCENE, objects=3, blocks=1)
     env: Any = gymnasium.make("envs/FrankaTwoObjects-v0", disable_env_checker=True, image_size=48, scene=scene)

@@ -26,7 +26,7 @@ from envs.simulation.scene import SceneConfig
 from envs.simulation.scene_config import MANIPULATION_SCENE
 from envs.spec import ActionSpec, Goal, Observation
 from envs.tasks.events import positions_of
-from envs.tasks.expert import Action, Sight, Skill, carry, do, lift, look, perform, place, push, stack, upright
+from envs.tasks.expert import Action, Sight, Skill, carry, do, lift, look, perform, place, push, reach, stack, upright
 from envs.tasks.reach import MIN_DISTANCE, SUCCESS_DISTANCE, WORKSPACE_HIGH, WORKSPACE_LOW, TaskEnv
 
 Position = Float[np.ndarray, "3"]
@@ -41,6 +41,7 @@ CARRY_LOW, CARRY_HIGH = 0.08, 0.24
 """Heights that an object's centre is carried at [m]."""
 
 _OVER_GOAL = np.array([0.0, 0.0, 0.07])  # m: where an object is held before it is placed
+_RISE = np.array([0.0, 0.0, 0.09])  # m: up and away from where a task has ended
 _TRIES = 50  # starts drawn until there is one that the expert can do
 _GOAL_ERROR = 0.02  # m: how well the expert must have done
 _APART = 0.10  # m between the centres of things on the table: an open gripper goes between them
@@ -156,10 +157,12 @@ class ManipulationEnv(TaskEnv):
 
     def play(self, generator: np.random.Generator) -> Iterator[Action]:
         """See `envs.tasks.contract.Practicable`: the object is taken, wherever it is, then anything is done."""
-        from envs.tasks.play import BEHAVIOURS, PlayConfig, show  # which needs this module
+        from envs.tasks.play import BEHAVIOURS, PlayConfig  # which needs this module
 
-        shown = show(self.mujoco_arm, self.mujoco_arm.objects[0], generator)
-        yield from map(self._upright, chain(shown, BEHAVIOURS["chain"](self.mujoco_arm, PlayConfig(), generator)))
+        arm = self.mujoco_arm
+        rise = do(arm, reach, arm.pose()[:3] + _RISE)  # fingers that open beside the object would push it
+        take = do(arm, lift, sample_carry(generator), thing=arm.objects[0])
+        yield from map(self._upright, chain(rise, take, BEHAVIOURS["chain"](arm, PlayConfig(), generator)))
 
     def _upright(self, action: Action) -> Action:
         return upright(action, self.mujoco_arm.pose())
