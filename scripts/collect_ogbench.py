@@ -1,4 +1,4 @@
-"""Records OGBench's scripted play with cubes as a LeRobot v3.0 dataset (extra `benchmarks`).
+"""Records OGBench's scripted play with cubes, or its scene, as a LeRobot v3.0 dataset (extra `benchmarks`).
 
 python scripts/collect_ogbench.py --config scripts/configs/cube-single/collect.yaml
 

@@ -209,7 +209,7 @@ def prepare(page: Path, place: Path, theirs: Path, monkeypatch: pytest.MonkeyPat
             (place / "my-arm.yaml").unlink()  # it is written
             model = MODEL.read_text().replace('site name="gripper"', 'site name="gripperframe"')
             (place / "so101_new_calib.xml").write_text(model)
-        case "cube-single.md" | "fetch.md" | "pusht.md":
+        case "cube-single.md" | "fetch.md" | "pusht.md" | "scene.md":
             for package in ("ogbench", "gymnasium_robotics", "gym_pusht"):
                 pytest.importorskip(package, reason="needs the extra `benchmarks`")
             monkeypatch.setenv("PYTHONPATH", str(ROOT))  # their OpenCV is the real one

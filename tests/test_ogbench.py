@@ -15,7 +15,7 @@ from envs.pose import compose, difference
 from envs.tasks import ogbench, ogbench_tasks
 from envs.tasks.benchmark import BenchmarkError
 from envs.tasks.ogbench import OgbenchArm
-from envs.tasks.ogbench_play import CubePlayConfig, CubeScript, record_cube_play
+from envs.tasks.ogbench_play import OgbenchPlayConfig, OgbenchScript, record_ogbench_play
 
 ROOT = Path(__file__).parent.parent
 SIZE = 32
@@ -35,11 +35,11 @@ def make():
     pytest.importorskip("ogbench")
     made: dict[str, gymnasium.Env] = {}
 
-    def make(name: str) -> ogbench_tasks.OgbenchCubeEnv:
+    def make(name: str) -> ogbench_tasks.OgbenchEnv:
         if name not in made:
             made[name] = gymnasium.make(f"envs/{name}", image_size=SIZE, disable_env_checker=True)
         env = made[name].unwrapped
-        assert isinstance(env, ogbench_tasks.OgbenchCubeEnv)
+        assert isinstance(env, ogbench_tasks.OgbenchEnv)
         return env
 
     yield make
@@ -50,7 +50,7 @@ def make():
 @pytest.fixture(scope="module")
 def episode(arm):
     """An episode in which a cube is lifted."""
-    return record_cube_play(arm, CubePlayConfig(frames=21), seed=0)
+    return record_ogbench_play(arm, OgbenchPlayConfig(frames=21), seed=0)
 
 
 def same(one, other) -> bool:
@@ -128,7 +128,7 @@ def test_a_goal_is_what_is_seen_where_the_cube_is_at_its_target(make, task):
     for seed in (0, 1):
         _, info = env.reset(seed=seed)
         assert info["distance"] > 0.04 and not info["success"]
-        arm = env.cube_arm
+        arm = env.ogbench_arm
         cube = arm.env.data.joint("object_joint_0")
         cube.qpos[:3] = arm.targets()[0]
         _, *_, info = env.step(np.zeros(7))
@@ -138,15 +138,15 @@ def test_a_goal_is_what_is_seen_where_the_cube_is_at_its_target(make, task):
 def test_a_numbered_task_has_ogbenchs_goal(make):
     env = make("CubeSingleTasks-v0")
     env.reset(seed=5, options={"task_id": 4})
-    np.testing.assert_allclose(env.cube_arm.targets(), [[0.50, 0.2, 0.02]])
-    np.testing.assert_allclose(env.cube_arm.cubes(), [[0.35, -0.2, 0.02]], atol=0.0101)
+    np.testing.assert_allclose(env.ogbench_arm.targets(), [[0.50, 0.2, 0.02]])
+    np.testing.assert_allclose(env.ogbench_arm.cubes(), [[0.35, -0.2, 0.02]], atol=0.0101)
 
 
 @pytest.mark.slow
 def test_two_cubes_have_two_targets(make):
     env = make("CubeDouble-v0")
     _, info = env.reset(seed=0)
-    distances = np.linalg.norm(env.cube_arm.cubes() - env.cube_arm.targets(), axis=1)
+    distances = np.linalg.norm(env.ogbench_arm.cubes() - env.ogbench_arm.targets(), axis=1)
     assert distances.shape == (2,) and info["distance"] == pytest.approx(distances.max())
 
 
@@ -160,14 +160,14 @@ def test_play_is_the_same_for_the_same_seed_and_leaves_numpys_generator_alone(ar
     np.random.seed(7)
     expected = np.random.random(3)
     np.random.seed(7)
-    again = record_cube_play(arm, CubePlayConfig(frames=21), seed=0)
+    again = record_ogbench_play(arm, OgbenchPlayConfig(frames=21), seed=0)
     np.testing.assert_array_equal(np.random.random(3), expected)
     np.testing.assert_array_equal(again.poses, episode.poses)
     np.testing.assert_array_equal(again.images, episode.images)
 
 
 def test_a_look_ahead_puts_the_simulation_back(arm):
-    script = CubeScript(arm, CubePlayConfig(driven=0.0), seed=0)
+    script = OgbenchScript(arm, OgbenchPlayConfig(driven=0.0), seed=0)
     before, seen = arm.state(), arm.observe()
     goal, cubes = script.ahead()
     assert np.array_equal(arm.state(), before) and np.array_equal(arm.observe().image, seen.image)
@@ -203,20 +203,22 @@ def test_what_follows_the_goal_is_play_with_another_target(make):
 def test_led_in_episodes_begin_where_the_20_hz_script_is(arm):
     starts = []
     for seed in range(4):
-        led = record_cube_play(arm, CubePlayConfig(frames=2, lead_in=60), seed)
-        script = CubeScript(arm, CubePlayConfig(lead_in=60), seed)
+        led = record_ogbench_play(arm, OgbenchPlayConfig(frames=2, lead_in=60), seed)
+        script = OgbenchScript(arm, OgbenchPlayConfig(lead_in=60), seed)
         assert script.driven and np.allclose(arm.pose(), led.poses[0])
-        starts.append(np.linalg.norm(led.poses[0] - record_cube_play(arm, CubePlayConfig(frames=2), seed).poses[0]))
+        starts.append(
+            np.linalg.norm(led.poses[0] - record_ogbench_play(arm, OgbenchPlayConfig(frames=2), seed).poses[0])
+        )
     assert np.median(starts) > 0.05
 
 
 def test_replaying_recorded_actions_reaches_the_goal(make):
     """From where they were recorded, measured differences bring the cube to where the script brought it."""
     env = make("CubeSingle-v0")
-    arm, config = env.cube_arm, CubePlayConfig(frames=13, noise=0.0)
-    actions = record_cube_play(arm, config, seed=1).actions
-    goal = arm.cube_poses()
-    record_cube_play(arm, CubePlayConfig(frames=2, noise=0.0), seed=1)
+    arm, config = env.ogbench_arm, OgbenchPlayConfig(frames=13, noise=0.0)
+    actions = record_ogbench_play(arm, config, seed=1).actions
+    goal = arm.cubes()
+    record_ogbench_play(arm, OgbenchPlayConfig(frames=2, noise=0.0), seed=1)
     arm.set_targets(goal)
     solved = [arm.successes()]
     for action in actions[1:]:
@@ -240,13 +242,13 @@ def test_a_collection_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
     collect = importlib.import_module("envs.tasks.collect_ogbench")
     flags = ["--episodes", "2", "--episodes-per-shard", "1", "--image-size", "16", "--play.frames", "3"]
     monkeypatch.setattr(sys, "argv", ["collect_ogbench.py", *flags, "--output", str(tmp_path / "data")])
-    config = collect.CollectConfig(tmp_path / "data", 2, 1, 16, play=CubePlayConfig(frames=3))
+    config = collect.CollectConfig(tmp_path / "data", 2, 1, 16, play=OgbenchPlayConfig(frames=3))
     done: list[int] = []
     collect.record_shard(config, 0, done.append)
     assert done == [1]
     written = next((tmp_path / "data").rglob("*.mp4")).stat().st_mtime_ns
     collect.main()
     dataset = read_dataset(tmp_path / "data")
-    assert len(dataset) == 2 and dataset.spec == ogbench.cube_action_spec()
+    assert len(dataset) == 2 and dataset.spec == ogbench.ogbench_action_spec()
     assert min(path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*.mp4")) == written
     assert "2 episodes, 6 frames at 4 Hz" in capsys.readouterr().out

@@ -112,8 +112,8 @@ def test_in_ogbench_its_script_goes_on_and_no_episode_is_a_held_out_one(
 ) -> None:
     pytest.importorskip("ogbench")
     tasks = importlib.import_module("envs.tasks.ogbench_tasks")
-    seeds, script = [], tasks.CubeScript
-    monkeypatch.setattr(tasks, "CubeScript", lambda arm, play, seed: seeds.append(seed) or script(arm, play, seed))
+    seeds, script = [], tasks.OgbenchScript
+    monkeypatch.setattr(tasks, "OgbenchScript", lambda arm, play, seed: seeds.append(seed) or script(arm, play, seed))
     config = practise(CUBE, frames=12)
     episode = record_practice(config, 1)
     seeds.clear()  # with what opening the task took

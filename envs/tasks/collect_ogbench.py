@@ -1,4 +1,4 @@
-"""Records OGBench's scripted play with cubes as a LeRobot v3.0 dataset (extra `benchmarks`)."""
+"""Records OGBench's scripted play with cubes, or its scene, as a LeRobot v3.0 dataset (extra `benchmarks`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envs.command_line import config_from_command_line
 from envs.episodes.formats.lerobot import write_shard
 from envs.tasks.collecting import Collection, collect
 from envs.tasks.ogbench import OgbenchArm
-from envs.tasks.ogbench_play import CubePlayConfig, record_cube_play
+from envs.tasks.ogbench_play import OgbenchPlayConfig, record_ogbench_play
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CollectConfig(Collection):
     output: Path = Path("data/cube-single")
     episodes: int = 700
     episodes_per_shard: int = 10
-    play: CubePlayConfig = field(default_factory=CubePlayConfig)
+    play: OgbenchPlayConfig = field(default_factory=OgbenchPlayConfig)
 
 
 @program(resumes=True)
@@ -49,6 +49,6 @@ def record_shard(config: CollectConfig, shard: int, advanced: Callable[[int], ob
     episodes = []
     with closing(OgbenchArm(config.play.variant, image_size=config.image_size)) as arm:
         for seed in config.seeds(shard):
-            episodes.append(record_cube_play(arm, config.play, seed))
+            episodes.append(record_ogbench_play(arm, config.play, seed))
             advanced(1)
     write_shard(config.output, shard, episodes)

@@ -1,25 +1,29 @@
-"""OGBench's UR5e with cubes: `envs.arms.base.Arm` over its own environment and its own 5-D action (extra `benchmarks`).
+"""OGBench's UR5e: `envs.arms.base.Arm` over its own environments and its own 5-D action (extra `benchmarks`).
 
 OGBench (arXiv 2410.20092) takes an action of (x, y, z, yaw, gripper) 20 times a second, each a difference to what is
 measured, at most 5 cm, 0.3 rad and the whole gripper. One command here lasts five of them, the peers' action block: at
 each, twice what is missing to the target is asked for, within those limits, since the servos go less than half of it
 (2 mm are missing at the end; 8 mm, were only what is missing asked for). Roll and pitch are OGBench's: straight down.
+
+Before the arm are one or two cubes, or OGBench's scene: a cube, a drawer, a window, and two buttons. Each press of a
+button locks the drawer (the first button) or the window (the second), or lets it go.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from envs.arms.limits import SafetyLimits
 from envs.pose import difference, euler_from_matrix
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec
 from envs.tasks.benchmark import BenchmarkArm, needs_extra
 
-Variant = Literal["single", "double"]
+Variant = Literal["single", "double", "scene"]
 
 STEPS = 5
 """Control steps of OGBench (0.05 s each) in one action of ours: 4 Hz, as V-JEPA 2-AC."""
@@ -27,20 +31,52 @@ STEPS = 5
 CAMERA = "front_pixels"
 """OGBench's camera of its pixel tasks."""
 
+SCENE_PARTS = ("cube", "drawer lock", "window lock", "drawer", "window")
+"""What the scene's success is of, in OGBench's order."""
+
+SLIDES = ("drawer", "window")
+"""What the scene's buttons lock, in their order."""
+
+_WRONG_STATE = 0.1  # m that a button in the wrong state counts as: more than OGBench's 4 cm
+_OUT_OF_SIGHT = 0.29  # m to the side: OGBench's check of its scene's recordings, as are the next ones
+_BY_THE_DRAWER, _IN_THE_DRAWER = -0.3, (0.06, 0.08)  # m to the other side, and heights of a cube that lies in it
 _GAINS = np.array([2.0] * 6 + [1.0])
 _SQUEEZE = 0.1  # closedness ahead of the measured one: the gripper's full force
 _RELEASE = 0.05  # an action that opens the gripper by more than this lets go
 
 
-def cube_action_spec() -> ActionSpec:
+def ogbench_action_spec() -> ActionSpec:
     """Returns the arm's 7-D action, as fast as OGBench's own (0.11 m in a quarter second); roll and pitch are fixed."""
     high = (0.1, 0.1, 0.1, 0.0, 0.0, 0.45, 0.6)
     return ActionSpec(POSE_NAMES, POSE_UNITS, tuple(-bound for bound in high), high, "base", 20.0 / STEPS)
 
 
-def cube_limits() -> SafetyLimits:
+def ogbench_limits() -> SafetyLimits:
     """Returns what a command may ask for: OGBench's own workspace, and any yaw."""
     return SafetyLimits((0.25, -0.35, 0.02), (0.60, 0.35, 0.35), max_step=0.18, max_turn=0.6, max_tilt=np.pi)
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Where everything is that can be moved, or where it shall be: privileged, for tasks and scripted play.
+
+    Attributes:
+        cubes: Their centres [m] and quaternions (w, x, y, z).
+        buttons: Of the scene, 0 where drawer or window is locked and 1 where it is not; none beside cubes alone.
+        slides: Of the scene, of drawer (0 shut to -0.16 open) and window (0 to 0.2) [m]; none beside cubes alone.
+    """
+
+    cubes: Float[np.ndarray, "cubes 7"]
+    buttons: Int[np.ndarray, "buttons"] = field(default_factory=lambda: np.zeros(0, int))
+    slides: Float[np.ndarray, "slides"] = field(default_factory=lambda: np.zeros(0))
+
+    def hides_a_cube(self) -> bool:
+        """Returns whether no image can tell where a cube is: OGBench keeps no such recording of its scene."""
+        if not len(self.slides):
+            return False
+        _, y, z = self.cubes[:, :3].T
+        low, high = _IN_THE_DRAWER
+        return bool(((y >= _OUT_OF_SIGHT) | ((y <= _BY_THE_DRAWER) & ((z < low) | (z > high)))).any())
 
 
 class OgbenchArm(BenchmarkArm):
@@ -54,7 +90,7 @@ class OgbenchArm(BenchmarkArm):
         """Builds the simulation.
 
         Args:
-            variant: How many cubes there are.
+            variant: What is before the arm: so many cubes, or the scene.
             tasks: Whether resets are to OGBench's numbered tasks; else to its random scenes for scripted play.
             image_size: Edge of the square observation image [pixels].
 
@@ -65,7 +101,7 @@ class OgbenchArm(BenchmarkArm):
         env = _environment(variant, "task" if tasks else "data_collection")
         env.render = self.observe  # a task's goal, which OGBench would draw, is observed as everything else is
         env.reset(seed=0, options={"task_id": 1})
-        super().__init__(env, cube_action_spec(), CAMERA, image_size)
+        super().__init__(env, ogbench_action_spec(), CAMERA, image_size)
 
     def pose(self) -> Float[np.ndarray, "7"]:
         """Returns the measured pose (7,) [m, rad, 1] of the point between the pads."""
@@ -84,44 +120,69 @@ class OgbenchArm(BenchmarkArm):
             self.env.step(self.env.normalize_action(way[[0, 1, 2, 5, 6]]))
         return target
 
-    def cubes(self) -> Float[np.ndarray, "cubes 3"]:
-        """Returns the cubes' centres [m]: privileged, for tasks and scripted play."""
-        info = self.env.compute_ob_info()
-        count = sum(key.startswith("privileged/block_") and key.endswith("_pos") for key in info)
-        return np.stack([info[f"privileged/block_{index}_pos"] for index in range(count)])
+    def state(self) -> Float[np.ndarray, "D"]:
+        """See `BenchmarkArm.state`. Last come the buttons' states, which OGBench keeps elsewhere."""
+        return np.append(super().state(), self._buttons())
 
-    def targets(self) -> Float[np.ndarray, "cubes 3"]:
-        """Returns where the cubes shall go [m]: privileged."""
-        return self.env.data.mocap_pos[self._target_ids()].copy()
+    def restore(self, state: Float[np.ndarray, "D"]) -> None:
+        """See `BenchmarkArm.restore`."""
+        simulated, buttons = np.split(state, [len(state) - len(self._buttons())])
+        if len(buttons):
+            self.env._cur_button_states = buttons.astype(int)
+            self.env._apply_button_states()
+        super().restore(simulated)
 
-    def cube_poses(self) -> Float[np.ndarray, "cubes 7"]:
-        """Returns the cubes' centres [m] and quaternions (w, x, y, z): privileged, what `set_targets` takes."""
-        joints = [self.env.data.joint(f"object_joint_{index}") for index in range(len(self.cubes()))]
-        return np.stack([joint.qpos for joint in joints])
+    def arrangement(self) -> Arrangement:
+        """Returns where everything is: privileged."""
+        cubes = [self.env.data.joint(f"object_joint_{cube}").qpos for cube in range(self.env._num_cubes)]
+        if self.variant != "scene":
+            return Arrangement(np.stack(cubes))
+        slides = [self.env.data.joint(f"{slide}_slide").qpos[0] for slide in SLIDES]
+        return Arrangement(np.stack(cubes), self._buttons().copy(), np.array(slides))
 
-    def set_targets(self, poses: Float[np.ndarray, "cubes 7"]) -> None:
-        """Says where the cubes shall go, see `cube_poses`; the targets are not seen."""
-        ids = self._target_ids()
-        self.env.data.mocap_pos[ids], self.env.data.mocap_quat[ids] = poses[:, :3], poses[:, 3:]
+    def goal(self) -> Arrangement:
+        """Returns where everything shall be: privileged."""
+        env, ids = self.env, self.env._cube_target_mocap_ids
+        cubes = np.hstack([env.data.mocap_pos[ids], env.data.mocap_quat[ids]])
+        if self.variant != "scene":
+            return Arrangement(cubes)
+        slides = [getattr(env, f"_target_{slide}_pos") for slide in SLIDES]
+        return Arrangement(cubes, env._target_button_states.copy(), np.array(slides))
+
+    def set_goal(self, goal: Arrangement) -> None:
+        """Says where everything shall be; nothing of it is seen."""
+        env, ids = self.env, self.env._cube_target_mocap_ids
+        env.data.mocap_pos[ids], env.data.mocap_quat[ids] = goal.cubes[:, :3], goal.cubes[:, 3:]
+        if self.variant == "scene":
+            env._target_button_states = goal.buttons.copy()
+            env._target_drawer_pos, env._target_window_pos = goal.slides
+
+    def errors(self) -> Float[np.ndarray, "parts"]:
+        """Returns how far each thing is from where it shall be [m]; a button in the wrong state counts as 10 cm."""
+        now, goal = self.arrangement(), self.goal()
+        cubes = np.linalg.norm(now.cubes[:, :3] - goal.cubes[:, :3], axis=1)
+        return np.hstack([cubes, _WRONG_STATE * (now.buttons != goal.buttons), np.abs(now.slides - goal.slides)])
 
     def successes(self) -> list[bool]:
-        """Returns which cubes are where they shall go, by OGBench's own rule: within 4 cm."""
-        return [bool(success) for success in self.env._compute_successes()]
+        """Returns which things are where they shall be, by OGBench's own rule: within 4 cm, buttons in their state."""
+        return [bool(success) for success in np.hstack(self.env._compute_successes())]
 
-    def _target_ids(self) -> list[int]:
-        return [int(self.env.model.body(f"object_target_{index}").mocapid[0]) for index in range(len(self.cubes()))]
+    def _buttons(self) -> Int[np.ndarray, "buttons"]:
+        return getattr(self.env, "_cur_button_states", np.zeros(0, int))
 
 
 def _environment(variant: Variant, mode: Literal["task", "data_collection"]) -> Any:
     """Returns OGBench's environment with nothing drawn into the picture that tells of a target or of success."""
     try:
         from ogbench.manipspace.envs.cube_env import CubeEnv  # pyright: ignore[reportMissingImports]
+        from ogbench.manipspace.envs.scene_env import SceneEnv  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise needs_extra("OGBench", error) from error
 
+    base: Any = SceneEnv if variant == "scene" else CubeEnv
     actions = gymnasium.spaces.Box(-1.0, 1.0, (5,), np.float32)
 
-    class SeededCubeEnv(CubeEnv):
+    class SeededEnv(base):
         """OGBench's environment with one action space: its seed fixes the random actions that settle a goal."""
 
         @property
@@ -133,4 +194,4 @@ def _environment(variant: Variant, mode: Literal["task", "data_collection"]) -> 
                 actions.seed(seed)
             return super().reset(options=options, seed=seed)
 
-    return SeededCubeEnv(variant, ob_type="states", mode=mode, visualize_info=False, terminate_at_goal=False)
+    return SeededEnv(variant, ob_type="states", mode=mode, visualize_info=False, terminate_at_goal=False)

@@ -1,18 +1,20 @@
-"""OGBench's own scripted play with cubes: picking one up and putting it elsewhere, again and again.
+"""OGBench's own scripted play: a cube is picked up and put elsewhere, a button pressed, a drawer or window moved.
 
-The script is its closed-loop one with Gaussian noise on the actions (its "noisy" datasets, and the peers' data). It
-decides either 20 times a second, as OGBench's data was made, or once an action, which is then carried out as a
-planner's actions are ("driven"). A planner at 4 Hz should learn from the second: in a quarter second of the first the
-fingers close and then rise, and the measured difference does not tell that from both at once. Replayed from where they
-were recorded, five such differences in a row bring 16 of 45 cubes that were moved to their place, five driven ones 70
-of 93.
+One such thing is done after another, each by a script of its own. These are OGBench's closed-loop ones with Gaussian
+noise on the actions (its "noisy" datasets, and the peers' data). They decide either 20 times a second, as OGBench's
+data was made, or once an action, which is then carried out as a planner's actions are ("driven"). A planner at 4 Hz
+should learn from the second: in a quarter second of the first the fingers close and then rise, and the measured
+difference does not tell that from both at once. Replayed from where they were recorded, five such differences in a row
+bring 16 of 45 cubes that were moved to their place, five driven ones 70 of 93.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,29 +22,28 @@ from jaxtyping import Float
 from envs.arms.safety import SafeArm
 from envs.episodes import Episode
 from envs.pose import compose
-from envs.spec import Goal
+from envs.spec import Goal, Observation
 from envs.tasks.expert import Action
-from envs.tasks.ogbench import STEPS, OgbenchArm, Variant, cube_limits
+from envs.tasks.ogbench import STEPS, Arrangement, OgbenchArm, Variant, ogbench_limits
 
 GOAL_STEPS = 25
 """Control steps from a start to its goal in the protocol of stable-worldmodel; the budget is twice that, 10 actions."""
 
-_STACKING: dict[Variant, float] = {"single": 0.0, "double": 0.25}  # OGBench's largest shares of targets on a cube
+_STACKING: dict[Variant, float] = {"single": 0.0, "double": 0.25, "scene": 0.0}  # OGBench's most targets on a cube
 _NOISE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])  # OGBench's, of its five action dimensions' ranges, at 20 Hz
 _GAINS = np.array([5.0, 5.0, 5.0, 3.0, 1.0])  # OGBench's, from what is missing [m, rad] to its actions
 _LEAST = 0.4  # OGBench's: its script never goes slower
 _LIFTED = 0.05  # m, a cube's centre; it lies at 0.02
-_CUBE_THERE, _HAND_THERE = 0.02, 0.04  # m, OGBench's: where its script takes something to be where it shall be
-_IN_HAND = 0.03  # m from the hand to the centre of a cube that it holds
-_GIVEN_UP = 30  # actions to bring one cube to its target
+_DRIVEN_LEAST = {"drawer": 0.04, "window": 0.04}  # m: so far do fingers go on that a handle has play between
+_OTHER_SEED = 2**32  # beyond those that episodes are asked for by
 
 
 @dataclass(frozen=True)
-class CubePlayConfig:
+class OgbenchPlayConfig:
     """What an episode of OGBench's scripted play is like.
 
     Attributes:
-        variant: How many cubes there are.
+        variant: What is played with: so many cubes, or the scene.
         frames: Frames in an episode; one action fewer. 41 are OGBench's 200 control steps, the peers' episodes.
         driven: Share of episodes in which the script decides once an action.
         lead_in: Most control steps (0.05 s) that it decides 20 times a second before a driven episode begins. Without,
@@ -73,31 +74,27 @@ class CubePlayConfig:
             )
 
 
-class CubeScript:
+class OgbenchScript:
     """One episode of OGBench's scripted play; the same seed acts the same.
 
     Attributes:
         driven: Whether the script decides once an action, and not 20 times a second.
     """
 
-    def __init__(self, arm: OgbenchArm, config: CubePlayConfig, seed: int) -> None:
-        """Resets the arm and its cubes at random.
+    def __init__(self, arm: OgbenchArm, config: OgbenchPlayConfig, seed: int) -> None:
+        """Resets the arm and all that is before it at random.
 
         Args:
             arm: Of the config's variant, not for tasks.
             config: What play is like.
             seed: Seed of everything random.
         """
-        from ogbench.manipspace.oracles.markov.cube_markov import (  # pyright: ignore[reportMissingImports]
-            CubeMarkovOracle,
-        )
-
-        self._arm, self._env, self._config = arm, arm.env, config
+        self.arm, self._env, self._config = arm, arm.env, config
         self._generator = np.random.default_rng(seed)
         self.driven = bool(self._generator.random() < config.driven)
         self._noise = self._generator.uniform(0.0, config.noise)
         self._stacking = self._generator.uniform(0.0, _STACKING[config.variant])
-        self._oracle = CubeMarkovOracle(env=self._env)
+        self._scripts = _scripts(self._env)
         _, self._info = self._env.reset(seed=int(self._generator.integers(2**31)))
         self._begin()
         if self.driven:
@@ -113,9 +110,15 @@ class CubeScript:
         self._env.step(action)
         self.look()
 
-    def action(self) -> Action:
-        """Returns a whole action that makes good what the script misses: for a driven episode, `look` after it."""
-        spec, decision = self._arm.action_spec, self._decide(0.0) / _GAINS
+    def action(self, told: Mapping[str, Any] | None = None) -> Action:
+        """Returns a whole action that makes good what the script misses: for a driven episode, `look` after it.
+
+        Args:
+            told: Of OGBench's privileged information, what the script is to take for true instead.
+        """
+        spec, name = self.arm.action_spec, (told or self._info)["privileged/target_task"]
+        self._scripts[name]._step += STEPS - 1  # counts OGBench's control steps
+        decision = self._decide(_DRIVEN_LEAST.get(name, 0.0), told) / _GAINS
         low, high = np.array(spec.low), np.array(spec.high)
         action = np.zeros(7)
         action[[0, 1, 2, 5]], action[6] = decision[:4], np.sign(decision[4]) * high[6]
@@ -124,79 +127,76 @@ class CubeScript:
             action = self._generator.uniform(low, high)
         return np.clip(action, low, high)
 
-    def bring(self, hand: Float[np.ndarray, "7"]) -> Iterator[Action]:
-        """Yields actions that bring the cubes to the arm's targets, one after another, and then the hand to its own.
-
-        A cube that lies where the hand shall be comes last, and is not let go of.
-
-        Args:
-            hand: The pose (7,) where the hand shall be [m, rad, 1].
-        """
-        targets = self._arm.targets()
-        from_hand = np.linalg.norm(targets - hand[:3], axis=1)
-        order = np.argsort(-from_hand)
-        for cube in order:
-            self._env._target_block = int(cube)
-            self._begin()
-            self._oracle._final_pos, self._oracle._final_yaw = hand[:3], hand[5]
-            for _ in range(_GIVEN_UP):
-                self._info = self._env.compute_ob_info()
-                there = np.linalg.norm(self._arm.cubes()[cube] - targets[cube]) < _CUBE_THERE
-                held = from_hand[cube] < _IN_HAND and self._info["proprio/gripper_contact"][0] > 0
-                arrived = np.linalg.norm(self._arm.pose()[:3] - hand[:3]) < _HAND_THERE
-                if there and (held or arrived or cube != order[-1]):
-                    break
-                yield self.action()
-
     def play(self) -> Iterator[Action]:
-        """Yields the actions of a driven script that begins with another target, without an end."""
+        """Yields the actions of a driven script that begins with something else, without an end."""
         self._aim_elsewhere()
         while True:
             yield self.action()
             self.look()
 
-    def ahead(self, steps: int = GOAL_STEPS) -> tuple[Goal, Float[np.ndarray, "cubes 7"]]:
-        """Returns what the 20 Hz script would see so many steps later as a goal, and its cubes; puts all back."""
-        start = self._arm.state()
+    def ahead(self, steps: int = GOAL_STEPS) -> tuple[Goal, Arrangement]:
+        """Returns what the 20 Hz script would see so many steps later as a goal, and where all is then; undoes it."""
+        start = self.arm.state()
         for _ in range(steps):
             self.step()
-        seen, cubes = self._arm.observe(), self._arm.cube_poses()
-        self._arm.restore(start)
+        seen, there = self.arm.observe(), self.arm.arrangement()
+        self.arm.restore(start)
         self._info = self._env.compute_ob_info()
-        return Goal(seen.image, seen.pose), cubes
+        return Goal(seen.image, seen.pose), there
 
     def look(self) -> None:
-        """Sees what has become of a decision; a cube that is where it should be gets another target."""
+        """Sees what has become of a decision; what is done, or has taken too long, is followed by something else."""
         self._info = self._env.compute_ob_info()
-        if self._oracle.done:
+        script = self._scripts[self._info["privileged/target_task"]]
+        if script.done or script._step >= script._max_step:
             self._aim_elsewhere()
 
     def _aim_elsewhere(self) -> None:
         _, self._info = self._env.set_new_target(p_stack=self._stacking)
         self._begin()
 
-    def _decide(self, least: float) -> Float[np.ndarray, "5"]:
+    def _decide(self, least: float, told: Mapping[str, Any] | None = None) -> Float[np.ndarray, "5"]:
         """Returns OGBench's action; what is missing counts as this much at least, see `_LEAST`."""
-        self._oracle._min_norm = least
-        return np.asarray(self._oracle.select_action(None, self._info))
+        info = told or self._info
+        script = self._scripts[info["privileged/target_task"]]
+        script._min_norm = least
+        return np.asarray(script.select_action(None, info))
 
-    def _begin(self) -> None:
+    def begin(self, name: str, end: Float[np.ndarray, "3"], yaw: float) -> None:
+        """Begins one of OGBench's scripts, see `_scripts`; in the end the hand goes to a place [m] and yaw [rad]."""
+        self._begin(name)
+        self._scripts[name]._final_pos, self._scripts[name]._final_yaw = end, yaw
+
+    def _begin(self, name: str | None = None) -> None:
         with _seeded_numpy(int(self._generator.integers(2**32))):
-            self._oracle.reset(None, self._info)
+            self._scripts[name or self._info["privileged/target_task"]].reset(None, self._info)
 
 
-def record_cube_play(arm: OgbenchArm, config: CubePlayConfig, seed: int) -> Episode:
+def record_ogbench_play(arm: OgbenchArm, config: OgbenchPlayConfig, seed: int) -> Episode:
     """Returns one episode of play; the same seed gives the same episode.
 
-    Actions are the differences of the *measured* poses, not the commands. ``extra`` counts how often a cube was lifted.
+    Actions are the differences of the *measured* poses, not the commands. ``extra`` counts how often a cube was lifted,
+    in the scene also how often a button was pressed, and how far drawer and window went [m]. As by OGBench, an episode
+    of the scene in which a cube gets out of sight is played anew.
 
     Args:
         arm: Of the config's variant, not for tasks; it is reset.
         config: What play is like.
         seed: Seed of everything random in the episode; from `envs.spec.HELD_OUT` on it is for evaluation.
     """
-    script, driver = CubeScript(arm, config, seed), SafeArm(arm, cube_limits())
-    observations, heights = [driver.observe()], [arm.cubes()[:, 2]]
+    for again in count():
+        observations, there, driven = _play(arm, config, seed + again * _OTHER_SEED)
+        if not any(arrangement.hides_a_cube() for arrangement in there):
+            break
+    name = config.variant if config.variant == "scene" else f"cube-{config.variant}"
+    task = f"OGBench {name}{', driven' if driven else ''}"
+    return Episode.from_observations(observations, arm.action_spec, task, seed, _done(there))
+
+
+def _play(arm: OgbenchArm, config: OgbenchPlayConfig, seed: int) -> tuple[list[Observation], list[Arrangement], bool]:
+    """Returns what is seen in an episode, where everything is, and whether the script decided once an action."""
+    script, driver = OgbenchScript(arm, config, seed), SafeArm(arm, ogbench_limits())
+    observations, there = [driver.observe()], [arm.arrangement()]
     while len(observations) < config.frames:
         if script.driven:
             target = compose(observations[-1].pose, script.action())
@@ -206,16 +206,40 @@ def record_cube_play(arm: OgbenchArm, config: CubePlayConfig, seed: int) -> Epis
             for _ in range(STEPS):
                 script.step()
         observations.append(driver.observe())
-        heights.append(arm.cubes()[:, 2])
-    task = f"OGBench cube-{config.variant}{', driven' if script.driven else ''}"
-    extra = {"lifts": _lifts(np.stack(heights))}
-    return Episode.from_observations(observations, arm.action_spec, task, seed, extra)
+        there.append(arm.arrangement())
+    return observations, there, script.driven
 
 
-def _lifts(heights: Float[np.ndarray, "T cubes"]) -> int:
-    """Returns how often a cube has come off the floor."""
-    lifted = heights > _LIFTED
-    return int(np.count_nonzero(lifted[1:] & ~lifted[:-1]))
+def _done(there: list[Arrangement]) -> dict[str, float]:
+    """Returns what was done in an episode."""
+    lifted = np.stack([arrangement.cubes[:, 2] for arrangement in there]) > _LIFTED
+    done = {"lifts": int(np.count_nonzero(lifted[1:] & ~lifted[:-1]))}
+    if not len(there[0].slides):
+        return done
+    buttons, slides = (np.stack([getattr(one, name) for one in there]) for name in ("buttons", "slides"))
+    drawer, window = np.abs(np.diff(slides, axis=0)).sum(axis=0)
+    return done | {
+        "presses": int(np.abs(np.diff(buttons, axis=0)).sum()),
+        "drawer": round(float(drawer), 3),
+        "window": round(float(window), 3),
+    }
+
+
+def _scripts(env: Any) -> dict[str, Any]:
+    """Returns OGBench's closed-loop scripts by what they do, as it names them."""
+    from ogbench.manipspace.oracles.markov import (  # pyright: ignore[reportMissingImports]
+        button_markov,
+        cube_markov,
+        drawer_markov,
+        window_markov,
+    )
+
+    return {
+        "cube": cube_markov.CubeMarkovOracle(env=env),
+        "button": button_markov.ButtonMarkovOracle(env=env),
+        "drawer": drawer_markov.DrawerMarkovOracle(env=env),
+        "window": window_markov.WindowMarkovOracle(env=env),
+    }
 
 
 @contextmanager

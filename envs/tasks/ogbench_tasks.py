@@ -1,4 +1,4 @@
-"""OGBench's cube tasks as ours; importing this module registers them (extra `benchmarks`).
+"""OGBench's cube and scene tasks as ours; importing this module registers them (extra `benchmarks`).
 
 >>> import gymnasium, envs.tasks.ogbench_tasks
 >>> env = gymnasium.make("envs/CubeSingle-v0")
@@ -19,21 +19,24 @@ from envs.arms.safety import SafeArm
 from envs.spec import HELD_OUT, Goal, Observation
 from envs.tasks.benchmark import BenchmarkEnv
 from envs.tasks.expert import Action
-from envs.tasks.ogbench import OgbenchArm, Variant, cube_limits
-from envs.tasks.ogbench_play import GOAL_STEPS, CubePlayConfig, CubeScript
+from envs.tasks.ogbench import SCENE_PARTS, Arrangement, OgbenchArm, Variant, ogbench_limits
+from envs.tasks.ogbench_expert import OgbenchExpert
+from envs.tasks.ogbench_play import GOAL_STEPS, OgbenchPlayConfig, OgbenchScript
 
 EPISODE_STEPS = 200
 """Control steps of OGBench in a scripted episode that starts and goals come from, the peers' number."""
 
 
-class OgbenchCubeEnv(BenchmarkEnv):
-    """Bring OGBench's cubes to where a goal image shows them.
+class OgbenchEnv(BenchmarkEnv):
+    """Bring OGBench's cubes, or all of its scene, to where a goal image shows them.
 
-    ``reset`` gives ``info["goals"]``, a list of one `Goal`. ``info["success"]`` is OGBench's own, every cube
-    within 4 cm of its place, wherever the arm is; ``info["distance"]`` is the farthest cube's [m]. Both are privileged.
+    ``reset`` gives ``info["goals"]``, a list of one `Goal`. ``info["success"]`` is OGBench's own, every cube within
+    4 cm of its place, in the scene also drawer and window, and both buttons in their states, wherever the arm is.
+    ``info["distance"]`` is that of what is farthest from its place [m]; a button in the wrong state counts as 10 cm.
+    ``info["stages"]`` of the scene tells which things are in place now. All three are privileged.
 
     A goal is what a held-out episode of OGBench's 20 Hz script saw ``ahead`` control steps after the start, at a
-    random time of the episode, as in stable-worldmodel's evaluation. In a part of them no cube is moved: those are
+    random time of the episode, as in stable-worldmodel's evaluation. In a part of them nothing is moved: those are
     solved at the start. With ``moved`` they are drawn again. With ``across`` the goal is what another held-out episode
     saw at a random time. With ``tasks`` starts and goals are OGBench's five numbered tasks:
     ``reset(options={"task_id": 1})``, or one at random. With ``reset(options={"practice": True})`` no episode is a
@@ -53,50 +56,52 @@ class OgbenchCubeEnv(BenchmarkEnv):
         render_mode: str | None = None,
         render_size: int = 480,
     ) -> None:
-        self.cube_arm = OgbenchArm(variant, tasks, image_size)
+        self.ogbench_arm = OgbenchArm(variant, tasks, image_size)
         self._moved, self._across, self._ahead = moved, across, ahead
-        self._play = CubePlayConfig(variant, driven=0.0)
-        self._script: CubeScript | None = None
-        self._goal: Goal | None = None
-        super().__init__(self.cube_arm, SafeArm(self.cube_arm, cube_limits()), render_mode, render_size)
+        self._play = OgbenchPlayConfig(variant, driven=0.0)
+        self._script: OgbenchScript | None = None
+        self._goal: tuple[Goal, Arrangement] | None = None
+        super().__init__(self.ogbench_arm, SafeArm(self.ogbench_arm, ogbench_limits()), render_mode, render_size)
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
         practice = bool(options.get("practice"))
-        if self.cube_arm.tasks and practice:
-            raise ValueError("OGBench's numbered tasks are for evaluation alone: practise CubeSingleAcross-v0")
-        if self.cube_arm.tasks:
+        if self.ogbench_arm.tasks and practice:
+            raise ValueError("OGBench's numbered tasks are for evaluation alone: practise goals of another episode")
+        if self.ogbench_arm.tasks:
             return {"goals": [self._reset_to_numbered(options)]}
         seeds = (0, HELD_OUT) if practice else (HELD_OUT, 2**31)
+        arm = self.ogbench_arm
         while True:
-            self._goal = self._reset_to_recorded(seeds)
-            if not (self._moved or self._across) or not all(self.cube_arm.successes()):
-                return {"goals": [self._goal]}
+            goal, there = self._goal = self._reset_to_recorded(seeds)
+            arm.set_goal(there)
+            hidden = arm.arrangement().hides_a_cube() or there.hides_a_cube()
+            if not hidden and not ((self._moved or self._across) and all(arm.successes())):
+                return {"goals": [goal]}
 
-    def _reset_to_recorded(self, seeds: tuple[int, int]) -> Goal:
-        """Puts the arm and the cubes to a random time of an episode and returns the goal; its seed is one of these."""
-        arm = self.cube_arm
+    def _reset_to_recorded(self, seeds: tuple[int, int]) -> tuple[Goal, Arrangement]:
+        """Puts everything to a random time of an episode and returns the goal; its seed is one of these."""
+        arm = self.ogbench_arm
         if self._across:
             self._play_for_a_while(seeds)
-            seen, cubes = arm.observe(), arm.cube_poses()
-            goal = Goal(seen.image, seen.pose)
+            seen, there = arm.observe(), arm.arrangement()
             self._script = self._play_for_a_while(seeds)
-        else:
-            self._script = self._play_for_a_while(seeds)
-            goal, cubes = self._script.ahead(self._ahead)
-        arm.set_targets(cubes)
-        return goal
+            return Goal(seen.image, seen.pose), there
+        self._script = self._play_for_a_while(seeds)
+        return self._script.ahead(self._ahead)
 
-    def _play_for_a_while(self, seeds: tuple[int, int]) -> CubeScript:
-        """Puts the arm and the cubes to a random time of an episode, which can go on from there."""
-        script = CubeScript(self.cube_arm, self._play, int(self.np_random.integers(*seeds)))
+    def _play_for_a_while(self, seeds: tuple[int, int]) -> OgbenchScript:
+        """Puts everything to a random time of an episode, which can go on from there."""
+        script = OgbenchScript(self.ogbench_arm, self._play, int(self.np_random.integers(*seeds)))
         for _ in range(self.np_random.integers(EPISODE_STEPS - self._ahead)):
             script.step()
         return script
 
     def finish(self) -> Iterator[Action]:
-        """See `envs.tasks.contract.Practicable`: OGBench's script, with the goal's cubes and hand as its ends."""
-        assert self._script and self._goal and self._goal.pose is not None, "reset for practice first"
-        return self._script.bring(self._goal.pose)
+        """See `envs.tasks.contract.Practicable`."""
+        assert self._script and self._goal, "reset for practice first"
+        goal, there = self._goal
+        assert goal.pose is not None
+        return OgbenchExpert(self._script, there, goal.pose).actions()
 
     def play(self, generator: np.random.Generator) -> Iterator[Action]:
         """See `envs.tasks.contract.Practicable`: OGBench's script, whose seed is the episode's."""
@@ -105,7 +110,7 @@ class OgbenchCubeEnv(BenchmarkEnv):
 
     def _reset_to_numbered(self, options: dict[str, Any]) -> Goal:
         """Resets to one of OGBench's tasks and returns its goal."""
-        env = self.cube_arm.env
+        env = self.ogbench_arm.env
         task = int(options.get("task_id", self.np_random.integers(env.num_tasks) + 1))
         seed = int(self.np_random.integers(2**31))
         _, info = env.reset(seed=seed, options={"task_id": task, "render_goal": True})
@@ -113,17 +118,26 @@ class OgbenchCubeEnv(BenchmarkEnv):
         return Goal(seen.image, seen.pose)
 
     def _report(self, observation: Observation) -> dict[str, Any]:
-        arm = self.cube_arm
-        distance = float(np.linalg.norm(arm.cubes() - arm.targets(), axis=1).max())
-        return {"distance": distance, "success": all(arm.successes())}
+        arm = self.ogbench_arm
+        successes = arm.successes()
+        told = {"distance": float(arm.errors().max()), "success": all(successes)}
+        if arm.variant == "scene":
+            told["stages"] = dict(zip(SCENE_PARTS, successes, strict=True))
+        return told
 
 
-_ENTRY_POINT = "envs.tasks.ogbench_tasks:OgbenchCubeEnv"
-gymnasium.register(id="envs/CubeSingle-v0", entry_point=_ENTRY_POINT)
-gymnasium.register(id="envs/CubeSingleMoved-v0", entry_point=_ENTRY_POINT, kwargs={"moved": True})
-gymnasium.register(id="envs/CubeSingle50-v0", entry_point=_ENTRY_POINT, kwargs={"moved": True, "ahead": 50})
-gymnasium.register(id="envs/CubeSingle75-v0", entry_point=_ENTRY_POINT, kwargs={"moved": True, "ahead": 75})
-gymnasium.register(id="envs/CubeSingleAcross-v0", entry_point=_ENTRY_POINT, kwargs={"across": True})
-gymnasium.register(id="envs/CubeSingleTasks-v0", entry_point=_ENTRY_POINT, kwargs={"tasks": True})
-gymnasium.register(id="envs/CubeDouble-v0", entry_point=_ENTRY_POINT, kwargs={"variant": "double"})
-gymnasium.register(id="envs/CubeDoubleMoved-v0", entry_point=_ENTRY_POINT, kwargs={"variant": "double", "moved": True})
+def _register(family: str, variant: Variant, *, farther: bool) -> None:
+    """Registers the tasks of a variant; those whose goals are farther away than the protocol's where it has them."""
+    settings: dict[str, dict[str, Any]] = {"": {}, "Moved": {"moved": True}}
+    if farther:
+        settings |= {str(ahead): {"moved": True, "ahead": ahead} for ahead in (50, 75)}
+        settings |= {"Across": {"across": True}, "Tasks": {"tasks": True}}
+    for name, each in settings.items():
+        gymnasium.register(
+            f"envs/{family}{name}-v0", "envs.tasks.ogbench_tasks:OgbenchEnv", kwargs={"variant": variant, **each}
+        )
+
+
+_register("CubeSingle", "single", farther=True)
+_register("CubeDouble", "double", farther=False)
+_register("Scene", "scene", farther=True)

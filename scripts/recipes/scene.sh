@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# A compact world model of OGBench's scene, from nothing to runs/scene-practised/checkpoint.
+# After an interruption the same command goes on.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=.venv/bin/python
+configs=scripts/configs/scene
+within=(--config $configs/collect.yaml --play.lead-in 175 --play.frames 41)   # begins where the protocol does
+
+$python scripts/collect_ogbench.py --config $configs/collect.yaml
+$python scripts/collect_ogbench.py "${within[@]}" --episodes 800 --seed 2000 --output data/scene-starts
+$python scripts/train_compact.py --config $configs/compact.yaml
+$python scripts/train_heads.py --config $configs/heads.yaml
+$python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, an expert goes on
+$python scripts/train_heads.py --config $configs/heads.yaml --output runs/scene-practised \
+    --more data/scene-starts data/scene-practice
