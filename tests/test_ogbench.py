@@ -1,4 +1,4 @@
-"""OGBench's arm, tasks and scripted play as ours; needs the extra `benchmarks`."""
+"""OGBench's arm, cube tasks and scripted play as ours; needs the extra `benchmarks`."""
 
 import builtins
 import importlib
@@ -130,7 +130,7 @@ def test_a_goal_is_what_is_seen_where_the_cube_is_at_its_target(make, task):
         assert info["distance"] > 0.04 and not info["success"]
         arm = env.ogbench_arm
         cube = arm.env.data.joint("object_joint_0")
-        cube.qpos[:3] = arm.targets()[0]
+        cube.qpos[:3] = arm.goal().cubes[0, :3]
         _, *_, info = env.step(np.zeros(7))
         assert info["success"] == (info["distance"] <= 0.04)
 
@@ -138,16 +138,31 @@ def test_a_goal_is_what_is_seen_where_the_cube_is_at_its_target(make, task):
 def test_a_numbered_task_has_ogbenchs_goal(make):
     env = make("CubeSingleTasks-v0")
     env.reset(seed=5, options={"task_id": 4})
-    np.testing.assert_allclose(env.ogbench_arm.targets(), [[0.50, 0.2, 0.02]])
-    np.testing.assert_allclose(env.ogbench_arm.cubes(), [[0.35, -0.2, 0.02]], atol=0.0101)
+    np.testing.assert_allclose(env.ogbench_arm.goal().cubes[:, :3], [[0.50, 0.2, 0.02]])
+    np.testing.assert_allclose(env.ogbench_arm.arrangement().cubes[:, :3], [[0.35, -0.2, 0.02]], atol=0.0101)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_the_expert_brings_the_cube_to_its_goal(make, seed):
+    env = make("CubeSingleAcross-v0")
+    _, info = env.reset(seed=seed, options={"practice": True})
+    assert not info["success"]
+    for _, action in zip(range(40), env.finish(), strict=False):
+        *_, info = env.step(action)
+    assert info["success"]
 
 
 @pytest.mark.slow
 def test_two_cubes_have_two_targets(make):
     env = make("CubeDouble-v0")
     _, info = env.reset(seed=0)
-    distances = np.linalg.norm(env.ogbench_arm.cubes() - env.ogbench_arm.targets(), axis=1)
+    now, goal = env.ogbench_arm.arrangement(), env.ogbench_arm.goal()
+    distances = np.linalg.norm(now.cubes[:, :3] - goal.cubes[:, :3], axis=1)
     assert distances.shape == (2,) and info["distance"] == pytest.approx(distances.max())
+    _, info = env.reset(seed=4, options={"practice": True})
+    for _, action in zip(range(60), env.finish(), strict=False):
+        *_, info = env.step(action)
+    assert info["success"]
 
 
 def test_play_lifts_a_cube_and_its_actions_are_measured(episode):
@@ -169,9 +184,9 @@ def test_play_is_the_same_for_the_same_seed_and_leaves_numpys_generator_alone(ar
 def test_a_look_ahead_puts_the_simulation_back(arm):
     script = OgbenchScript(arm, OgbenchPlayConfig(driven=0.0), seed=0)
     before, seen = arm.state(), arm.observe()
-    goal, cubes = script.ahead()
+    goal, there = script.ahead()
     assert np.array_equal(arm.state(), before) and np.array_equal(arm.observe().image, seen.image)
-    assert not np.array_equal(goal.image, seen.image) and cubes.shape == (1, 7)
+    assert not np.array_equal(goal.image, seen.image) and there.cubes.shape == (1, 7)
 
 
 @pytest.mark.parametrize(("task", "seeds"), [("CubeSingle75-v0", (0, 1)), ("CubeSingleAcross-v0", (0, 3))])
@@ -190,13 +205,13 @@ def test_the_script_brings_a_cube_and_the_hand_to_where_a_goal_has_them(make, ta
 def test_what_follows_the_goal_is_play_with_another_target(make):
     env = make("CubeSingle-v0")
     env.reset(seed=0, options={"practice": True})
-    before = env.cube_arm.targets()
+    before = env.ogbench_arm.goal().cubes[:, :3]
     steps = env.play(np.random.default_rng(0))
     cubes = []
     for _ in range(25):
         env.step(next(steps))
-        cubes.append(env.cube_arm.cubes()[0])
-    assert np.linalg.norm(env.cube_arm.targets() - before) > 0.03
+        cubes.append(env.ogbench_arm.arrangement().cubes[0, :3])
+    assert np.linalg.norm(env.ogbench_arm.goal().cubes[:, :3] - before) > 0.03
     assert np.linalg.norm(np.ptp(cubes, axis=0)) > 0.05  # it is moved
 
 
@@ -217,9 +232,9 @@ def test_replaying_recorded_actions_reaches_the_goal(make):
     env = make("CubeSingle-v0")
     arm, config = env.ogbench_arm, OgbenchPlayConfig(frames=13, noise=0.0)
     actions = record_ogbench_play(arm, config, seed=1).actions
-    goal = arm.cubes()
+    goal = arm.arrangement()
     record_ogbench_play(arm, OgbenchPlayConfig(frames=2, noise=0.0), seed=1)
-    arm.set_targets(goal)
+    arm.set_goal(goal)
     solved = [arm.successes()]
     for action in actions[1:]:
         target = compose(env.arm.observe().pose, action.astype(np.float64))

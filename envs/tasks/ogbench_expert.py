@@ -65,7 +65,9 @@ class OgbenchExpert:
         """
         self._script, self._arm, self._env = script, script.arm, script.arm.env
         self._goal, self._hand = goal, hand
-        self._to_hold: Bool[np.ndarray, "cubes"] = np.linalg.norm(goal.cubes[:, :3] - hand[:3], axis=1) < _IN_HAND
+        at_hand = np.linalg.norm(goal.cubes[:, :3] - hand[:3], axis=1) < _IN_HAND
+        shut_in = [_in_drawer(goal, cube) and goal.slides[0] > _OPEN for cube in range(len(goal.cubes))]
+        self._to_hold: Bool[np.ndarray, "cubes"] = at_hand & ~np.array(shut_in)
 
     def actions(self) -> Iterator[Action]:
         """Yields actions until the goal is reached, or things are set right too often."""
