@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from envs.pose import difference
 from envs.tasks.expert import Action
@@ -67,7 +67,7 @@ class OgbenchExpert:
         self._goal, self._hand = goal, hand
         at_hand = np.linalg.norm(goal.cubes[:, :3] - hand[:3], axis=1) < _IN_HAND
         shut_in = [_in_drawer(goal, cube) and goal.slides[0] > _OPEN for cube in range(len(goal.cubes))]
-        self._to_hold: Bool[np.ndarray, "cubes"] = at_hand & ~np.array(shut_in)
+        self._to_hold: list[int] = np.flatnonzero(at_hand & ~np.array(shut_in)).tolist()
 
     def actions(self) -> Iterator[Action]:
         """Yields actions until the goal is reached, or things are set right too often."""
@@ -76,24 +76,24 @@ class OgbenchExpert:
             if job is None:
                 break
             yield from self._do(job)
-        if not self._to_hold.any():
+        if not self._to_hold:
             yield from self._go()
 
     def _next(self, now: Arrangement) -> _Job | None:
         """Returns what to set right next; None where nothing is left."""
         places = [self._place(cube, now) for cube in range(len(now.cubes))]
-        order = np.argsort(-np.linalg.norm(self._goal.cubes[:, :3] - self._hand[:3], axis=1))
-        for cube in (cube for cube in order if not self._to_hold[cube]):
+        order = np.argsort(-np.linalg.norm(self._goal.cubes[:, :3] - self._hand[:3], axis=1)).tolist()
+        for cube in (cube for cube in order if cube not in self._to_hold):
             if not self._lies(cube, places[cube], now):
                 return self._bring(cube, places[cube], now)
-        for cube in np.flatnonzero(self._to_hold):  # out of the way of the drawer
+        for cube in self._to_hold:  # out of the way of the drawer
             if _in_drawer(now, cube) and not _in_drawer(self._goal, cube):
                 lies = np.array([*np.clip(places[cube][:2], *_FLOOR), _LYING, *places[cube][3:]])
                 return self._bring(cube, lies, now)
         job = self._next_of_scene(now) if len(now.slides) else None
         if job is not None:
             return job
-        for cube in np.flatnonzero(self._to_hold):
+        for cube in self._to_hold:
             if not self._holds(cube, places[cube], now):
                 return self._bring(cube, places[cube], now, held=True)
         return None
@@ -103,8 +103,8 @@ class OgbenchExpert:
         for slide in range(len(SLIDES)):
             if abs(now.slides[slide] - goal.slides[slide]) > _THERE:
                 return self._slide(slide, float(goal.slides[slide]), now)
-        for button in np.flatnonzero(now.buttons != goal.buttons):
-            return self._press(int(button), now)
+        for button in np.flatnonzero(now.buttons != goal.buttons).tolist():
+            return self._press(button, now)
         return None
 
     def _place(self, cube: int, now: Arrangement) -> Float[np.ndarray, "7"]:

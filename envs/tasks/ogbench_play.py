@@ -210,7 +210,7 @@ def _play(arm: OgbenchArm, config: OgbenchPlayConfig, seed: int) -> tuple[list[O
     return observations, there, script.driven
 
 
-def _done(there: list[Arrangement]) -> dict[str, float]:
+def _done(there: list[Arrangement]) -> dict[str, Any]:
     """Returns what was done in an episode."""
     lifted = np.stack([arrangement.cubes[:, 2] for arrangement in there]) > _LIFTED
     done = {"lifts": int(np.count_nonzero(lifted[1:] & ~lifted[:-1]))}
