@@ -24,7 +24,7 @@ _IN_HAND = 0.03  # m from the hand to the centre of a cube that it holds
 _GIVEN_UP = 30  # actions to set one thing right
 _LONGEST = 12  # things set right, one after another
 _CLEAR = {"cube": 0.16, "button": 0.16, "drawer": 0.18, "window": 0.28}  # m, OGBench's: hand's height when it's over
-_TRAVEL = 0.3  # m: height at which the hand goes far
+_TRAVEL, _OVER = 0.3, 0.18  # m: height at which the hand goes far, and from which on it goes sideways
 _OPEN, _WIDE = -0.12, -0.16  # m, OGBench's: a drawer that a cube may be put into, and one as open as it gets
 _ABOVE_BUTTON = np.array([0.05, 0.03])  # m: so near to a button, the hand stays so much above where it shall be
 _DRAWER, _DRAWER_HALF = np.array([0.33, -0.41]), np.array([0.12, 0.1])  # m: its centre when shut, what is inside
@@ -110,7 +110,7 @@ class OgbenchExpert:
     def _place(self, cube: int, now: Arrangement) -> Float[np.ndarray, "7"]:
         """Returns where a cube shall be; what shall be in the drawer moves with it."""
         place = self._goal.cubes[cube].copy()
-        if len(now.slides) and _in_drawer(self._goal, cube):
+        if _in_drawer(self._goal, cube):
             place[1] += self._goal.slides[0] - now.slides[0]
         return place
 
@@ -129,7 +129,7 @@ class OgbenchExpert:
 
     def _bring(self, cube: int, place: Float[np.ndarray, "7"], now: Arrangement, held: bool = False) -> _Job:
         """Returns how a cube comes to a place, or the drawer that is in the way open."""
-        if len(now.slides) and now.slides[0] > _OPEN and (_in_drawer(now, cube) or _in_drawer(self._goal, cube)):
+        if (_in_drawer(now, cube) or _in_drawer(self._goal, cube)) and now.slides[0] > _OPEN:
             return self._slide(0, _WIDE, now)
         w, x, y, z = place[3:]
         yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y**2 + z**2))
@@ -187,7 +187,7 @@ class OgbenchExpert:
             if np.linalg.norm(way[:3]) < _HAND_THERE:
                 return
             if np.linalg.norm(way[:2]) > _HAND_THERE:
-                way[:2] *= self._arm.pose()[2] > max(_CLEAR.values()) - 0.1
+                way[:2] *= self._arm.pose()[2] > _OVER
                 way[2] = _TRAVEL - self._arm.pose()[2]
             yield np.clip(way, spec.low, spec.high)
 
