@@ -11,6 +11,7 @@ import pytest
 
 from envs.arms.base import as_dict
 from envs.episodes.formats.lerobot import read_dataset
+from envs.folders import begin_folder
 from envs.pose import compose, difference
 from envs.tasks import ogbench, ogbench_tasks
 from envs.tasks.benchmark import BenchmarkError
@@ -259,6 +260,7 @@ def test_a_collection_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["collect_ogbench.py", *flags, "--output", str(tmp_path / "data")])
     config = collect.CollectConfig(tmp_path / "data", 2, 1, 16, play=OgbenchPlayConfig(frames=3))
     done: list[int] = []
+    begin_folder(config.output, "collect_ogbench", "--output")
     collect.record_shard(config, 0, done.append)
     assert done == [1]
     written = next((tmp_path / "data").rglob("*.mp4")).stat().st_mtime_ns
