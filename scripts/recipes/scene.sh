@@ -12,5 +12,6 @@ $python scripts/collect_ogbench.py "${within[@]}" --episodes 800 --seed 2000 --o
 $python scripts/train_compact.py --config $configs/compact.yaml
 $python scripts/train_heads.py --config $configs/heads.yaml
 $python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, an expert goes on
-$python scripts/train_heads.py --config $configs/heads.yaml --output runs/scene-practised \
-    --more data/scene-starts data/scene-practice
+$python scripts/train_heads.py --config $configs/heads.yaml --parent runs/scene-heads/checkpoint --output runs/scene-practised \
+    --more data/scene-starts data/scene-practice \
+    --learn dynamics inverse_dynamics temporal_distance transition_energy --learning-rate 0.001 --steps 1500
