@@ -232,6 +232,40 @@ def test_the_contact_sheet_shows_successes_failures_and_all_goals(program, tmp_p
     assert [record.seed for record in drawn["two stages"][2:]] == failed["failed_seeds"][:2]
 
 
+def test_what_a_task_needs_otherwise_of_a_planner_comes_last(program, tmp_path: Path) -> None:
+    plan = {"task": "toy_reach:envs/ToyReach-v0", "max_steps": 8, "objective": {"kind": "goal_distance"}, **FAST}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    row = {
+        "plan": str(tmp_path / "plan.yaml"),
+        "changes": {"objective.pose_weight": 3.0, "max_steps": 7},
+    }
+    own = {"searches": {"objective.pose_weight": 0.5}}
+    suite = write_suite(
+        tmp_path,
+        rows=[{"name": "own", "for_variants": own, **row}, {"name": "as it is", **row}],
+        variants=[{"name": "searches", "changes": {"objective": {"norm": "l2"}, "max_steps": 6}}, {"name": "plan's"}],
+    )
+    suites = program("planner.evaluation.suite_config")
+    processes = program("world_model.training.processes").find_processes("cpu")
+    options = suites.SuiteOptions(str(suite))
+    told = {
+        (block.row, block.column): (
+            block.config.objective.norm,
+            block.config.objective.pose_weight,
+            block.config.max_steps,
+        )
+        for block in suites.make_blocks(options.open(), options, processes)
+        if block.actor == "planner"
+    }
+    default = program("planner.objectives.objective_config").GoalDistanceConfig()
+    assert told == {
+        ("own", "searches"): ("l2", 0.5, 6),
+        ("own", "plan's"): (default.norm, 3.0, 7),
+        ("as it is", "searches"): ("l2", default.pose_weight, 6),
+        ("as it is", "plan's"): (default.norm, 3.0, 7),
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -242,6 +276,10 @@ def test_the_contact_sheet_shows_successes_failures_and_all_goals(program, tmp_p
         ({"variants": [{"name": "A b"}, {"name": "a-B"}]}, r"variants of a suite have names that differ"),
         ({"rows": [{"name": "r", "plan": "no-such-plan.yaml"}]}, r"row 'r'.* no configuration file no-such-plan.yaml"),
         ({"epsiodes": 3}, r"unknown key 'epsiodes' .* did you mean 'episodes'"),
+        (
+            {"rows": [{"name": "r", "plan": "p.yaml", "for_variants": {"hastily": {}}}]},
+            "the suite has no variants 'hastily'; it has able, hasty, few",
+        ),
         ({"variants": [{"name": "a", "changes": {"task": "NoTask-v0"}}]}, r"there is no task 'NoTask-v0'; there are: "),
     ],
 )

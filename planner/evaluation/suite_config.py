@@ -33,6 +33,7 @@ class Row:
         name: Of its row.
         plan: YAML file of an evaluation: task, max_steps, planner, objective and controller.
         changes: Settings that replace the plan's, such as another scene; see `Variant.changes`, which come after.
+        for_variants: Further changes by a variant's name, which come last: what a task needs otherwise of a planner.
         columns: Further columns of its row, printed as they are, such as what somebody else reported.
         checkpoint: Another than the suite's, by name or path.
     """
@@ -40,6 +41,7 @@ class Row:
     name: str
     plan: Path
     changes: dict[str, Any] = field(default_factory=dict)
+    for_variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     checkpoint: str | None = None
 
@@ -149,6 +151,8 @@ class SuiteOptions:
         path = Path(self.suite) if self.suite.endswith((".yaml", ".yml")) else FOLDER / f"{self.suite}.yaml"
         given = {name: getattr(self, name) for name in ("checkpoint", "episodes", "seed")}
         suite = load_config(SuiteConfig, path, {name: value for name, value in given.items() if value is not None})
+        for row in suite.rows:
+            chosen("variants", tuple(row.for_variants), suite.variants)
         rows, variants = chosen("rows", self.rows, suite.rows), chosen("variants", self.variants, suite.variants)
         return replace(suite, rows=rows, variants=variants)
 
@@ -222,7 +226,9 @@ def make_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes)
             episodes = min(variant.episodes or suite.episodes, suite.episodes)
             try:
                 checkpoint = row.checkpoint or suite.checkpoint
-                changes = {**row.changes, **variant.changes, **here, "checkpoint": checkpoint, "episodes": episodes}
+                own = row.for_variants.get(variant.name, {})
+                changes = _in_turn(row.changes, variant.changes, own, here)
+                changes |= {"checkpoint": checkpoint, "episodes": episodes}
                 config = load_config(EvaluateConfig, row.plan, changes)
             except ConfigError as error:
                 raise ConfigError(f"row {row.name!r}, variant {variant.name!r} of the suite: {error}") from error
@@ -231,6 +237,16 @@ def make_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes)
         everywhere = replace(configs[0], episodes=suite.episodes)
         yield Block(row.name, BASELINES["zero"], "zero", everywhere)
         yield Block(row.name, BASELINES["random"], "random", everywhere)
+
+
+def _in_turn(*changes: dict[str, Any]) -> dict[str, Any]:
+    """Returns changes one after another: of a setting that several change, the last is also applied last."""
+    merged: dict[str, Any] = {}
+    for each in changes:
+        for name, value in each.items():
+            merged.pop(name, None)
+            merged[name] = value
+    return merged
 
 
 def file_name(name: str) -> str:
