@@ -65,9 +65,10 @@ class OgbenchExpert:
         """
         self._script, self._arm, self._env = script, script.arm, script.arm.env
         self._goal, self._hand = goal, hand
-        at_hand = np.linalg.norm(goal.cubes[:, :3] - hand[:3], axis=1) < _IN_HAND
+        from_hand = np.linalg.norm(goal.cubes[:, :3] - hand[:3], axis=1)
         shut_in = [_in_drawer(goal, cube) and goal.slides[0] > _OPEN for cube in range(len(goal.cubes))]
-        self._to_hold: list[int] = np.flatnonzero(at_hand & ~np.array(shut_in)).tolist()
+        self._to_hold: list[int] = np.flatnonzero((from_hand < _IN_HAND) & ~np.array(shut_in)).tolist()
+        self._to_lie = [cube for cube in np.argsort(-from_hand).tolist() if cube not in self._to_hold]
 
     def actions(self) -> Iterator[Action]:
         """Yields actions until the goal is reached, or things are set right too often."""
@@ -82,8 +83,7 @@ class OgbenchExpert:
     def _next(self, now: Arrangement) -> _Job | None:
         """Returns what to set right next; None where nothing is left."""
         places = [self._place(cube, now) for cube in range(len(now.cubes))]
-        order = np.argsort(-np.linalg.norm(self._goal.cubes[:, :3] - self._hand[:3], axis=1)).tolist()
-        for cube in (cube for cube in order if cube not in self._to_hold):
+        for cube in self._to_lie:
             if not self._lies(cube, places[cube], now):
                 return self._bring(cube, places[cube], now)
         for cube in self._to_hold:  # out of the way of the drawer

@@ -103,7 +103,7 @@ class OgbenchScript:
 
     def step(self) -> None:
         """Decides and executes one control step of OGBench (0.05 s)."""
-        action = self._decide(_LEAST)
+        action = self._decide(self._info, _LEAST)
         action = np.clip(action + self._generator.normal(0.0, 1.0, 5) * self._noise * _NOISE, -1.0, 1.0)
         if self._generator.random() < self._config.random_actions:
             action = self._generator.uniform(-1.0, 1.0, 5)
@@ -116,9 +116,10 @@ class OgbenchScript:
         Args:
             told: Of OGBench's privileged information, what the script is to take for true instead.
         """
-        spec, name = self.arm.action_spec, (told or self._info)["privileged/target_task"]
+        spec, info = self.arm.action_spec, told or self._info
+        name = info["privileged/target_task"]
         self._scripts[name]._step += STEPS - 1  # counts OGBench's control steps
-        decision = self._decide(_DRIVEN_LEAST.get(name, 0.0), told) / _GAINS
+        decision = self._decide(info, _DRIVEN_LEAST.get(name, 0.0)) / _GAINS
         low, high = np.array(spec.low), np.array(spec.high)
         action = np.zeros(7)
         action[[0, 1, 2, 5]], action[6] = decision[:4], np.sign(decision[4]) * high[6]
@@ -155,9 +156,8 @@ class OgbenchScript:
         _, self._info = self._env.set_new_target(p_stack=self._stacking)
         self._begin()
 
-    def _decide(self, least: float, told: Mapping[str, Any] | None = None) -> Float[np.ndarray, "5"]:
+    def _decide(self, info: Mapping[str, Any], least: float) -> Float[np.ndarray, "5"]:
         """Returns OGBench's action; what is missing counts as this much at least, see `_LEAST`."""
-        info = told or self._info
         script = self._scripts[info["privileged/target_task"]]
         script._min_norm = least
         return np.asarray(script.select_action(None, info))

@@ -226,9 +226,8 @@ def make_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes)
             episodes = min(variant.episodes or suite.episodes, suite.episodes)
             try:
                 checkpoint = row.checkpoint or suite.checkpoint
-                own = row.for_variants.get(variant.name, {})
-                changes = _in_turn(row.changes, variant.changes, own, here)
-                changes |= {"checkpoint": checkpoint, "episodes": episodes}
+                own, last = row.for_variants.get(variant.name, {}), {"checkpoint": checkpoint, "episodes": episodes}
+                changes = _in_turn(row.changes, variant.changes, own, here, last)
                 config = load_config(EvaluateConfig, row.plan, changes)
             except ConfigError as error:
                 raise ConfigError(f"row {row.name!r}, variant {variant.name!r} of the suite: {error}") from error
