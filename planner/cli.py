@@ -25,7 +25,6 @@ COMMANDS = {
     "choices": "planner.evaluation.choices_program",
     "collect": "envs.tasks.collect",
     "collect-practice": "planner.collecting.practice",
-    "collect-ogbench": "envs.tasks.collect_ogbench",
     "collect-benchmark": "envs.tasks.collect_benchmark",
     "dataset": "world_model.data.program",
     "pretrain": "world_model.training.pretrain_program",

@@ -87,9 +87,7 @@ def test_every_config_in_the_repository_is_valid(path):
         "deploy": program("envs.arm_file").ArmFile,
         "reading": Reading,
     }
-    if path.parent.name in ("cube-single", "scene") and path.stem == "collect":
-        kinds["collect"] = program("envs.tasks.collect_ogbench").CollectConfig
-    if path.parent.name == "benchmark" and path.stem == "collect":
+    if path.parent.name in ("benchmark", "cube-single", "scene") and path.stem == "collect":
         kinds["collect"] = program("envs.tasks.collect_benchmark").CollectConfig
     if "plan" in path.parts:
         kinds[path.stem] = kinds["plan"]

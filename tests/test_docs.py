@@ -28,7 +28,6 @@ from envs.arms.limits import JointLimits
 from envs.arms.remote.arm import RemoteArm, serve_arm
 from envs.arms.safety import SafeArm
 from envs.config import load_config
-from envs.episodes.formats.lerobot import read_dataset
 from envs.episodes.reading import Reading
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.suite_config import SuiteConfig
@@ -183,16 +182,3 @@ def test_the_python_of_the_page_on_ones_own_arm_makes_limits_and_an_so101() -> N
         compile(so101.replace("so101_new_calib.xml", model).replace("gripperframe", "gripper"), "so101", "exec"), known
     )
     assert known["arm"].action_spec.rate == 4.0
-
-
-def test_play_in_a_task_of_ones_own_becomes_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    *_, task, record = python_of("plugins.md")
-    (tmp_path / "my_env.py").write_text(task)
-    (tmp_path / "record.py").write_text(record.replace("range(4)", "range(2)"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "my_env", raising=False)
-    runpy.run_path(str(tmp_path / "record.py"), run_name="__main__")
-    dataset = read_dataset(tmp_path / "data/dot")
-    assert dataset.lengths == (17,) * 40 and dataset.rate == 4.0
-    sys.modules.pop("my_env")

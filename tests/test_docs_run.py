@@ -60,7 +60,6 @@ SMALLER = {
     "choices": "--states 1 --before 1 --ways 2 --shaken 0",
     "collect": "--episodes 4 --episodes-per-shard 2 --processes 1",
     "collect_benchmark": "--episodes 6 --episodes-per-shard 2 --processes 1",
-    "collect_ogbench": "--episodes 4 --episodes-per-shard 2 --processes 1",
     "collect_practice": "--episodes 4 --episodes-per-shard 2 --processes 1",
     "dataset": "",
     "deploy": "--max-steps 6 --view none --device cpu",
@@ -199,9 +198,7 @@ def prepare(page: Path, place: Path, theirs: Path, monkeypatch: pytest.MonkeyPat
             (place / "data").mkdir()
             (place / "data/mine").symlink_to(theirs / "play")
         case "plugins.md":
-            record = place / "record.py"
-            record.write_text(record.read_text().replace("range(4)", "range(1)"))
-            perform("python record.py", place)
+            perform("python scripts/collect_benchmark.py --play.kind my_play.py:RandomMotion --output data/dot", place)
         case "recordings.md":
             photograph(place, 64, 48)
             (place / "FOLDER").unlink()

@@ -11,9 +11,8 @@ from envs.arms.safety import SafeArm
 from envs.pose import compose, difference
 from envs.spec import HELD_OUT
 from envs.tasks.benchmark import BenchmarkError
-from envs.tasks.benchmark_play import BenchmarkPlay
 from envs.tasks.fetch import FetchArm, fetch_limits
-from envs.tasks.fetch_play import expert, record_fetch_play
+from envs.tasks.fetch_play import FetchPlay, expert, record_fetch_play
 from envs.tasks.fetch_tasks import FetchEnv
 
 SIZE = 32
@@ -146,7 +145,7 @@ def test_what_is_held_stays_held_until_an_action_opens_the_fingers(make):
 
 
 def test_play_moves_the_block_and_a_seed_is_an_episode(make):
-    arm, config = make("Push").fetch_arm, BenchmarkPlay(frames=17)
+    arm, config = make("Push").fetch_arm, FetchPlay(frames=17)
     arm.reset(0)
     episode = record_fetch_play(arm, config, seed=8)
     again = record_fetch_play(arm, config, seed=8)
@@ -155,7 +154,7 @@ def test_play_moves_the_block_and_a_seed_is_an_episode(make):
     # what was done is what was measured
     assert np.allclose(compose(episode.poses[3], episode.actions[3]), episode.poses[4], atol=1e-5)
     before = arm.block()
-    record_fetch_play(arm, BenchmarkPlay(frames=33), seed=9)
+    record_fetch_play(arm, FetchPlay(frames=33), seed=9)
     assert np.linalg.norm(arm.block() - before) > 0.02
 
 

@@ -2,7 +2,6 @@
 
 import builtins
 import importlib
-import sys
 from pathlib import Path
 
 import gymnasium
@@ -11,12 +10,11 @@ import pytest
 
 from envs.arms.base import as_dict
 from envs.episodes.formats.lerobot import read_dataset
-from envs.folders import begin_folder
 from envs.pose import compose, difference
 from envs.tasks import ogbench, ogbench_tasks
 from envs.tasks.benchmark import BenchmarkError
 from envs.tasks.ogbench import OgbenchArm
-from envs.tasks.ogbench_play import OgbenchPlayConfig, OgbenchScript, record_ogbench_play
+from envs.tasks.ogbench_play import OgbenchPlay, OgbenchScript, record_ogbench_play
 
 ROOT = Path(__file__).parent.parent
 SIZE = 32
@@ -51,7 +49,7 @@ def make():
 @pytest.fixture(scope="module")
 def episode(arm):
     """An episode in which a cube is lifted."""
-    return record_ogbench_play(arm, OgbenchPlayConfig(frames=21), seed=0)
+    return record_ogbench_play(arm, OgbenchPlay(frames=21), seed=0)
 
 
 def same(one, other) -> bool:
@@ -176,14 +174,14 @@ def test_play_is_the_same_for_the_same_seed_and_leaves_numpys_generator_alone(ar
     np.random.seed(7)
     expected = np.random.random(3)
     np.random.seed(7)
-    again = record_ogbench_play(arm, OgbenchPlayConfig(frames=21), seed=0)
+    again = record_ogbench_play(arm, OgbenchPlay(frames=21), seed=0)
     np.testing.assert_array_equal(np.random.random(3), expected)
     np.testing.assert_array_equal(again.poses, episode.poses)
     np.testing.assert_array_equal(again.images, episode.images)
 
 
 def test_a_look_ahead_puts_the_simulation_back(arm):
-    script = OgbenchScript(arm, OgbenchPlayConfig(driven=0.0), seed=0)
+    script = OgbenchScript(arm, OgbenchPlay(driven=0.0), seed=0)
     before, seen = arm.state(), arm.observe()
     goal, there = script.ahead()
     assert np.array_equal(arm.state(), before) and np.array_equal(arm.observe().image, seen.image)
@@ -219,22 +217,20 @@ def test_what_follows_the_goal_is_play_with_another_target(make):
 def test_led_in_episodes_begin_where_the_20_hz_script_is(arm):
     starts = []
     for seed in range(4):
-        led = record_ogbench_play(arm, OgbenchPlayConfig(frames=2, lead_in=60), seed)
-        script = OgbenchScript(arm, OgbenchPlayConfig(lead_in=60), seed)
+        led = record_ogbench_play(arm, OgbenchPlay(frames=2, lead_in=60), seed)
+        script = OgbenchScript(arm, OgbenchPlay(lead_in=60), seed)
         assert script.driven and np.allclose(arm.pose(), led.poses[0])
-        starts.append(
-            np.linalg.norm(led.poses[0] - record_ogbench_play(arm, OgbenchPlayConfig(frames=2), seed).poses[0])
-        )
+        starts.append(np.linalg.norm(led.poses[0] - record_ogbench_play(arm, OgbenchPlay(frames=2), seed).poses[0]))
     assert np.median(starts) > 0.05
 
 
 def test_replaying_recorded_actions_reaches_the_goal(make):
     """From where they were recorded, measured differences bring the cube to where the script brought it."""
     env = make("CubeSingle-v0")
-    arm, config = env.ogbench_arm, OgbenchPlayConfig(frames=13, noise=0.0)
+    arm, config = env.ogbench_arm, OgbenchPlay(frames=13, noise=0.0)
     actions = record_ogbench_play(arm, config, seed=1).actions
     goal = arm.arrangement()
-    record_ogbench_play(arm, OgbenchPlayConfig(frames=2, noise=0.0), seed=1)
+    record_ogbench_play(arm, OgbenchPlay(frames=2, noise=0.0), seed=1)
     arm.set_goal(goal)
     solved = [arm.successes()]
     for action in actions[1:]:
@@ -246,26 +242,16 @@ def test_replaying_recorded_actions_reaches_the_goal(make):
 
 def test_seeds_for_evaluation_are_refused_for_training(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    collect = importlib.import_module("envs.tasks.collect_ogbench")
+    collect = importlib.import_module("envs.tasks.collect_benchmark")
     with pytest.raises(ValueError, match="held out"):
         collect.CollectConfig(episodes=11, seed=9_990)
 
 
 @pytest.mark.slow
-def test_a_collection_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
+def test_it_is_recorded_like_every_benchmark(tmp_path, capsys):
     pytest.importorskip("ogbench")
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    collect = importlib.import_module("envs.tasks.collect_ogbench")
-    flags = ["--episodes", "2", "--episodes-per-shard", "1", "--image-size", "16", "--play.frames", "3"]
-    monkeypatch.setattr(sys, "argv", ["collect_ogbench.py", *flags, "--output", str(tmp_path / "data")])
-    config = collect.CollectConfig(tmp_path / "data", 2, 1, 16, play=OgbenchPlayConfig(frames=3))
-    done: list[int] = []
-    begin_folder(config.output, "collect_ogbench", "--output")
-    collect.record_shard(config, 0, done.append)
-    assert done == [1]
-    written = next((tmp_path / "data").rglob("*.mp4")).stat().st_mtime_ns
-    collect.main()
+    flags = "--play.kind ogbench --play.frames 3 --episodes 2 --episodes-per-shard 1 --image-size 16".split()
+    importlib.import_module("envs.tasks.collect_benchmark").main([*flags, "--output", str(tmp_path / "data")])
     dataset = read_dataset(tmp_path / "data")
     assert len(dataset) == 2 and dataset.spec == ogbench.ogbench_action_spec()
-    assert min(path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*.mp4")) == written
     assert "2 episodes, 6 frames at 4 Hz" in capsys.readouterr().out

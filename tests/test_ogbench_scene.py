@@ -10,11 +10,11 @@ import pytest
 from envs.arms.base import as_dict
 from envs.tasks import ogbench_play, ogbench_tasks
 from envs.tasks.ogbench import SCENE_PARTS, Arrangement, OgbenchArm
-from envs.tasks.ogbench_play import OgbenchPlayConfig, OgbenchScript, record_ogbench_play
+from envs.tasks.ogbench_play import OgbenchPlay, OgbenchScript, record_ogbench_play
 from envs.tasks.ogbench_tasks import OgbenchEnv
 
 SIZE = 32
-PLAY = OgbenchPlayConfig("scene", frames=21)
+PLAY = OgbenchPlay(variant="scene", frames=21)
 PRACTICE = {"practice": True}
 
 
@@ -117,7 +117,7 @@ def test_play_presses_buttons_and_moves_what_they_let_go(arm: OgbenchArm) -> Non
 def test_an_episode_that_loses_its_cube_is_played_anew(arm: OgbenchArm, monkeypatch: pytest.MonkeyPatch) -> None:
     played, seeds = ogbench_play._play, []
 
-    def lose(arm: OgbenchArm, config: OgbenchPlayConfig, seed: int):
+    def lose(arm: OgbenchArm, config: OgbenchPlay, seed: int):
         observations, there, driven = played(arm, config, seed)
         seeds.append(seed)
         lost = replace(there[-1], cubes=np.array([[0.4, 0.32, 0.02, 1, 0, 0, 0]]))

@@ -266,6 +266,20 @@ def test_a_task_of_ones_own_is_a_file(tmp_path: Path) -> None:
         assert episode["success_at_the_end"] and not episode["solved_at_the_start"]
 
 
+def test_play_of_ones_own_is_a_file_and_its_recording_goes_on(tmp_path: Path) -> None:
+    from envs.episodes.formats.lerobot import read_dataset
+
+    write_example(tmp_path, "my_env.py")
+    few = ("--episodes-per-shard", "2", "--play.frames", "5", "--image-size", "64")
+    assert "2 episodes, 10 frames at 4 Hz" in run_example(tmp_path, "my_play.py", *few, "--episodes", "2")
+    written = next((tmp_path / "data/dot").rglob("*.mp4")).stat().st_mtime_ns
+    run_example(tmp_path, "my_play.py", *few, "--episodes", "4", "--processes", "2")
+    dataset = read_dataset(tmp_path / "data/dot")
+    assert len(dataset) == 4 and set(dataset.lengths) == {5} and dataset.robot_type == "dot"
+    assert min(path.stat().st_mtime_ns for path in (tmp_path / "data/dot").rglob("*.mp4")) == written
+    assert np.ptp([dataset[index].poses[0, 0] for index in range(4)]) > 0.05
+
+
 def test_what_a_task_of_ones_own_lacks_is_said(tmp_path: Path) -> None:
     whole = EXAMPLES["my_env.py"][0]
     faults = (

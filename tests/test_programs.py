@@ -17,7 +17,7 @@ from planner.benchmarks.program import part_first
 ROOT = Path(__file__).parent.parent
 PROGRAMS = sorted(path.stem for path in (ROOT / "scripts").glob("[a-z]*.py"))
 HEAVY = ("torch", "transformers", "matplotlib")
-SIMULATED = ("probe", "collect", "collect_ogbench", "collect_practice")  # their settings name what is in the simulator
+SIMULATED = ("probe", "collect", "collect_benchmark", "collect_practice")  # settings name what is in the simulator
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from envs.arms.base import as_dict
-from envs.tasks.benchmark_play import BenchmarkPlay
 from envs.tasks.contract import check_task
 from envs.tasks.pusht import LONGEST, PushT, PushTEnv
-from envs.tasks.pusht_play import Pusher, record_pusht_play
+from envs.tasks.pusht_play import Pusher, PushTPlay, record_pusht_play
 
 SIZE = 32
 
@@ -85,11 +84,11 @@ def test_steps_are_whole_actions():
 def test_play_pushes_the_t_and_a_seed_is_an_episode(env):
     pusht, moved = PushT(SIZE), []
     for seed in range(4):
-        episode = record_pusht_play(pusht, BenchmarkPlay(frames=25), seed)
+        episode = record_pusht_play(pusht, PushTPlay(frames=25), seed)
         end = pusht.block()
         pusht.reset(int(np.random.default_rng(seed).integers(2**31)))
         moved.append(np.linalg.norm(end[:2] - pusht.block()[:2]))
-    again = record_pusht_play(pusht, BenchmarkPlay(frames=25), 3)
+    again = record_pusht_play(pusht, PushTPlay(frames=25), 3)
     assert np.array_equal(again.images, episode.images)
     assert sum(way > 20.0 for way in moved) >= 3
     assert np.abs(episode.actions).max() <= LONGEST + 0.02 and episode.actions.shape == (24, 2)

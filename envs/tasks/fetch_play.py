@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -10,9 +13,9 @@ from jaxtyping import Float
 from envs.arms.base import drive
 from envs.arms.safety import SafeArm
 from envs.episodes import Episode
-from envs.tasks.benchmark_play import BenchmarkPlay
+from envs.tasks.benchmark_play import ShakyPlay
 from envs.tasks.expert import Action, Sight, carry, lift, push, reach
-from envs.tasks.fetch import BLOCK, LONGEST, TABLE, FetchArm, fetch_limits
+from envs.tasks.fetch import BLOCK, LONGEST, TABLE, FetchArm, FetchTask, fetch_limits
 
 _DONE = 0.015  # m from where something is to be brought
 _PUSH_STEP = 0.03  # m, of the hand that is at the block: pushed faster it slides on
@@ -21,6 +24,25 @@ _CARRIED = 0.06  # m: height of the block's centre while it is carried far
 _GIVEN_UP = 24  # actions after which something else is done
 _SPREAD = 0.15  # m: the benchmark's own, of blocks and goals around where the hand starts
 _WANDERING = 6  # actions at most that go nowhere in particular
+
+
+@dataclass(frozen=True)
+class FetchPlay(ShakyPlay):
+    """What an episode of play in a Fetch task is like: a `BenchmarkPlay`.
+
+    Attributes:
+        task: Which one.
+    """
+
+    kind: str = "fetch"
+    task: FetchTask = "Push"
+    robot_type: ClassVar[str] = "fetch-mujoco"
+
+    @contextmanager
+    def recorder(self, image_size: int) -> Iterator[Callable[[int], Episode]]:
+        """See `BenchmarkPlay.recorder`."""
+        with closing(FetchArm(self.task, image_size)) as arm:
+            yield lambda seed: record_fetch_play(arm, self, seed)
 
 
 def expert(arm: FetchArm, goal: Float[np.ndarray, "3"]) -> Action | None:
@@ -48,7 +70,7 @@ def _bring(sight: Sight, place: Float[np.ndarray, "3"]) -> Action:
     return carry(sight, np.array([*place[:2], max(place[2], _CARRIED) if far else place[2]]))
 
 
-def record_fetch_play(arm: FetchArm, config: BenchmarkPlay, seed: int) -> Episode:
+def record_fetch_play(arm: FetchArm, config: ShakyPlay, seed: int) -> Episode:
     """Returns one episode of play from one of the benchmark's starts; the same seed gives the same episode.
 
     Actions are the differences of the *measured* poses, not the commands.
@@ -65,7 +87,7 @@ def record_fetch_play(arm: FetchArm, config: BenchmarkPlay, seed: int) -> Episod
     return Episode.from_observations(observations, arm.action_spec, f"Fetch {arm.task}", seed)
 
 
-def play(arm: FetchArm, config: BenchmarkPlay, generator: np.random.Generator) -> Iterator[Action]:
+def play(arm: FetchArm, config: ShakyPlay, generator: np.random.Generator) -> Iterator[Action]:
     """Yields what an expert does to one random end after another, with noise, and now and then random motion.
 
     Args:

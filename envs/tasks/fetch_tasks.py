@@ -10,10 +10,9 @@ import numpy as np
 from envs.arms.safety import SafeArm
 from envs.spec import Goal, Observation
 from envs.tasks.benchmark import BenchmarkEnv
-from envs.tasks.benchmark_play import BenchmarkPlay
 from envs.tasks.expert import Action
 from envs.tasks.fetch import FetchArm, FetchTask, fetch_limits
-from envs.tasks.fetch_play import expert, play
+from envs.tasks.fetch_play import FetchPlay, expert, play
 
 _SHOWN = 60  # actions that an expert has to bring a goal about
 
@@ -63,7 +62,7 @@ class FetchEnv(BenchmarkEnv):
 
     def play(self, generator: np.random.Generator) -> Iterator[Action]:
         """See `envs.tasks.contract.Practicable`."""
-        return play(self.fetch_arm, BenchmarkPlay(), generator)
+        return play(self.fetch_arm, FetchPlay(), generator)
 
     def _report(self, observation: Observation) -> dict[str, Any]:
         arm = self.fetch_arm

@@ -10,11 +10,11 @@ bring 16 of 45 cubes that were moved to their place, five driven ones 70 of 93.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -39,10 +39,11 @@ _OTHER_SEED = 2**32  # beyond those that episodes are asked for by
 
 
 @dataclass(frozen=True)
-class OgbenchPlayConfig:
-    """What an episode of OGBench's scripted play is like.
+class OgbenchPlay:
+    """What an episode of OGBench's scripted play is like: a `BenchmarkPlay`.
 
     Attributes:
+        kind: See `BenchmarkPlay`.
         variant: What is played with: so many cubes, or the scene.
         frames: Frames in an episode; one action fewer. 41 are OGBench's 200 control steps, the peers' episodes.
         driven: Share of episodes in which the script decides once an action.
@@ -55,12 +56,14 @@ class OgbenchPlayConfig:
         ValueError: If a number is out of its range.
     """
 
+    kind: str = "ogbench"
     variant: Variant = "single"
     frames: int = 41
     driven: float = 1.0
     lead_in: int = 0
     noise: float = 0.1
     random_actions: float = 0.0
+    robot_type: ClassVar[str] = "ur5e-ogbench"
 
     def __post_init__(self) -> None:
         if self.variant not in _STACKING:
@@ -73,6 +76,12 @@ class OgbenchPlayConfig:
                 f"{self.noise}, {self.lead_in}, {self.driven} and {self.random_actions}"
             )
 
+    @contextmanager
+    def recorder(self, image_size: int) -> Iterator[Callable[[int], Episode]]:
+        """See `BenchmarkPlay.recorder`."""
+        with closing(OgbenchArm(self.variant, image_size=image_size)) as arm:
+            yield lambda seed: record_ogbench_play(arm, self, seed)
+
 
 class OgbenchScript:
     """One episode of OGBench's scripted play; the same seed acts the same.
@@ -81,7 +90,7 @@ class OgbenchScript:
         driven: Whether the script decides once an action, and not 20 times a second.
     """
 
-    def __init__(self, arm: OgbenchArm, config: OgbenchPlayConfig, seed: int) -> None:
+    def __init__(self, arm: OgbenchArm, config: OgbenchPlay, seed: int) -> None:
         """Resets the arm and all that is before it at random.
 
         Args:
@@ -172,7 +181,7 @@ class OgbenchScript:
             self._scripts[name or self._info["privileged/target_task"]].reset(None, self._info)
 
 
-def record_ogbench_play(arm: OgbenchArm, config: OgbenchPlayConfig, seed: int) -> Episode:
+def record_ogbench_play(arm: OgbenchArm, config: OgbenchPlay, seed: int) -> Episode:
     """Returns one episode of play; the same seed gives the same episode.
 
     Actions are the differences of the *measured* poses, not the commands. ``extra`` counts how often a cube was lifted,
@@ -193,7 +202,7 @@ def record_ogbench_play(arm: OgbenchArm, config: OgbenchPlayConfig, seed: int) -
     return Episode.from_observations(observations, arm.action_spec, task, seed, _done(there))
 
 
-def _play(arm: OgbenchArm, config: OgbenchPlayConfig, seed: int) -> tuple[list[Observation], list[Arrangement], bool]:
+def _play(arm: OgbenchArm, config: OgbenchPlay, seed: int) -> tuple[list[Observation], list[Arrangement], bool]:
     """Returns what is seen in an episode, where everything is, and whether the script decided once an action."""
     script, driver = OgbenchScript(arm, config, seed), SafeArm(arm, ogbench_limits())
     observations, there = [driver.observe()], [arm.arrangement()]

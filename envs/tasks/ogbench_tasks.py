@@ -21,7 +21,7 @@ from envs.tasks.benchmark import BenchmarkEnv
 from envs.tasks.expert import Action
 from envs.tasks.ogbench import SCENE_PARTS, Arrangement, OgbenchArm, Variant, ogbench_limits
 from envs.tasks.ogbench_expert import OgbenchExpert
-from envs.tasks.ogbench_play import GOAL_STEPS, OgbenchPlayConfig, OgbenchScript
+from envs.tasks.ogbench_play import GOAL_STEPS, OgbenchPlay, OgbenchScript
 
 EPISODE_STEPS = 200
 """Control steps of OGBench in a scripted episode that starts and goals come from, the peers' number."""
@@ -58,7 +58,7 @@ class OgbenchEnv(BenchmarkEnv):
     ) -> None:
         self.ogbench_arm = OgbenchArm(variant, tasks, image_size)
         self._moved, self._across, self._ahead = moved, across, ahead
-        self._play = OgbenchPlayConfig(variant, driven=0.0)
+        self._play = OgbenchPlay(variant=variant, driven=0.0)
         self._script: OgbenchScript | None = None
         self._goal: tuple[Goal, Arrangement] | None = None
         super().__init__(self.ogbench_arm, SafeArm(self.ogbench_arm, ogbench_limits()), render_mode, render_size)

@@ -6,14 +6,16 @@ with no place to bring the T to: goals drawn from it are as far away as it pushe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from envs.episodes import Episode
-from envs.tasks.benchmark_play import BenchmarkPlay
+from envs.tasks.benchmark_play import ShakyPlay
 
 if TYPE_CHECKING:
     from envs.tasks.pusht import PushT
@@ -32,10 +34,26 @@ _PUSHES = (1, 5)  # actions of a push, fewest and most
 _SPEEDS = (0.25, 1.0)  # of a push, as shares of the longest action
 
 
+@dataclass(frozen=True)
+class PushTPlay(ShakyPlay):
+    """What an episode of play in Push-T is like: a `BenchmarkPlay`."""
+
+    kind: str = "pusht"
+    robot_type: ClassVar[str] = "pusht"
+
+    @contextmanager
+    def recorder(self, image_size: int) -> Iterator[Callable[[int], Episode]]:
+        """See `BenchmarkPlay.recorder`."""
+        from envs.tasks.pusht import PushT
+
+        with closing(PushT(image_size)) as pusht:
+            yield lambda seed: record_pusht_play(pusht, self, seed)
+
+
 class Pusher:
     """One episode of play; the same seed acts the same. It looks at the simulation, which it resets."""
 
-    def __init__(self, pusht: PushT, config: BenchmarkPlay | None, seed: int) -> None:
+    def __init__(self, pusht: PushT, config: ShakyPlay | None, seed: int) -> None:
         """Resets the simulation at random.
 
         Args:
@@ -43,7 +61,7 @@ class Pusher:
             config: What play is like; None for the default.
             seed: Seed of everything random in the episode.
         """
-        self._pusht, self._config = pusht, config or BenchmarkPlay()
+        self._pusht, self._config = pusht, config or PushTPlay()
         self._generator = np.random.default_rng(seed)
         pusht.reset(int(self._generator.integers(2**31)))
         self._longest = 1000 * pusht.action_spec.high[0]
@@ -136,7 +154,7 @@ class Pusher:
             yield velocity
 
 
-def record_pusht_play(pusht: PushT, config: BenchmarkPlay, seed: int) -> Episode:
+def record_pusht_play(pusht: PushT, config: ShakyPlay, seed: int) -> Episode:
     """Returns one episode of play; the same seed gives the same episode.
 
     Actions are the differences of the *measured* places of the disc, not the commands.

@@ -6,9 +6,9 @@ cd "$(dirname "$0")/../.."
 python=.venv/bin/python
 configs=scripts/configs/benchmark
 
-$python scripts/collect_benchmark.py --config $configs/collect.yaml --benchmark FetchPickAndPlace --output data/fetch-pick-and-place
+$python scripts/collect_benchmark.py --config $configs/collect.yaml --play.task PickAndPlace --output data/fetch-pick-and-place
 $python scripts/collect_benchmark.py --config $configs/collect.yaml
-$python scripts/collect_benchmark.py --config $configs/collect.yaml --benchmark FetchReach --output data/fetch-reach --episodes 500
+$python scripts/collect_benchmark.py --config $configs/collect.yaml --play.task Reach --output data/fetch-reach --episodes 500
 $python scripts/train_compact.py --config $configs/compact.yaml
 $python scripts/train_heads.py --config $configs/heads.yaml
 $python scripts/collect_practice.py --config $configs/practice.yaml                     # what it does, an expert goes on

@@ -7,8 +7,8 @@ python=.venv/bin/python
 configs=scripts/configs/scene
 within=(--config $configs/collect.yaml --play.lead-in 175 --play.frames 41)   # begins where the protocol does
 
-$python scripts/collect_ogbench.py --config $configs/collect.yaml
-$python scripts/collect_ogbench.py "${within[@]}" --episodes 800 --seed 2000 --output data/scene-starts
+$python scripts/collect_benchmark.py --config $configs/collect.yaml
+$python scripts/collect_benchmark.py "${within[@]}" --episodes 800 --seed 2000 --output data/scene-starts
 $python scripts/train_compact.py --config $configs/compact.yaml
 $python scripts/train_heads.py --config $configs/heads.yaml
 $python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, an expert goes on
