@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from small_models import ACTIONS, STATISTICS, random_actions, small_compact
+from small_models import ACTIONS, STATISTICS, random_actions, randomise, small_compact
 from transformers import Dinov2Config, Dinov2Model
 
 from envs.pose import compose
@@ -70,6 +71,39 @@ def test_gradients_of_a_rollout_are_those_of_finite_differences() -> None:
     actions = random_actions(2, 3).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda given: model.rollout(state, given).tokens, (actions,), atol=1e-5)
     assert not model.rollout(state, actions.detach()).tokens.requires_grad
+
+
+def test_an_angle_that_goes_all_the_way_round_has_no_place_where_it_jumps() -> None:
+    turning = replace(STATISTICS, pose_std=(*STATISTICS.pose_std[:5], 1.7, STATISTICS.pose_std[6]))
+    small = small_compact()
+    assert small.pose_numbers == 7
+    with pytest.raises(ValueError, match="pose dimensions of statistics and dynamics differ: 8 and 7"):
+        CompactModel(small.encoder, small.readout, small.dynamics, ACTIONS, turning)
+    dynamics = CompactDynamics(DynamicsConfig(10, pose_size=8, width=16, depth=2))
+    randomise(dynamics)
+    model = CompactModel(small.encoder, small.readout, dynamics, ACTIONS, turning).freeze()
+    poses = torch.rand(40, 7) * 0.3
+    poses[:, 5] = torch.linspace(-7.0, 7.0, 40)
+    given = model.normalise_poses(poses)
+    assert given.shape == (40, 8) and 0.9 < given[:, 5].std() < 1.1 and 0.9 < given[:, 7].std() < 1.1
+    torch.testing.assert_close(given[:, [0, 1, 2, 3, 4, 6]], small.normalise_poses(poses)[:, [0, 1, 2, 3, 4, 6]])
+    turns = (model.poses_at(given) - poses) / (2 * torch.pi)
+    torch.testing.assert_close(turns, turns.round(), atol=1e-5, rtol=0)
+    assert not turns[:, [0, 1, 2, 3, 4, 6]].round().any()
+    one, other = (LatentState(random_latents().tokens, poses[:1, None].clone()) for _ in range(2))
+    one.poses[..., 5], other.poses[..., 5] = torch.pi - 1e-4, -torch.pi + 1e-4
+    actions = random_actions(2, 3)
+    torch.testing.assert_close(
+        model.rollout(one, actions).tokens, model.rollout(other, actions).tokens, atol=1e-3, rtol=0
+    )
+
+
+def test_what_bounds_hold_and_what_recordings_hardly_move_is_fixed() -> None:
+    actions = torch.randn(500, 7) * torch.tensor([1.0, 1.0, 1.0, 1.0, 0.1, 1.0, 1.0])
+    model = small_compact()
+    model.action_spec = replace(ACTIONS, low=(-0.1,) * 3 + (0.0,) + (-0.1,) * 3, high=(0.1,) * 3 + (0.0,) + (0.1,) * 3)
+    free, used = model.free(actions)
+    assert free.tolist() == used.tolist() == [1, 1, 1, 0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("pooling", ["grid", "attentive"])

@@ -30,7 +30,7 @@ from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
-from world_model.heads.ways import InverseDynamics, Judged, TemporalDistance, quick
+from world_model.heads.ways import UNRELATED, InverseDynamics, Judged, TemporalDistance, quick
 from world_model.heads.ways_config import InverseDynamicsConfig as WaysConfig
 from world_model.heads.ways_config import (
     InverseDynamicsShape,
@@ -49,7 +49,7 @@ from world_model.training.compact import (
     train_compact,
 )
 from world_model.training.compact_config import CompactConfig, DynamicsShape, LatentShape
-from world_model.training.heads import HeadsTrainer, train_heads
+from world_model.training.heads import HeadsTrainer, HindsightPairs, train_heads
 from world_model.training.heads_config import HeadsConfig
 from world_model.training.loop import Report
 from world_model.training.state import StateError
@@ -273,6 +273,7 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     assert measured[199]["ways"] < 0.8 * measured[0]["ways"]
     assert measured[199]["held_out/offset"] < measured[19]["held_out/offset"]
     assert measured[199]["held_out/flow"] < measured[19]["held_out/flow"]
+    assert 0 <= measured[199]["held_out/mistaken"] < measured[19]["held_out/mistaken"]
     assert measured[199]["energy"] < 0.9 * measured[0]["energy"]
     assert measured[199]["held_out/contrast"] > 0 and 0 <= measured[199]["held_out/told"] <= 1
     assert measured[199]["distance"] < 0.8 * measured[0]["distance"]
@@ -405,8 +406,9 @@ def test_a_model_without_heads_says_so(batches: ImageBatches, tmp_path: Path) ->
 def test_what_recordings_hold_fixed_tells_nothing_and_is_never_moved() -> None:
     torch.manual_seed(0)
     head = InverseDynamics(WaysConfig(6, 3, 3, InverseDynamicsShape(JUDGE, modes=4))).eval()
-    actions = torch.randn(200, 3) * torch.tensor([1.0, 1.0, 0.1])  # the last dimension's std has a floor
-    head.fit(actions, None, seed=0)
+    actions = torch.randn(200, 3)
+    held = torch.tensor([1.0, 1.0, 0.0])
+    head.fit(actions, held, held, None, seed=0)
     now, goal, poses = torch.randn(5, 6), torch.randn(5, 6), torch.randn(5, 3)
     turned, lifted = (poses + torch.eye(3)[axis] for axis in (2, 0))
     judged = head.judge(now, goal, poses)
@@ -415,10 +417,38 @@ def test_what_recordings_hold_fixed_tells_nothing_and_is_never_moved() -> None:
     assert not judged.poses[..., 2].any() and not head.first.centres[:, 2].any()
 
 
+def test_the_first_action_to_a_goal_of_another_episode_is_not_asked_for() -> None:
+    torch.manual_seed(0)
+    head = InverseDynamics(WaysConfig(6, 3, 3, InverseDynamicsShape(JUDGE, modes=4))).eval()
+    now, goal, poses, actions = torch.randn(8, 6), torch.randn(8, 6), torch.randn(2, 8, 3), torch.randn(8, 3)
+    counts = torch.tensor([1, 2, 3, 4] * 2)
+    both = head.errors(now, goal, poses, counts.index_fill(0, torch.arange(4, 8), UNRELATED), actions)
+    alone = head.errors(now[:4], goal[:4], poses[:, :4], counts[:4], actions[:4])
+    assert both.mode.item() == pytest.approx(alone.mode.item()) and both.count.item() != alone.count.item()
+    unknown = head.errors(now, goal, poses, torch.full_like(counts, UNRELATED), actions)
+    assert unknown.mode == unknown.offset == 0 and unknown.count > 0
+
+
+def test_goals_of_other_episodes_are_of_others_and_half_of_them_alike(batches: ImageBatches, tmp_path: Path) -> None:
+    run(make_config(tmp_path / "run"), batches)
+    model = load_world_model(tmp_path / "run/checkpoint")
+    assert isinstance(model, CompactModel)
+    latents = [torch.full((6, 12), float(episode)) for episode in range(20)]
+    drawn = HindsightPairs(model, latents, batches.recorded, [3, *range(8, 20)], furthest=4)
+    pairs = drawn.draw(200, np.random.default_rng(0))
+    far = drawn.unrelated(pairs, 200, np.random.default_rng(1))
+    assert (far.now[:, 0] == far.episodes).all() and (far.goals[:, 0] != far.episodes).all()
+    assert (far.counts == UNRELATED).all() and set(far.goals[:, 0].int().tolist()) == {3, *range(8, 20)}
+    apart = (far.poses[1] - far.poses[0]).norm(dim=1)
+    assert apart[1::2].median() < 0.5 * apart[::2].median()
+    alone = HindsightPairs(model, latents, batches.recorded, [3], furthest=4)
+    assert not len(alone.unrelated(alone.draw(10, np.random.default_rng(0)), 10, np.random.default_rng(1)).now)
+
+
 def test_how_far_a_gripper_is_closed_is_read_from_the_frame() -> None:
     torch.manual_seed(0)
     head = InverseDynamics(WaysConfig(6, 3, 3, InverseDynamicsShape(JUDGE, modes=4))).eval()
-    head.fit(torch.randn(200, 3), 2, seed=0)
+    head.fit(torch.randn(200, 3), torch.ones(3), torch.ones(3), 2, seed=0)
     now, goal, poses = torch.randn(5, 6), torch.randn(5, 6), torch.randn(5, 3)
     judged, closed = (head.judge(now, goal, each) for each in (poses, poses + torch.eye(3)[2]))
     assert torch.equal(judged.logits, closed.logits) and judged.poses[..., 2].any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.config import dump_config, load_config
+from envs.pose import motion_of
 from envs.spec import ActionSpec, Goal, Observation
 from world_model.base import Encoder, LatentGoal, LatentState
 from world_model.checkpoints.checkpoint import H, Manifest, StoredModel, encoding_of, find_head
@@ -19,6 +21,14 @@ from world_model.encoders.readout import Readout, ReadoutConfig
 from world_model.encoders.registry import StoredEncoder, load_stored_encoder
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
 from world_model.statistics import Statistics
+
+_FIXED = 0.5
+"""A number that recorded actions hold fixed varies by less, in the normalised units whose std has a floor."""
+
+
+def pose_numbers(statistics: Statistics, spec: ActionSpec) -> int:
+    """Returns how many numbers a compact model's networks take a pose as, see `CompactModel`."""
+    return len(statistics.pose_mean) + len(statistics.whole_turns(motion_of(spec)))
 
 
 class CompactModel(StoredModel):
@@ -30,6 +40,9 @@ class CompactModel(StoredModel):
 
     The encoder is frozen outside of its own training. Planning costs the same whatever the encoder's size: images are
     encoded once a step, and rollouts see latents alone.
+
+    Networks take a pose's numbers normalised; of an angle that goes all the way round its sine, and, after all other
+    numbers, its cosine (both times the root of 2, so that their deviation is 1).
 
     Attributes:
         encoder: Gives an image's tokens.
@@ -55,6 +68,47 @@ class CompactModel(StoredModel):
         self.encoder = encoder
         self.readout = readout
         self.dynamics = dynamics
+
+    @property
+    def pose_numbers(self) -> int:
+        """See `NormalisedModel.pose_numbers`."""
+        return pose_numbers(self.statistics, self.action_spec)
+
+    def normalise_poses(self, poses: Float[Tensor, "*B P"]) -> Float[Tensor, "*B Q"]:
+        """See `NormalisedModel.normalise_poses`."""
+        normalised, turning = super().normalise_poses(poses), list(self._turning)
+        if not turning:
+            return normalised
+        angles = poses[..., turning]
+        normalised = normalised.clone()
+        normalised[..., turning] = math.sqrt(2) * angles.sin().to(normalised)
+        return torch.cat([normalised, math.sqrt(2) * angles.cos().to(normalised)], dim=-1)
+
+    def poses_at(self, normalised: Float[Tensor, "*B Q"]) -> Float[Tensor, "*B P"]:
+        """See `NormalisedModel.poses_at`."""
+        size, turning = len(self.statistics.pose_mean), list(self._turning)
+        poses = super().poses_at(normalised[..., :size])
+        if turning:
+            poses[..., turning] = torch.atan2(normalised[..., turning], normalised[..., size:]).to(poses)
+        return poses
+
+    def free(self, actions: Float[Tensor, "B A"]) -> tuple[Float[Tensor, " A"], Float[Tensor, " Q"]]:
+        """Returns 1 for which numbers of actions, and of poses as networks take them, are moved, 0 for what is fixed.
+
+        Args:
+            actions: Recorded ones, normalised: what they hardly move is fixed, and what bounds of the same value hold.
+        """
+        spec = self.action_spec
+        held = actions.new_tensor(spec.low) == actions.new_tensor(spec.high)
+        moved = ((actions.std(0) > _FIXED) & ~held).float()
+        if len(moved) != len(self.statistics.pose_mean):
+            return moved, moved.new_ones(self.pose_numbers)
+        return moved, torch.cat([moved, moved[list(self._turning)]])
+
+    @property
+    def _turning(self) -> tuple[int, ...]:
+        """Which numbers of a pose are angles that go all the way round."""
+        return self.statistics.whole_turns(self.motion)
 
     @property
     def image_size(self) -> int:
@@ -173,7 +227,7 @@ def _check_parts(
         ),
         "action dimensions of spec and dynamics": (spec.size, dynamics.config.action_size),
         "action dimensions of statistics and dynamics": (len(statistics.action_mean), dynamics.config.action_size),
-        "pose dimensions of statistics and dynamics": (len(statistics.pose_mean), dynamics.config.pose_size),
+        "pose dimensions of statistics and dynamics": (pose_numbers(statistics, spec), dynamics.config.pose_size),
     }
     for name, (one, other) in sizes.items():
         if one != other:

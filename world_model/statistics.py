@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from envs.pose import Motion, motion_of
 from envs.spec import ActionSpec
 
+_WHOLE_TURNS = 1.0
+"""From which deviation on [rad] an angle is taken to go all the way round: evenly drawn, it has 1.8."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -42,6 +45,13 @@ class Statistics:
         if len(self.action_mean) != len(self.action_std) or len(self.pose_mean) != len(self.pose_std):
             raise ValueError(f"mean and std must be equally long, got {self}")
 
+    def whole_turns(self, motion: Motion) -> tuple[int, ...]:
+        """Returns which numbers of a pose are angles that training poses had all the way round.
+
+        Their mean and deviation mean nothing, and at one place among them two numbers are the same angle.
+        """
+        return tuple(i for i in motion.angles if i < len(self.pose_std) and self.pose_std[i] > _WHOLE_TURNS)
+
     @classmethod
     def identity(cls, action_size: int = 7, pose_size: int = 7) -> Self:
         """Returns statistics that change nothing, as the official weights expect."""
@@ -70,6 +80,11 @@ class NormalisedModel(nn.Module):
         for field in fields(statistics):
             value = torch.tensor(getattr(statistics, field.name), dtype=torch.float32)
             self.register_buffer(field.name, value, persistent=False)
+
+    @property
+    def pose_numbers(self) -> int:
+        """How many numbers the networks take a pose as."""
+        return len(self.statistics.pose_mean)
 
     def normalise_actions(self, actions: Float[Tensor, "*B A"]) -> Float[Tensor, "*B A"]:
         """Returns actions as the networks take them."""

@@ -18,10 +18,10 @@ _THERE = 1.5  # actions that the distance expects, under which nothing is left t
 class Pace:
     """Asks for a quick way, and for a slow one where a goal is taken for near and is not.
 
-    What judges of ways learn from are frames and goals of one episode, where the hand is seldom back at its goal unless
-    the object is: so they take a goal for near when the hand is there and the object is not. The temporal distance has
-    also learnt from goals of other episodes with the hand alike, and knows better; with `PaceConfig.doubt` its numbers
-    of actions count there, and a slower way leads around the object again.
+    Judges of ways that learnt from frames and goals of one episode alone (`HeadsConfig.unrelated` of 0), where the hand
+    is seldom back at its goal unless the object is, take a goal for near when the hand is there and the object is not.
+    A temporal distance that has also learnt from goals of other episodes knows better; with `PaceConfig.doubt` its
+    numbers of actions count there, and a slower way leads around the object again.
     """
 
     def __init__(self, config: PaceConfig, model: CompactModel) -> None:

@@ -77,12 +77,12 @@ class SubgoalGenerator(Head):
 
     def check_fits(self, model: StoredModel) -> None:
         """See `Head.check_fits`."""
-        self.config.check_poses("the subgoal generator", len(model.statistics.pose_mean))
+        self.config.check_poses("the subgoal generator", model.pose_numbers)
 
     @torch.no_grad()
-    def fit(self, actions: Float[Tensor, "B A"], now: Float[Tensor, "F Z"], frames: Float[Tensor, "F K Z"]) -> None:
-        """Takes what recorded actions, normalised, ever move, see `Judge.fit`, and how much frames change."""
-        self.judge.fit(actions, None)
+    def fit(self, used: Float[Tensor, " P"], now: Float[Tensor, "F Z"], frames: Float[Tensor, "F K Z"]) -> None:
+        """Takes what of poses is moved, see `Judge.fit`, and how much frames change."""
+        self.judge.fit(used, None)
         self.scale.copy_((frames - now[:, None]).std(0).clamp_min(1e-3))
 
     def errors(

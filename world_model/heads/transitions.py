@@ -101,7 +101,7 @@ class TransitionEnergy(Head):
 
     def check_fits(self, model: StoredModel) -> None:
         """See `Head.check_fits`."""
-        self.config.check_poses("the transition energy", len(model.statistics.pose_mean))
+        self.config.check_poses("the transition energy", model.pose_numbers)
 
     def energies(
         self,

@@ -16,8 +16,8 @@ from world_model.heads.ways_config import InverseDynamicsConfig, JudgeShape, Tem
 INVERSE_DYNAMICS, TEMPORAL_DISTANCE = "inverse_dynamics", "temporal_distance"
 """Their names among a model's heads."""
 
-_FIXED = 0.5
-"""A dimension that recorded actions hold fixed varies by less, in the normalised units whose std has a floor."""
+UNRELATED = 2**30
+"""The number of actions to another episode's goal: further than any that is told apart, and no first one is known."""
 
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)
 """Scales that differences are told in; beyond each they saturate."""
@@ -154,16 +154,15 @@ class Judge(nn.Module):
         return torch.cat([torch.tanh(differences / scale) for scale in _MAGNIFIED], dim=-1)
 
     @torch.no_grad()
-    def fit(self, actions: Float[Tensor, "B A"], gripper: int | None) -> None:
-        """Leaves out what recorded actions, normalised, never move of poses that have the same dimensions.
+    def fit(self, used: Float[Tensor, " P"], gripper: int | None) -> None:
+        """Leaves out what of poses never moves.
 
         Args:
-            actions: Recorded ones.
+            used: 1 for what does, 0 for the rest, see `CompactModel.free`.
             gripper: Which number of a pose is a gripper's closedness that is to be read from frames alone, so that
                 their latents learn to tell it; None if it is told as the rest of the pose is.
         """
-        if actions.shape[1] == len(self.used):
-            self.used.copy_(moved(actions))
+        self.used.copy_(used)
         if gripper is not None:
             self.gripper[gripper] = 1.0
 
@@ -241,20 +240,27 @@ class InverseDynamics(Head):
         self.register_buffer("free", torch.ones(config.action_size))
 
     @torch.no_grad()
-    def fit(self, actions: Float[Tensor, "B A"], gripper: int | None, seed: int) -> None:
-        """Takes the typical actions from recorded ones, normalised, and which dimensions they ever move.
+    def fit(
+        self,
+        actions: Float[Tensor, "B A"],
+        free: Float[Tensor, " A"],
+        used: Float[Tensor, " P"],
+        gripper: int | None,
+        seed: int,
+    ) -> None:
+        """Takes the typical actions from recorded ones, normalised, in the numbers that are free.
 
         What is held fixed varies by little else than what came before, which tells a network what comes next without
-        looking: such dimensions are left out, see also `Judge.fit`.
+        looking: it is left out, see also `Judge.fit`.
         """
-        self.free.copy_(moved(actions))
-        self.judge.fit(actions, gripper)
+        self.free.copy_(free)
+        self.judge.fit(used, gripper)
         self.first.fit((actions * self.free)[:: -(-len(actions) // _FITTED)], seed)
 
     def check_fits(self, model: StoredModel) -> None:
         """See `Head.check_fits`."""
         sizes = self.config.pose_size, self.config.action_size
-        theirs = len(model.statistics.pose_mean), model.action_spec.size
+        theirs = model.pose_numbers, model.action_spec.size
         if sizes != theirs:
             raise ValueError(f"the inverse dynamics take poses and actions of {sizes} numbers, the model {theirs}")
 
@@ -277,13 +283,14 @@ class InverseDynamics(Head):
             now: Latents of the frames.
             goal: Latents of the goals.
             poses: Of the frames and of the goals, normalised, see `Judge.errors`.
-            counts: Actions to each goal.
-            actions: The first of each, normalised. Where it moves nothing, or the goal is here, nothing is asked of it.
+            counts: Actions to each goal, or `UNRELATED`.
+            actions: The first of each, normalised. Where it moves nothing, or the goal is here or `UNRELATED`, nothing
+                is asked of it.
             blur: See `Judge.errors`.
         """
         actions = actions * self.free
         count, pose, features = self.judge.errors(now, goal, poses, counts, blur)
-        moving = (counts > 0) & (actions.abs() >= STILL).any(dim=-1)
+        moving = (counts > 0) & (counts < UNRELATED) & (actions.abs() >= STILL).any(dim=-1)
         if not moving.any():
             return WayErrors(count, count.new_zeros(()), count.new_zeros(()), pose)
         told = self.act(features[moving], counts[moving].clamp(max=self.judge.longest))
@@ -308,10 +315,10 @@ class TemporalDistance(Head):
         self.config, shape = config, config.shape
         self.members = nn.ModuleList(Judge(config.size, config.pose_size, shape.judge) for _ in range(shape.members))
 
-    def fit(self, actions: Float[Tensor, "B A"], gripper: int | None) -> None:
+    def fit(self, used: Float[Tensor, " P"]) -> None:
         """See `Judge.fit`."""
         for member in self.judges:
-            member.fit(actions, gripper)
+            member.fit(used, None)
 
     @property
     def judges(self) -> list[Judge]:
@@ -320,7 +327,7 @@ class TemporalDistance(Head):
 
     def check_fits(self, model: StoredModel) -> None:
         """See `Head.check_fits`."""
-        self.config.check_poses("the temporal distance", len(model.statistics.pose_mean))
+        self.config.check_poses("the temporal distance", model.pose_numbers)
 
     def errors(
         self,
@@ -360,11 +367,6 @@ class TemporalDistance(Head):
         logits = torch.stack([m(now, goal, poses).logits for m in self.judges])  # (M, B, K + 1)
         most, member = expected(logits).max(0)
         return logits[member, torch.arange(len(member), device=member.device)], most
-
-
-def moved(actions: Float[Tensor, "B A"]) -> Float[Tensor, "A"]:
-    """Returns 1 for what recorded actions, normalised, ever move, 0 for what they hold fixed."""
-    return (actions.std(0) > _FIXED).float()
 
 
 def expected(logits: Float[Tensor, "*B K+1"]) -> Float[Tensor, "*B"]:

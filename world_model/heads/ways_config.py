@@ -60,7 +60,7 @@ class FramesConfig:
 
     Attributes:
         size: Numbers of a frame's latents, Z = N * D.
-        pose_size: Numbers of a pose, P.
+        pose_size: Numbers that a pose is given as, P.
 
     Raises:
         ValueError: If a size is not positive.

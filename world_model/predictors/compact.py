@@ -17,7 +17,7 @@ class DynamicsConfig:
 
     Attributes:
         size: Numbers of a frame, K * D.
-        pose_size: Numbers of a pose, P.
+        pose_size: Numbers that a pose is given as, P.
         action_size: Numbers of an action, A.
         width: Of the residual stream.
         depth: Blocks.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from envs.config import Choice
 from world_model.checkpoints.checkpoint import Manifest, read_manifest, save_checkpoint
-from world_model.compact import CompactModel
+from world_model.compact import CompactModel, pose_numbers
 from world_model.data.batches import RecordedWindows
 from world_model.data.clips import Shuffle, Windows, split_episodes
 from world_model.data.joined import JoinedFrames
@@ -154,7 +154,7 @@ class CompactTrainer:
         recorded = np.concatenate([batches.recorded.actions[episode] for episode in self.split.training])
         if config.ways:
             normalised = self.model.normalise_actions(torch.from_numpy(recorded).to(self.device))
-            self.ways.fit(normalised, self.model.action_spec.gripper, config.seed)
+            self.ways.fit(normalised, *self.model.free(normalised), self.model.action_spec.gripper, config.seed)
         self.optimizer = make_adamw(self._parts, config.learning_rate, config.weight_decay)
         self.windows = batches.recorded.windows(self.split.training, config.frames)
         self.held_out = batches.recorded.windows(self.split.held_out, config.evaluate_horizon + 1)
@@ -300,9 +300,10 @@ def make_compact(config: CompactConfig, recorded: RecordedWindows, training: Seq
     encoder: StoredEncoder = Choice("kind", TRUNKS).make(config.encoder)
     shape, statistics = config.latents, recorded.statistics(training)
     readout = ReadoutConfig(encoder.tokens, encoder.width, **vars(shape))
-    sizes = shape.latents * shape.width, len(statistics.pose_mean), len(statistics.action_mean)
+    spec = recorded.action_spec
+    sizes = shape.latents * shape.width, pose_numbers(statistics, spec), len(statistics.action_mean)
     dynamics = DynamicsConfig(*sizes, **vars(config.dynamics))
-    model = CompactModel(encoder, Readout(readout), CompactDynamics(dynamics), recorded.action_spec, statistics)
+    model = CompactModel(encoder, Readout(readout), CompactDynamics(dynamics), spec, statistics)
     return model if config.parent is None else begin_with(config.parent, model)
 
 
@@ -331,7 +332,7 @@ def begin_with(name: str, model: CompactModel) -> CompactModel:
 
 def make_inverse_dynamics(model: CompactModel, shape: InverseDynamicsShape) -> InverseDynamics:
     """Returns new inverse dynamics on a model's latents, to be fitted to recorded actions and trained."""
-    sizes = model.dynamics.config.size, len(model.statistics.pose_mean), model.action_spec.size
+    sizes = model.dynamics.config.size, model.pose_numbers, model.action_spec.size
     return InverseDynamics(InverseDynamicsConfig(*sizes, shape))
 
 

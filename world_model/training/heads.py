@@ -22,7 +22,13 @@ from world_model.heads.action_modes import STILL
 from world_model.heads.bank import HEAD, Bank, spread
 from world_model.heads.subgoals import SUBGOAL_GENERATOR, SubgoalGenerator, SubgoalGeneratorConfig
 from world_model.heads.transitions import TRANSITION_ENERGY, ComparedWays, TransitionEnergy
-from world_model.heads.ways import INVERSE_DYNAMICS, TEMPORAL_DISTANCE, InverseDynamics, TemporalDistance, moved
+from world_model.heads.ways import (
+    INVERSE_DYNAMICS,
+    TEMPORAL_DISTANCE,
+    UNRELATED,
+    InverseDynamics,
+    TemporalDistance,
+)
 from world_model.heads.ways_config import TemporalDistanceConfig, TransitionEnergyConfig
 from world_model.training.compact import make_inverse_dynamics
 from world_model.training.contrast import with_others
@@ -32,8 +38,8 @@ from world_model.training.run import run_steps
 
 JUDGED_PAIRS = 2048
 _MEASURED = 20_000  # pairs from which it is learnt how much frames change
-_ALIKE = 64  # goals that one of a like pose is chosen among
-_FAR = 2**30  # actions
+_ALIKE = (1, 64, 1, 1024)  # goals of other episodes that one of a like pose is chosen among, in turn
+_NEAR = 3  # actions
 _THERE = 16  # of one pair in so many the distance is asked from a frame to itself
 
 
@@ -45,7 +51,8 @@ class Pairs(NamedTuple):
         goals: Latents of the goals.
         poses: Of the frames and of the goals.
         actions: The first ones of each; beyond the goal they do not count.
-        counts: Actions to each goal; 0 where it is the frame itself.
+        counts: Actions to each goal; 0 where it is the frame itself, `UNRELATED` where it is another episode's.
+        episodes: Which episodes the frames are of.
         ways: Latents of the frames after 1 .. K actions, of the goal from there on.
     """
 
@@ -54,6 +61,7 @@ class Pairs(NamedTuple):
     poses: Float[Tensor, "2 B P"]
     actions: Float[Tensor, "B H A"]
     counts: Int[Tensor, "B"]
+    episodes: Int[Tensor, "B"]
     ways: Float[Tensor, "B K Z"]
 
 
@@ -108,6 +116,7 @@ class HindsightPairs:
         actions = [torch.from_numpy(recorded.actions[episode]) for episode in chosen]
         self.actions = torch.cat([torch.cat([each, torch.zeros_like(each[:1])]) for each in actions])
         self.left = np.concatenate([np.arange(len(latents[episode]) - 1, -1, -1) for episode in chosen])
+        self.episodes = torch.from_numpy(np.repeat(chosen, [len(latents[episode]) for episode in chosen]))
         self._starts = cache(lambda actions: np.flatnonzero(self.left >= actions))  # frames that so many follow on
 
     @property
@@ -133,28 +142,33 @@ class HindsightPairs:
             model.normalise_poses(self.poses[np.stack([frames, ends])].to(device)),
             model.normalise_actions(self.actions[each + np.minimum(going, np.arange(self.first))].to(device)),
             torch.from_numpy(counts).to(device),
+            self.episodes[frames].to(device),
             self.latents[each + np.minimum(going, np.arange(1, self.ahead + 1))],
         )
 
     def unrelated(self, pairs: Pairs, count: int, generator: np.random.Generator) -> Pairs:
-        """Returns the frames of so many of the pairs with goals of any episode, further away than can be told.
+        """Returns the frames of so many of the pairs with goals of other episodes, further away than can be told.
 
-        Every other goal's pose is, of some that are drawn, the nearest to the frame's.
+        Every other goal's pose is, of some that are drawn, the nearest to the frame's. Of one episode there are none.
         """
+        count = count if len(self.episodes.unique()) > 1 else 0
         device = self.model.action_mean.device
         rows = torch.from_numpy(generator.choice(len(pairs.now), count, replace=False)).to(device)
-        drawn = generator.integers(len(self.latents), size=(count, _ALIKE))
+        drawn = generator.integers(len(self.latents), size=(count, max(_ALIKE)))
         poses, frames = self.model.normalise_poses(self.poses[drawn].to(device)), pairs.poses[0, rows]
-        nearest = (poses - frames[:, None]).square().sum(-1).argmin(1)
-        nearest[::2] = 0
+        apart = (poses - frames[:, None]).square().sum(-1)
+        apart[self.episodes[drawn].to(device) == pairs.episodes[rows, None]] = torch.inf
         each = torch.arange(count, device=device)
-        return Pairs(
-            pairs.now[rows],
-            self.latents[torch.from_numpy(drawn).to(device)[each, nearest]],
-            torch.stack([frames, poses[each, nearest]]),
-            pairs.actions[rows],
-            torch.full_like(rows, _FAR),
-            pairs.ways[rows],
+        looked_at = torch.tensor(_ALIKE, device=device)[each % len(_ALIKE)]
+        nearest = apart.masked_fill(torch.arange(max(_ALIKE), device=device) >= looked_at[:, None], torch.inf).argmin(1)
+        return pairs._replace(
+            now=pairs.now[rows],
+            goals=self.latents[torch.from_numpy(drawn).to(device)[each, nearest]],
+            poses=torch.stack([frames, poses[each, nearest]]),
+            actions=pairs.actions[rows],
+            counts=torch.full_like(rows, UNRELATED),
+            episodes=pairs.episodes[rows],
+            ways=pairs.ways[rows],
         )
 
     def rollouts(self, count: int, steps: int, generator: np.random.Generator) -> Rollouts:
@@ -208,7 +222,7 @@ class HeadsTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             inverse = make_inverse_dynamics(model, config.inverse_dynamics).to(self.device)
-            sizes = latents[0].shape[1], len(model.statistics.pose_mean)
+            sizes = latents[0].shape[1], model.pose_numbers
             distance = TemporalDistance(TemporalDistanceConfig(*sizes, config.temporal_distance)).to(self.device)
             subgoals = SubgoalGenerator(SubgoalGeneratorConfig(*sizes, config.subgoals)).to(self.device)
             energy = TransitionEnergy(TransitionEnergyConfig(*sizes, config.transition_energy)).to(self.device)
@@ -222,24 +236,24 @@ class HeadsTrainer:
         self.parts: dict[str, nn.Module] = {}
         self.inverse = self.distance = self.subgoals = self.energy = None
         actions = self.training.normalised_actions
+        self._moved, used = model.free(actions)
         if "inverse_dynamics" in config.learn:
-            inverse.fit(actions, None, config.seed)
+            inverse.fit(actions, self._moved, used, None, config.seed)
             self._begin(INVERSE_DYNAMICS, inverse)
             self.inverse = self.parts[INVERSE_DYNAMICS] = inverse
         if "temporal_distance" in config.learn:
-            distance.fit(actions, None)
+            distance.fit(used)
             self._begin(TEMPORAL_DISTANCE, distance)
             self.distance = self.parts[TEMPORAL_DISTANCE] = distance
         if "subgoals" in config.learn:
             drawn = self.training.draw(_MEASURED, np.random.default_rng(config.seed))
-            subgoals.fit(actions, drawn.now, drawn.ways)
+            subgoals.fit(used, drawn.now, drawn.ways)
             self._begin(SUBGOAL_GENERATOR, subgoals)
             self.subgoals = self.parts[SUBGOAL_GENERATOR] = subgoals
         if "transition_energy" in config.learn:
-            energy.judge.fit(actions, None)
+            energy.judge.fit(used, None)
             self._begin(TRANSITION_ENERGY, energy)
             self.energy = self.parts[TRANSITION_ENERGY] = energy
-            self._moved = moved(actions)
             self._gripper = self._gripper_values()
         if "dynamics" in config.learn:
             self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
@@ -300,20 +314,21 @@ class HeadsTrainer:
         if "dynamics" in self.parts:
             losses["dynamics"] = config.rollout_weight * (predicted - rollouts.latents[:, 1:]).square().mean()
         pairs = _join(pairs, self._imagined(rollouts, predicted.detach().float(), poses, imagined, generator))
-        now, goals = (each + config.noise * torch.randn_like(each) for each in (pairs.now, pairs.goals))
+        far = self.training.unrelated(pairs, round(config.unrelated * len(pairs.now)), generator)
+        asked, blur = _join(pairs, far), config.blur
+        now, goals = (each + config.noise * torch.randn_like(each) for each in (asked.now, asked.goals))
         if self.inverse is not None:
-            errors = self.inverse.errors(now, goals, pairs.poses, pairs.counts, pairs.actions[:, 0], config.blur)
+            errors = self.inverse.errors(now, goals, asked.poses, asked.counts, asked.actions[:, 0], blur)
             losses["ways"] = errors.total
+        if self.distance is not None:
+            losses["distance"] = self.distance.errors(now, goals, asked.poses, asked.counts, blur)
+        pairs = pairs._replace(now=now[: config.batch], goals=goals[: config.batch])
         if self.subgoals is not None:
-            errors = self.subgoals.errors(now, goals, pairs.poses, pairs.counts, pairs.ways, config.blur)
+            errors = self.subgoals.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.ways, blur)
             losses["subgoals"] = errors.total
         if self.energy is not None:
-            ways = self._ways(pairs._replace(goals=goals), generator)
-            losses["energy"] = self.energy.errors(now, goals, pairs.poses, pairs.counts, ways, config.blur).total
-        if self.distance is not None:
-            far = self.training.unrelated(pairs, round(config.unrelated * config.batch), generator)
-            both = _join(pairs._replace(now=now, goals=goals), far)
-            losses["distance"] = self.distance.errors(both.now, both.goals, both.poses, both.counts, config.blur)
+            ways = self._ways(pairs, generator)
+            losses["energy"] = self.energy.errors(now, goals, asked.poses, asked.counts, ways, blur).total
         return losses
 
     def _imagined(
@@ -361,10 +376,11 @@ class HeadsTrainer:
     def evaluate(self) -> dict[str, float]:
         """Returns errors of what learns, on held-out recordings.
 
-        Of inverse dynamics see `WayErrors`; "flow" is that of `SubgoalErrors`, "told" and "contrast" are those of
-        `TransitionErrors`; "distance" [actions] is beside "distance_middle", that of the middle distance for all, and
-        "rollout", the dynamics' mean squared error at the last step, beside "rollout_copy", that of what does not
-        change.
+        Of inverse dynamics see `WayErrors`, and "mistaken" is how likely they take another episode's goal, half of them
+        with the hand alike, for at most 3 actions away; "flow" is that of `SubgoalErrors`, "told" and "contrast" are
+        those of `TransitionErrors`; "distance" [actions] is beside "distance_middle", that of the middle distance for
+        all, and "rollout", the dynamics' mean squared error at the last step, beside "rollout_copy", that of what does
+        not change.
         """
         config, generator, measured = self.config, np.random.default_rng(self.config.seed), {}
         pairs = self.held_out.draw(JUDGED_PAIRS, generator)
@@ -395,6 +411,10 @@ class HeadsTrainer:
             predicted, _ = self.model.unroll(start, rollouts.poses, rollouts.actions)
             measured["rollout"] = (predicted[:, -1] - end).square().mean().item()
             measured["rollout_copy"] = (start - end).square().mean().item()
+        far = self.held_out.unrelated(pairs, len(pairs.now), generator)
+        if self.inverse is not None and len(far.now):
+            near = self.inverse.judge(far.now, far.goals, far.poses[0]).logits.softmax(-1)[:, : _NEAR + 1]
+            measured["mistaken"] = near.sum(-1).mean().item()
         for part in self.parts.values():
             part.train()
         return measured

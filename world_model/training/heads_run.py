@@ -80,6 +80,8 @@ def format_errors(errors: Mapping[str, float]) -> str:
     if "count" in errors:
         shown = (f"{name} {errors[name]:.3f}" for name in ("count", "mode", "offset"))
         lines.append(f"inverse dynamics: {', '.join(shown)}")
+    if "mistaken" in errors:
+        lines.append(f"another episode's goal taken for near: {100 * errors['mistaken']:.0f} %")
     if "distance" in errors:
         middle = errors["distance_middle"]
         lines.append(f"distance: {errors['distance']:.2f} actions off, the middle one for all {middle:.2f}")
