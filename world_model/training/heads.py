@@ -39,6 +39,7 @@ from world_model.training.run import run_steps
 JUDGED_PAIRS = 2048
 _MEASURED = 20_000  # pairs from which it is learnt how much frames change
 _ALIKE = (1, 64, 1, 1024)  # goals of other episodes that one of a like pose is chosen among, in turn
+_RATHER_NOT = 1e6  # more than any squared distance of normalised poses
 _NEAR = 3  # actions
 _THERE = 16  # of one pair in so many the distance is asked from a frame to itself
 
@@ -160,7 +161,8 @@ class HindsightPairs:
         apart[self.episodes[drawn].to(device) == pairs.episodes[rows, None]] = torch.inf
         each = torch.arange(count, device=device)
         looked_at = torch.tensor(_ALIKE, device=device)[each % len(_ALIKE)]
-        nearest = apart.masked_fill(torch.arange(max(_ALIKE), device=device) >= looked_at[:, None], torch.inf).argmin(1)
+        rather_not = torch.arange(max(_ALIKE), device=device) >= looked_at[:, None]
+        nearest = (apart + _RATHER_NOT * rather_not).argmin(1)
         return pairs._replace(
             now=pairs.now[rows],
             goals=self.latents[torch.from_numpy(drawn).to(device)[each, nearest]],
