@@ -112,7 +112,7 @@ class Planner(Protocol):
         Args:
             score: The function to minimise.
             spec: Bounds of each action; a dimension with low == high stays at that value.
-            guesses: At least one starting sequence: the shifted last plan first, then anyone's proposals.
+            guesses: At least one starting sequence: anyone's proposals first, then the shifted last plan or staying.
             generator: Source of all randomness; it lives across replans.
             deadline: `time.monotonic()` value [s] to return by with the best plan so far; None for no limit.
 

@@ -19,7 +19,7 @@ def test_of_two_ways_round_one_is_taken_and_not_the_mean() -> None:
         chosen, missed = head.errors(x, actions)
         (chosen + missed).backward()
         optimizer.step()
-    taken = head(x)[0]
+    taken = head(x, torch.zeros(2))[0]
     torch.testing.assert_close(taken.abs(), torch.tensor([1.0, 0.2]), atol=0.05, rtol=0)
     with pytest.raises(ValueError, match="1 different recorded actions have no 2 modes: set modes lower"):
         head.fit(actions[:1], seed=0)
@@ -32,4 +32,5 @@ def test_of_many_ways_one_is_taken_though_to_stay_is_likelier_than_any() -> None
         for parameter in (head.logits.weight, head.offsets.weight, head.offsets.bias):
             parameter.zero_()
         head.logits.bias.copy_(torch.tensor([0.4, 0.25, 0.35]).log())
-    torch.testing.assert_close(head(torch.ones(1, 1)), head.centres[2:])
+    torch.testing.assert_close(head(torch.ones(1, 1), torch.zeros(2)), head.centres[2:])
+    torch.testing.assert_close(head(torch.ones(1, 1), head.centres[2]), head.centres[:1])  # where that is to stay

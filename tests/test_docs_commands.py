@@ -35,8 +35,8 @@ OTHERS = ("hf", "lerobot-eval", "lerobot-rollout", "pre-commit", "python3.12", "
 """First words of commands that are not ours."""
 FOREIGN = {"--eval.batch_size", "--fps", "--num_machines", "--num_processes", "--policy.token", "--policy.url"}
 FOREIGN |= {"--logdir", "--no-deps", "--return_to_initial_position", "--warnings"}
-FOREIGN |= {"--list-ctrls", "--local-dir", "--repo-type", "--set-ctrl"}
-"""Flags of launchers, LeRobot, TensorBoard, pip, pyright, v4l2-ctl and the hub that sentences name."""
+FOREIGN |= {"--list-ctrls", "--local-dir", "--repo-type", "--set-ctrl", "--shape.patch-size", "--minutes"}
+"""Flags of launchers, LeRobot, TensorBoard, pip, pyright, v4l2-ctl, the hub and peers that sentences name."""
 UNSEEN = {"--config", "--drawn", "--help", "--no-baselines", "--rows", "--suite", "--variants"}
 """Flags of ours that no program's help lists by itself."""
 
@@ -50,6 +50,7 @@ def lines_of(text: str) -> list[str]:
     variables: dict[str, str] = {}
     found = []
     text = re.sub(r'"\$\{(\w+)\[@\]\}"', r"$\1", text.replace("\\\n", " "))  # a list of words, as one
+    text = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", text)  # what it is if nobody says otherwise
     for written in text.splitlines():
         line = functools.reduce(lambda before, name: before.replace(f"${name}", variables[name]), variables, written)
         if given := re.fullmatch(r"(\w+)=(?:\((.*)\)(?: +#.*)?|(\S+))", line.strip()):

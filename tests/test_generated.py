@@ -38,7 +38,7 @@ def generator() -> SubgoalGenerator:
     torch.manual_seed(0)
     head = SubgoalGenerator(SubgoalGeneratorConfig(2, 2, SHAPE))
     now, _, _, _, frames = draw(2000)
-    head.fit(torch.ones(2), now, frames)
+    head.fit(now, frames)
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
     for _ in range(400):
         now, goals, poses, counts, frames = draw(256)

@@ -163,6 +163,22 @@ def test_episodes_of_other_settings_are_refused_before_anything_runs(program, co
     assert not counted
 
 
+def test_a_planner_that_cannot_plan_ends_the_suite_before_anything_runs(program, counted, tmp_path: Path) -> None:
+    for changes in (
+        {"controller.proposers": [{"kind": "inverse_dynamics"}]},
+        {"objective": {"kind": "temporal_distance"}},
+        {"controller.subgoals": {"kind": "generated"}},
+    ):
+        variants = [{"name": "able"}, {"name": "learnt", "changes": changes}]
+        suite = write_suite(tmp_path, variants=variants)
+        with pytest.raises(
+            SystemExit, match=r"row 'reach', 'learnt' of the suite: .*train.*; --rows and --variants run"
+        ):
+            run(program, suite, tmp_path / "out")
+        assert not counted
+    assert len(run(program, suite, tmp_path / "out", "--variants", "able")["rows"]) == 2
+
+
 def test_episodes_of_another_checkpoint_are_refused(program, tmp_path: Path, monkeypatch) -> None:
     suite = write_suite(tmp_path)
     run(program, suite, tmp_path / "out")

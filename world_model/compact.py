@@ -20,10 +20,7 @@ from world_model.checkpoints.weights_file import CheckpointFiles, write_weights
 from world_model.encoders.readout import Readout, ReadoutConfig
 from world_model.encoders.registry import StoredEncoder, load_stored_encoder
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
-from world_model.statistics import Statistics
-
-_FIXED = 0.5
-"""A number that recorded actions hold fixed varies by less, in the normalised units whose std has a floor."""
+from world_model.statistics import SMALLEST_STD, Statistics
 
 
 def pose_numbers(statistics: Statistics, spec: ActionSpec) -> int:
@@ -92,18 +89,25 @@ class CompactModel(StoredModel):
             poses[..., turning] = torch.atan2(normalised[..., turning], normalised[..., size:]).to(poses)
         return poses
 
-    def free(self, actions: Float[Tensor, "B A"]) -> tuple[Float[Tensor, " A"], Float[Tensor, " Q"]]:
-        """Returns 1 for which numbers of actions, and of poses as networks take them, are moved, 0 for what is fixed.
+    def free(self, actions: Float[Tensor, "B A"] | None = None) -> tuple[Float[Tensor, " A"], Float[Tensor, " Q"]]:
+        """Returns 1 for which numbers of actions, and of poses as networks take them, may move, 0 for what is fixed.
 
         Args:
-            actions: Recorded ones, normalised: what they hardly move is fixed, and what bounds of the same value hold.
+            actions: Recorded ones, normalised: what they hardly move is fixed, as is what bounds of the same value
+                hold; None for the bounds alone.
         """
-        spec = self.action_spec
-        held = actions.new_tensor(spec.low) == actions.new_tensor(spec.high)
-        moved = ((actions.std(0) > _FIXED) & ~held).float()
+        low, high = (self.action_mean.new_tensor(bound) for bound in (self.action_spec.low, self.action_spec.high))
+        moved = (low != high).float()
+        if actions is not None:
+            moved = moved * (actions.std(0) * self.action_std > SMALLEST_STD / 2)
         if len(moved) != len(self.statistics.pose_mean):
             return moved, moved.new_ones(self.pose_numbers)
         return moved, torch.cat([moved, moved[list(self._turning)]])
+
+    @property
+    def rest(self) -> Float[Tensor, " A"]:
+        """The action that moves nothing, normalised."""
+        return self.normalise_actions(torch.zeros_like(self.action_mean))
 
     @property
     def _turning(self) -> tuple[int, ...]:

@@ -14,6 +14,10 @@ class DivergedError(ValueError):
     """A loss, a gradient or weights in training are not finite."""
 
 
+class CollapsedError(DivergedError):
+    """What was learnt is finite and of no use: latents that are all alike. The state before it is kept."""
+
+
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     """Returns the names of the tensors that hold a NaN or an infinity.
 

@@ -145,7 +145,10 @@ class OgbenchScript:
             self.look()
 
     def ahead(self, steps: int = GOAL_STEPS) -> tuple[Goal, Arrangement]:
-        """Returns what the 20 Hz script would see so many steps later as a goal, and where all is then; undoes it."""
+        """Returns what the 20 Hz script would see so many steps later as a goal, and where all is then.
+
+        The simulation is put back; what the script draws and does next is not.
+        """
         start = self.arm.state()
         for _ in range(steps):
             self.step()

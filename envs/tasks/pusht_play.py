@@ -29,7 +29,7 @@ _ARC = 0.6  # rad of that circle in one action, at most
 _MIDDLE = np.array([256.0, 256.0])
 _SIDE = 40.0  # mm from the walls, where pushes begin
 _TRIES = 30
-_APPROACH = 12  # actions after which another place is chosen
+_APPROACH = 12  # actions at most to get beside the place; it pushes from wherever it is then
 _PUSHES = (1, 5)  # actions of a push, fewest and most
 _SPEEDS = (0.25, 1.0)  # of a push, as shares of the longest action
 

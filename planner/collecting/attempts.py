@@ -68,7 +68,8 @@ def load_planner(checkpoint: str, plan: Path, spec: ActionSpec) -> Controller:
     """Returns what plans as a file of an evaluation says, made once a process; ends the program if it can't."""
     try:
         config = load_config(EvaluateConfig, plan)
-        config = replace(config, controller=replace(config.controller, subgoals=_SUBGOALS))
+        if isinstance(config.controller.subgoals, ListedConfig):
+            config = replace(config, controller=replace(config.controller, subgoals=_SUBGOALS))
         return make_controller(config, _load(checkpoint), spec)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -70,8 +70,8 @@ class PracticeConfig(Collection):
         super().__post_init__()
         if not 0 <= self.attempts[0] <= self.attempts[1] < self.frames:
             raise ValueError(f"attempts are two numbers of actions, rising and below frames, got {self.attempts}")
-        if not self.paces:
-            raise ValueError("paces are at least one share in (0, 1], got none")
+        if not self.paces or not all(0 < pace <= 1 for pace in self.paces):
+            raise ValueError(f"paces are at least one share, each in (0, 1], got {self.paces}")
         if not self.shaky or min(self.shaky) < 0:
             raise ValueError(f"shaky is at least one share, none below 0, got {self.shaky}")
         if min(self.tasks.values(), default=0.0) < 0 or not sum(self.tasks.values()):

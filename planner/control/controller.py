@@ -246,10 +246,12 @@ class Controller:
         """Takes up the goal whose turn it is at the last observation."""
         goal = self._subgoals.next(state, generator)
         if goal is not None:
+            if not (self._taken_up and torch.equal(goal.tokens, self._goal.tokens)):  # and not another way to it alone
+                self._approach = Approach()
             self._goal, self._goal_cost = goal, self.objective(goal)
         if goal is not None or not self._taken_up:
             self._taken_up += 1
-            self._last_plan, self._approach = None, Approach()
+            self._last_plan = None
 
     def _watch_progress(self, state: LatentState) -> None:
         """Counts for how long what is seen has come no nearer to the goal."""

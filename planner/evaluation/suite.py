@@ -12,6 +12,7 @@ from pathlib import Path
 from envs.bar import progress
 from envs.config import dump_config
 from envs.folders import results_folder, write_text
+from planner.control.episode import goals_of
 from planner.evaluation.contact_sheet import draw_contact_sheet
 from planner.evaluation.episodes import Job, make_task, run_jobs, workplace
 from planner.evaluation.page import RESULTS, write_page
@@ -68,12 +69,36 @@ def fill_cells(blocks: Sequence[Block], folder: Path, processes: Processes) -> l
     """Returns the episodes of all blocks, running those that are not there; to be called by all processes.
 
     Raises:
-        ValueError: If the checkpoint is wrong or there are episodes of other settings.
+        ValueError: If a checkpoint is wrong, a planner can't plan with it or there are episodes of other settings.
     """
     stores = [BlockStore(folder, block, processes) for block in blocks]
-    for store in stores:
-        store.read()
+    there = [store.read() for store in stores]
+    check_planners([block for block, episodes in zip(blocks, there, strict=True) if {*block.seeds} - episodes.keys()])
     return [Cell(block, run_block(block, store, processes)) for block, store in zip(blocks, stores, strict=True)]
+
+
+def check_planners(blocks: Sequence[Block]) -> None:
+    """Plans for a goal of each task with each planner of these blocks, once for what is alike in all but the task.
+
+    Raises:
+        ValueError: Naming the first that can't plan, such as for want of what was never learnt: better now than hours
+            after the first.
+    """
+    alike = {}
+    for block in blocks:
+        config = block.config
+        alike.setdefault((config.checkpoint, config.planner, config.objective, config.controller), block)
+    for block in alike.values():
+        try:
+            env, controller = workplace(block.config)
+            _, info = env.reset(seed=block.seeds[0])
+            controller.reset(goals_of(info), seed=0)
+        except ValueError as error:
+            raise ValueError(
+                f"row {block.row!r}, {block.column!r} of the suite: {error}; --rows and --variants run the others alone"
+            ) from error
+        finally:
+            workplace.cache_clear()
 
 
 def run_block(block: Block, store: BlockStore, processes: Processes) -> list[EpisodeRecord]:

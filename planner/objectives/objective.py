@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from envs.config import Choice
-from envs.pose import difference
+from envs.pose import END_EFFECTOR, Motion, motion_of
 from envs.spec import ActionSpec
 from planner.base import Objective, Score
 from planner.objectives.action_cost import ActionCost, ActionCostConfig
@@ -54,14 +54,17 @@ class GoalDistance:
     Source: V-JEPA 2 (arXiv 2506.09985), section 3.2 (l1, last frame).
     """
 
-    def __init__(self, goal: LatentGoal, config: GoalDistanceConfig | None = None) -> None:
-        """Takes the goal and the settings; None for the defaults.
+    def __init__(
+        self, goal: LatentGoal, config: GoalDistanceConfig | None = None, motion: Motion = END_EFFECTOR
+    ) -> None:
+        """Takes the goal, the settings, None for the defaults, and how poses differ.
 
         Raises:
-            ValueError: If the goal's pose is weighed and open, or its grid of tokens is too small for the scales or
-                none that the settings' mask fits, or the angle to a way is asked for.
+            ValueError: If the goal's pose is weighed and open, or in parts and not the end effector's, or its grid of
+                tokens is too small for the scales or none that the settings' mask fits, or the angle to a way is asked
+                for.
         """
-        self.goal = goal
+        self.goal, self._motion = goal, motion
         self.config = config or GoalDistanceConfig()
         count = len(goal.tokens)
         self._grid = isqrt(count)
@@ -72,7 +75,7 @@ class GoalDistance:
             )
         if self.config.pose_weight:
             self._pose = _told_pose(goal, self.config.pose_weight)
-            self._pose_parts = self._pose.new_tensor(np.repeat(self.config.pose_parts, (3, 3, 1)))  # (P,)
+            self._pose_parts = _weights_of_pose(self._pose, self.config, motion)
         weights = goal.mask
         if weights is None and self.config.mask is not None:
             weights = torch.from_numpy(average_over_patches(read_mask(self.config.mask), count)).flatten()
@@ -93,7 +96,7 @@ class GoalDistance:
         first = -1 if self.config.frames == "last" else 0
         cost = self.config.image_weight * self._token_distance(predicted.tokens, first)
         if self.config.pose_weight:
-            poses = self._power(difference(predicted.poses[:, first:], self._pose[None, None]))
+            poses = self._power(self._motion.difference(predicted.poses[:, first:], self._pose[None, None]))
             cost = cost + self.config.pose_weight * self._mean(poses * self._pose_parts)
         if self.config.workspace_low is not None and self.config.workspace_high is not None:
             cost = cost + _OUTSIDE_WEIGHT * self._outside(predicted.poses[..., :3]).mean(dim=1)
@@ -183,6 +186,22 @@ def _told_pose(goal: LatentGoal, weight: float) -> Float[Tensor, "P"]:
     return goal.pose
 
 
+def _weights_of_pose(pose: Float[Tensor, "P"], config: GoalDistanceConfig, motion: Motion) -> Float[Tensor, "P"]:
+    """Returns what each number of a pose counts.
+
+    Raises:
+        ValueError: If position, rotation and gripper are weighed of a pose that is not the end effector's.
+    """
+    if motion is END_EFFECTOR:
+        return pose.new_tensor(np.repeat(config.pose_parts, (3, 3, 1)))
+    if config.pose_parts != GoalDistanceConfig().pose_parts:
+        raise ValueError(
+            "objective.pose_parts weighs position, rotation and gripper of an end effector's pose, and this one has "
+            f"{len(pose)} numbers of another kind: leave pose_parts out"
+        )
+    return torch.ones_like(pose)
+
+
 def _direction(tokens: Float[Tensor, "S H n D"]) -> Float[Tensor, "S H n D"]:
     """Returns tokens of length 1; a token that is 0 stays so."""
     return tokens / torch.linalg.vector_norm(tokens, dim=-1, keepdim=True).clamp_min(_TINY)
@@ -228,7 +247,7 @@ def make_goal_distance(config: ObjectiveConfig, goal: LatentGoal, spec: ActionSp
             "the plan's workspace is in metres, and the poses of a checkpoint in joint space are joint angles: leave "
             "workspace_low and workspace_high out of the objective; the limits in the arm's file keep the hand in a box"
         )
-    distance = GoalDistance(goal, config)
+    distance = GoalDistance(goal, config, motion_of(spec))
     if config.actions == ActionCostConfig():
         return distance
     return WeightedSum([(1.0, distance), (1.0, ActionCost(config.actions, spec))])

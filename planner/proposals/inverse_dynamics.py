@@ -65,10 +65,11 @@ class InverseDynamicsProposer:
         model, head, config = self._model, self._head, self.config
         normalised = model.normalise_poses(poses)
         judged = head.judge(latents, goals, normalised)
-        counts = self._pace(judged.logits, latents, goals, normalised)
+        counts = self._pace(judged.logits, latents, goals, normalised).clamp(max=head.judge.longest)
         told = head.act(judged.features, counts)
-        actions = head.first(told[:1])
+        rest = model.rest * head.free
+        actions = head.first(told[:1], rest)
         if len(told) > 1:
-            actions = torch.cat([actions, head.first.draw(told[1:], config.temperature, generator)])
+            actions = torch.cat([actions, head.first.draw(told[1:], rest, config.temperature, generator)])
         actions = model.actions_of(actions) * head.free
         return actions * (counts > 0)[:, None]

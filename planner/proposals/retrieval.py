@@ -65,7 +65,7 @@ class Retrieval:
     ) -> Float[Tensor, "G H A"]:
         """See `Proposer.propose`."""
         model, config, (low, high) = self._model, self.config, self._bounds
-        frames, _, distances = self._leading(goal)
+        frames, distances = self._leading(goal)
         keys, actions = self._keys[frames], self._bank.actions[frames].to(low)
         latents = state.tokens[0, -1].flatten().to(self._keys).expand(count, -1)
         poses, ways = state.poses[0, -1].to(low).expand(count, -1), []

@@ -106,7 +106,7 @@ class Generated:
         poses = self._model.normalise_poses(state.poses[0, -1][None])
         with torch.no_grad():
             judged = self._head.judge(latents, goals, poses)
-            counts = self._pace(judged.logits, latents, goals, poses)
+            counts = self._pace(judged.logits, latents, goals, poses).clamp(max=self._head.judge.longest)
             if not counts.any():
                 return self._goal
             frames = self._head.generate(latents, judged, counts, self.config.temperature, generator)

@@ -3,7 +3,7 @@
 # After an interruption the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-python=.venv/bin/python
+python=${PYTHON:-.venv/bin/python}
 configs=scripts/configs/cube-single
 within=(--config $configs/collect.yaml --play.lead-in 175 --play.frames 21)   # begins where the protocol does
 

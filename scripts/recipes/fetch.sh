@@ -3,7 +3,7 @@
 # After an interruption the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-python=.venv/bin/python
+python=${PYTHON:-.venv/bin/python}
 configs=scripts/configs/benchmark
 
 $python scripts/collect_benchmark.py --config $configs/collect.yaml --play.task PickAndPlace --output data/fetch-pick-and-place

@@ -3,7 +3,7 @@
 # Each step shows its progress; after an interruption the same command goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-python=.venv/bin/python
+python=${PYTHON:-.venv/bin/python}
 configs=scripts/configs/franka
 
 $python scripts/collect.py --config $configs/collect.yaml                        # play

@@ -2,7 +2,7 @@
 # A compact world model of PushT, from nothing to runs/pusht-heads/checkpoint. After an interruption the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-python=.venv/bin/python
+python=${PYTHON:-.venv/bin/python}
 configs=scripts/configs/benchmark
 data=(--data data/pusht --more)
 

@@ -18,9 +18,7 @@ from envs.spec import ActionSpec
 from world_model.data.clips import Windows
 from world_model.data.gripper import told_actions
 from world_model.data.latents import LatentCache
-from world_model.statistics import Statistics
-
-SMALLEST_STD = 0.01  # 1 cm, 0.6 degrees, 1 % of the gripper's way: what varies less is noise or held fixed
+from world_model.statistics import SMALLEST_STD, Statistics
 
 
 @dataclass(frozen=True)

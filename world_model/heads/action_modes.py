@@ -47,21 +47,25 @@ class ActionModes(nn.Module):
         found, _ = kmeans2(actions.double().cpu().numpy(), first, iter=25, minit="matrix")
         self.centres.copy_(torch.from_numpy(found.astype(np.float32)))
 
-    def forward(self, x: Float[Tensor, "B W"]) -> Float[Tensor, "B A"]:
-        """Returns the action of the likeliest mode that moves anything, normalised.
+    def forward(self, x: Float[Tensor, "B W"], rest: Float[Tensor, " A"]) -> Float[Tensor, "B A"]:
+        """Returns the action of the likeliest mode that moves anything, normalised, other than the one of rest.
 
         A mode that hardly moves gathers what recordings hesitate in. Where many ways are as good it is the likeliest
         single one, and an arm that follows it stays for ever.
         """
-        still = (self.centres.abs() < STILL).all(dim=-1)
-        return self._at(x, self.logits(x).masked_fill(still, -torch.inf).argmax(dim=-1)).float()
+        return self._at(x, self._moving(self.logits(x), rest).argmax(dim=-1)).float()
 
-    def draw(self, x: Float[Tensor, "B W"], temperature: float, generator: torch.Generator) -> Float[Tensor, "B A"]:
+    def draw(
+        self, x: Float[Tensor, "B W"], rest: Float[Tensor, " A"], temperature: float, generator: torch.Generator
+    ) -> Float[Tensor, "B A"]:
         """Returns actions, normalised, of modes drawn by their probabilities; the temperature divides the logits."""
-        still = (self.centres.abs() < STILL).all(dim=-1)
-        shares = (self.logits(x).float() / temperature).masked_fill(still, -torch.inf).softmax(dim=-1)
+        shares = (self._moving(self.logits(x), rest).float() / temperature).softmax(dim=-1)
         modes = torch.multinomial(shares.to(generator.device), 1, generator=generator)[:, 0]
         return self._at(x, modes.to(x.device)).float()
+
+    def _moving(self, logits: Float[Tensor, "B M"], rest: Float[Tensor, " A"]) -> Float[Tensor, "B M"]:
+        """Returns logits that leave out the modes that hardly differ from the action of rest."""
+        return logits.masked_fill(((self.centres - rest).abs() < STILL).all(dim=-1), -torch.inf)
 
     def errors(
         self, x: Float[Tensor, "B W"], actions: Float[Tensor, "B A"]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from envs.ranges import check_range
 from world_model.checkpoints.checkpoint import Head, StoredModel
@@ -46,12 +47,10 @@ class Leading(NamedTuple):
 
     Attributes:
         frames: Their places in the bank.
-        lengths: Actions until then.
         distances: Mean squared difference of the keys of where they led to and of the goal.
     """
 
     frames: Int[Tensor, "K"]
-    lengths: Int[Tensor, "K"]
     distances: Float[Tensor, "K"]
 
 
@@ -99,7 +98,7 @@ class Bank(Head):
         bank.offset = joined.mean(0)
         bank.scale = (joined - bank.offset).abs().amax(0).clamp_min(1e-6) / _STEPS
         bank.codes = ((joined - bank.offset) / bank.scale).round().to(torch.int8)
-        bank.actions = torch.cat([torch.cat([each, torch.zeros_like(each[:1])]) for each in actions]).float().cpu()
+        bank.actions = torch.cat([functional.pad(each, (0, 0, 0, 1)) for each in actions]).float().cpu()
         bank.left = torch.cat([torch.arange(len(each) - 1, -1, -1) for each in latents]).to(torch.int32)
         return bank
 
@@ -135,14 +134,12 @@ class Bank(Head):
             )
         ended = (keys - goal).square().mean(1)
         best = torch.full_like(ended, torch.inf)
-        lengths = torch.zeros_like(self.left)
         for length in range(1, min(longest, int(self.left.max())) + 1):
             after = torch.full_like(ended, torch.inf)
             after[:-length] = ended[length:]
-            nearer = (after < best) & (self.left >= length)
-            best, lengths = torch.where(nearer, after, best), torch.where(nearer, length, lengths)
+            best = torch.where(self.left >= length, torch.minimum(after, best), best)
         chosen = best.topk(min(count, int(best.isfinite().sum())), largest=False)
-        return Leading(chosen.indices, lengths[chosen.indices], chosen.values)
+        return Leading(chosen.indices, chosen.values)
 
 
 def spread(lengths: Sequence[int], frames: int) -> list[int]:

@@ -80,9 +80,8 @@ class SubgoalGenerator(Head):
         self.config.check_poses("the subgoal generator", model.pose_numbers)
 
     @torch.no_grad()
-    def fit(self, used: Float[Tensor, " P"], now: Float[Tensor, "F Z"], frames: Float[Tensor, "F K Z"]) -> None:
-        """Takes what of poses is moved, see `Judge.fit`, and how much frames change."""
-        self.judge.fit(used, None)
+    def fit(self, now: Float[Tensor, "F Z"], frames: Float[Tensor, "F K Z"]) -> None:
+        """Takes how much frames change."""
         self.scale.copy_((frames - now[:, None]).std(0).clamp_min(1e-3))
 
     def errors(
@@ -91,20 +90,22 @@ class SubgoalGenerator(Head):
         goal: Float[Tensor, "B Z"],
         poses: Float[Tensor, "2 B P"],
         counts: Int[Tensor, "B"],
-        frames: Float[Tensor, "B K Z"],
+        frames: Float[Tensor, "W K Z"],
         blur: float = 0.0,
     ) -> SubgoalErrors:
-        """Returns how wrong it is of recorded ways.
+        """Returns how wrong it is of numbers of actions, and of recorded ways.
 
         Args:
             now: Latents of the frames.
             goal: Latents of the goals.
             poses: Of the frames and of the goals, normalised, see `Judge.errors`.
             counts: Actions to each goal.
-            frames: Latents after 1 .. K actions, of the goal from there on.
+            frames: Latents after 1 .. K actions, of the goal from there on; of the first of the frames alone (fewer
+                rows), if no way to the goals of the others is known.
             blur: See `Judge.errors`.
         """
         count, pose, features = self.judge.errors(now, goal, poses, counts, blur)
+        now, features, counts = (each[: len(frames)] for each in (now, features, counts))
         draws = self.config.shape.draws
         told = self._told(features, counts.clamp(max=self.judge.longest))
         modulations = [block.modulate(told).repeat(draws, 1) for block in self._blocks]

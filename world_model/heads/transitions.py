@@ -116,7 +116,7 @@ class TransitionEnergy(Head):
             start: B frames that the ways begin at.
             way: Those that come next, (B, C, H, ..).
             goal: B goals.
-            counts: Actions from each start to its goal.
+            counts: Actions from each start to its goal; more than are told apart count as so many.
         """
         shape = way.code.shape[:3]
         before = Looked(
@@ -129,8 +129,9 @@ class TransitionEnergy(Head):
         changed = self.judge.magnify(self.judge.differences(before, way))
         x = self.judge.facing(way, goals) + self.before(torch.cat([before.code, before.pose, changed], dim=-1))
         likely = self.judge.count(self.judge.compare(x)).float()
-        left = counts[:, None] - torch.arange(1, shape[2] + 1, device=counts.device)  # (B, H)
-        chosen = left.clamp(0, self.judge.longest)[:, None, :, None].expand(*shape, 1)
+        steps = torch.arange(1, shape[2] + 1, device=counts.device)
+        left = counts.clamp(max=self.judge.longest)[:, None] - steps  # (B, H)
+        chosen = left.clamp_min(0)[:, None, :, None].expand(*shape, 1)
         return -likely.gather(3, chosen)[..., 0] * (left >= 0)[:, None]
 
     def errors(

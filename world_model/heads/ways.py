@@ -154,15 +154,15 @@ class Judge(nn.Module):
         return torch.cat([torch.tanh(differences / scale) for scale in _MAGNIFIED], dim=-1)
 
     @torch.no_grad()
-    def fit(self, used: Float[Tensor, " P"], gripper: int | None) -> None:
-        """Leaves out what of poses never moves.
+    def restrict(self, used: Float[Tensor, " P"], gripper: int | None = None) -> None:
+        """Leaves out what of poses never moves, beside what is left out already.
 
         Args:
             used: 1 for what does, 0 for the rest, see `CompactModel.free`.
             gripper: Which number of a pose is a gripper's closedness that is to be read from frames alone, so that
                 their latents learn to tell it; None if it is told as the rest of the pose is.
         """
-        self.used.copy_(used)
+        self.used.mul_(used)
         if gripper is not None:
             self.gripper[gripper] = 1.0
 
@@ -240,29 +240,28 @@ class InverseDynamics(Head):
         self.register_buffer("free", torch.ones(config.action_size))
 
     @torch.no_grad()
-    def fit(
-        self,
-        actions: Float[Tensor, "B A"],
-        free: Float[Tensor, " A"],
-        used: Float[Tensor, " P"],
-        gripper: int | None,
-        seed: int,
-    ) -> None:
-        """Takes the typical actions from recorded ones, normalised, in the numbers that are free.
+    def restrict(self, free: Float[Tensor, " A"], used: Float[Tensor, " P"], gripper: int | None = None) -> None:
+        """Leaves out what of actions and poses never moves, beside what is left out already; see `Judge.restrict`.
 
         What is held fixed varies by little else than what came before, which tells a network what comes next without
-        looking: it is left out, see also `Judge.fit`.
+        looking.
         """
-        self.free.copy_(free)
-        self.judge.fit(used, gripper)
+        self.free.mul_(free)
+        self.first.centres.mul_(self.free)
+        self.judge.restrict(used, gripper)
+
+    def fit(self, actions: Float[Tensor, "B A"], seed: int) -> None:
+        """Takes the typical actions from recorded ones, normalised, in the numbers that are free."""
         self.first.fit((actions * self.free)[:: -(-len(actions) // _FITTED)], seed)
 
     def check_fits(self, model: StoredModel) -> None:
         """See `Head.check_fits`."""
-        sizes = self.config.pose_size, self.config.action_size
-        theirs = model.pose_numbers, model.action_spec.size
-        if sizes != theirs:
-            raise ValueError(f"the inverse dynamics take poses and actions of {sizes} numbers, the model {theirs}")
+        self.config.check_poses("the inverse dynamics", model.pose_numbers)
+        if self.config.action_size != model.action_spec.size:
+            raise ValueError(
+                f"the inverse dynamics take actions of {self.config.action_size} numbers, the model "
+                f"{model.action_spec.size}"
+            )
 
     def act(self, features: Float[Tensor, "B W"], counts: Int[Tensor, "B"]) -> Float[Tensor, "B W"]:
         """Returns what `first` tells the first of so many actions from."""
@@ -275,6 +274,7 @@ class InverseDynamics(Head):
         poses: Float[Tensor, "2 B P"],
         counts: Int[Tensor, "B"],
         actions: Float[Tensor, "B A"],
+        rest: Float[Tensor, " A"],
         blur: float = 0.0,
     ) -> WayErrors:
         """Returns how wrong it is of recorded ways.
@@ -286,11 +286,12 @@ class InverseDynamics(Head):
             counts: Actions to each goal, or `UNRELATED`.
             actions: The first of each, normalised. Where it moves nothing, or the goal is here or `UNRELATED`, nothing
                 is asked of it.
+            rest: The action that moves nothing, normalised.
             blur: See `Judge.errors`.
         """
-        actions = actions * self.free
+        actions, rest = actions * self.free, rest * self.free
         count, pose, features = self.judge.errors(now, goal, poses, counts, blur)
-        moving = (counts > 0) & (counts < UNRELATED) & (actions.abs() >= STILL).any(dim=-1)
+        moving = (counts > 0) & (counts < UNRELATED) & ((actions - rest).abs() >= STILL).any(dim=-1)
         if not moving.any():
             return WayErrors(count, count.new_zeros(()), count.new_zeros(()), pose)
         told = self.act(features[moving], counts[moving].clamp(max=self.judge.longest))
@@ -315,10 +316,10 @@ class TemporalDistance(Head):
         self.config, shape = config, config.shape
         self.members = nn.ModuleList(Judge(config.size, config.pose_size, shape.judge) for _ in range(shape.members))
 
-    def fit(self, used: Float[Tensor, " P"]) -> None:
-        """See `Judge.fit`."""
+    def restrict(self, used: Float[Tensor, " P"]) -> None:
+        """See `Judge.restrict`."""
         for member in self.judges:
-            member.fit(used, None)
+            member.restrict(used)
 
     @property
     def judges(self) -> list[Judge]:

@@ -20,7 +20,7 @@ from world_model.device import autocast, find_device, resolve_precision
 from world_model.encoders.readout import Readout, ReadoutConfig
 from world_model.encoders.registry import StoredEncoder
 from world_model.encoders.trunks import TRUNKS
-from world_model.finite import DivergedError, check_measured
+from world_model.finite import CollapsedError, check_measured
 from world_model.heads.bank import HEAD, Bank, spread
 from world_model.heads.ways import InverseDynamics
 from world_model.heads.ways_config import InverseDynamicsConfig, InverseDynamicsShape
@@ -154,7 +154,8 @@ class CompactTrainer:
         recorded = np.concatenate([batches.recorded.actions[episode] for episode in self.split.training])
         if config.ways:
             normalised = self.model.normalise_actions(torch.from_numpy(recorded).to(self.device))
-            self.ways.fit(normalised, *self.model.free(normalised), self.model.action_spec.gripper, config.seed)
+            self.ways.restrict(*self.model.free(normalised), self.model.action_spec.gripper)
+            self.ways.fit(normalised, config.seed)
         self.optimizer = make_adamw(self._parts, config.learning_rate, config.weight_decay)
         self.windows = batches.recorded.windows(self.split.training, config.frames)
         self.held_out = batches.recorded.windows(self.split.held_out, config.evaluate_horizon + 1)
@@ -248,6 +249,7 @@ class CompactTrainer:
             self.model.normalise_poses(poses.to(self.device)).flatten(1, 2),
             counts.to(self.device).flatten(),
             self.model.normalise_actions(batch.actions.to(self.device)).flatten(0, 1),
+            self.model.rest,
             POSE_BLUR,
         ).total
 
@@ -272,9 +274,9 @@ class CompactTrainer:
         return latents, model.unroll(*start, actions)[0], model.unroll(*start, actions.roll(1, dims=0))[0]
 
     def _check_rank(self, rank: float) -> None:
-        """Raises DivergedError if the latents have collapsed."""
+        """Raises CollapsedError if the latents have collapsed."""
         if rank < self.config.minimum_rank:
-            raise DivergedError(
+            raise CollapsedError(
                 f"the latents collapsed: their effective rank is {rank:.1f} (must be {self.config.minimum_rank}); "
                 "raise regulariser"
             )
@@ -299,6 +301,8 @@ def make_compact(config: CompactConfig, recorded: RecordedWindows, training: Seq
     """
     encoder: StoredEncoder = Choice("kind", TRUNKS).make(config.encoder)
     shape, statistics = config.latents, recorded.statistics(training)
+    if config.parent is not None:
+        statistics = read_manifest(config.parent).statistics
     readout = ReadoutConfig(encoder.tokens, encoder.width, **vars(shape))
     spec = recorded.action_spec
     sizes = shape.latents * shape.width, pose_numbers(statistics, spec), len(statistics.action_mean)

@@ -238,41 +238,50 @@ class HeadsTrainer:
         self.parts: dict[str, nn.Module] = {}
         self.inverse = self.distance = self.subgoals = self.energy = None
         actions = self.training.normalised_actions
-        self._moved, used = model.free(actions)
+        (self._moved, used), bounded = model.free(actions), model.free()  # the parent's heads know what moves
+        self._rest = model.rest
         if "inverse_dynamics" in config.learn:
-            inverse.fit(actions, self._moved, used, None, config.seed)
-            self._begin(INVERSE_DYNAMICS, inverse)
+            if self._begin(INVERSE_DYNAMICS, inverse):
+                inverse.restrict(*bounded)
+            else:
+                inverse.restrict(self._moved, used)
+                inverse.fit(actions, config.seed)
             self.inverse = self.parts[INVERSE_DYNAMICS] = inverse
         if "temporal_distance" in config.learn:
-            distance.fit(used)
-            self._begin(TEMPORAL_DISTANCE, distance)
+            distance.restrict(bounded[1] if self._begin(TEMPORAL_DISTANCE, distance) else used)
             self.distance = self.parts[TEMPORAL_DISTANCE] = distance
         if "subgoals" in config.learn:
-            drawn = self.training.draw(_MEASURED, np.random.default_rng(config.seed))
-            subgoals.fit(used, drawn.now, drawn.ways)
-            self._begin(SUBGOAL_GENERATOR, subgoals)
+            known = self._begin(SUBGOAL_GENERATOR, subgoals)
+            subgoals.judge.restrict(bounded[1] if known else used)
+            if not known:
+                drawn = self.training.draw(_MEASURED, np.random.default_rng(config.seed))
+                subgoals.fit(drawn.now, drawn.ways)
             self.subgoals = self.parts[SUBGOAL_GENERATOR] = subgoals
         if "transition_energy" in config.learn:
-            energy.judge.fit(used, None)
-            self._begin(TRANSITION_ENERGY, energy)
+            energy.judge.restrict(bounded[1] if self._begin(TRANSITION_ENERGY, energy) else used)
             self.energy = self.parts[TRANSITION_ENERGY] = energy
             self._gripper = self._gripper_values()
         if "dynamics" in config.learn:
             self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
         self.optimizer = make_adamw(tuple(self.parts.values()), config.learning_rate, config.weight_decay)
 
-    def _begin(self, name: str, head: InverseDynamics | TemporalDistance | SubgoalGenerator | TransitionEnergy) -> None:
-        """Begins with the parent's, if of the same shape, or else with what its inverse dynamics read and compare."""
+    def _begin(self, name: str, head: InverseDynamics | TemporalDistance | SubgoalGenerator | TransitionEnergy) -> bool:
+        """Begins with the parent's, if of the same shape, or else with what its inverse dynamics read and compare.
+
+        Returns whether with the parent's.
+        """
         before = find_head(self.model, name, type(head))
         known = find_head(self.model, INVERSE_DYNAMICS, InverseDynamics)
         if before is not None and before.config == head.config:
             head.load_state_dict(before.state_dict())
-        elif (
+            return True
+        if (
             known is not None
             and isinstance(head, SubgoalGenerator | TransitionEnergy)
             and known.config.shape.judge == head.config.shape.judge
         ):
             head.judge.load_state_dict(known.judge.state_dict())
+        return False
 
     def _gripper_values(self) -> tuple[int, Float[Tensor, "3"]] | None:
         """Returns which number of an action is the gripper's, and its modes, normalised; None if none is."""
@@ -320,16 +329,15 @@ class HeadsTrainer:
         asked, blur = _join(pairs, far), config.blur
         now, goals = (each + config.noise * torch.randn_like(each) for each in (asked.now, asked.goals))
         if self.inverse is not None:
-            errors = self.inverse.errors(now, goals, asked.poses, asked.counts, asked.actions[:, 0], blur)
+            first = asked.actions[:, 0]
+            errors = self.inverse.errors(now, goals, asked.poses, asked.counts, first, self._rest, blur)
             losses["ways"] = errors.total
         if self.distance is not None:
             losses["distance"] = self.distance.errors(now, goals, asked.poses, asked.counts, blur)
-        pairs = pairs._replace(now=now[: config.batch], goals=goals[: config.batch])
         if self.subgoals is not None:
-            errors = self.subgoals.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.ways, blur)
-            losses["subgoals"] = errors.total
+            losses["subgoals"] = self.subgoals.errors(now, goals, asked.poses, asked.counts, pairs.ways, blur).total
         if self.energy is not None:
-            ways = self._ways(pairs, generator)
+            ways = self._ways(pairs._replace(now=now[: config.batch], goals=goals[: config.batch]), generator)
             losses["energy"] = self.energy.errors(now, goals, asked.poses, asked.counts, ways, blur).total
         return losses
 
@@ -352,8 +360,7 @@ class HeadsTrainer:
     def _ways(self, pairs: Pairs, generator: np.random.Generator) -> ComparedWays:
         """Returns what recorded actions, and others beside them, are predicted to lead to from some of the frames."""
         config, model, spec = self.config, self.model, self.model.action_spec
-        staying = model.normalise_actions(torch.zeros_like(model.action_mean))
-        moves = ((pairs.actions - staying).abs() * self._moved >= STILL).any(dim=2)  # (B, H)
+        moves = ((pairs.actions - self._rest).abs() * self._moved >= STILL).any(dim=2)  # (B, H)
         rows = torch.from_numpy(generator.permutation(np.flatnonzero((moves[:, 0] & (pairs.counts > 0)).cpu().numpy())))
         rows = rows[: config.contrasted].to(self.device)
         start, poses = pairs.now[rows], pairs.poses[0, rows]
@@ -362,7 +369,7 @@ class HeadsTrainer:
                 model.normalise_actions(model.action_mean.new_tensor(bound)) for bound in (spec.low, spec.high)
             )
             recorded = model.normalise_actions(in_gripper_modes(model.actions_of(pairs.actions[rows]), spec))
-            actions = with_others(recorded, self._moved, low, high, config.others, staying, self._gripper)
+            actions = with_others(recorded, self._moved, low, high, config.others, self._rest, self._gripper)
             shape = actions.shape[:2]
             led, led_poses = model.unroll(
                 start.repeat_interleave(shape[1], 0),
@@ -389,7 +396,8 @@ class HeadsTrainer:
         for part in self.parts.values():
             part.eval()
         if self.inverse is not None:
-            errors = self.inverse.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, pairs.actions[:, 0])
+            first = pairs.actions[:, 0]
+            errors = self.inverse.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, first, self._rest)
             measured |= {name: value.item() for name, value in errors._asdict().items()}
         if self.subgoals is not None:
             with torch.random.fork_rng(devices=[]):

@@ -47,8 +47,8 @@ class HeadsConfig(DecodedRunConfig):
         noise: Std of the noise on latents, which have a std of about 1.
         blur: Std of the noise on poses, as a share of theirs: what a pose tells of the past tells what comes next
             without looking.
-        held_out: Share of episodes that is judged by and never trained on; without more, the same seed gives the
-            parent's.
+        held_out: Share of episodes that is judged by and not trained on in this run. With the parent's recordings and
+            seed they are the parent's; with further ones the parent's heads may have been trained on them.
 
     Raises:
         ValueError: If a setting is out of its range.

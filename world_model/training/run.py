@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from envs.config import dump_config
-from world_model.finite import DivergedError, check_measured, not_finite, some, tensors_in
+from world_model.finite import CollapsedError, DivergedError, check_measured, not_finite, some, tensors_in
 from world_model.training.loop import CONFIG_FILE, STATE_FILE, Report, interruptible
 from world_model.training.processes import Processes
 from world_model.training.run_config import RunConfig
@@ -123,6 +123,8 @@ def _take_step(trainer: Trainer, step: int, config: RunConfig, states: _States) 
     """Returns what was measured; DivergedError says of a step that went wrong what to do, the last good state kept."""
     try:
         measured = trainer.step(step)
+    except CollapsedError as error:  # the step is taken already, and not worth keeping
+        raise _stopped(step, str(error), config, states) from error
     except DivergedError as error:
         with suppress(DivergedError):  # its weights are not finite either: an earlier state stays
             if step != states.done:
