@@ -193,14 +193,16 @@ class HeadsTrainer:
 
     Of a frame t and a goal n >= 0 frames after it in the same episode::
 
-        L = CE(n | z_t, s_t, z_{t+n}) + CE(mode of a_t | .., n) + 4 |a_t - its mode's| + sum_e CE_e(n | z_t, z_{t+n})
+        L = CE(n | z_t, s_t, z_{t+n}) + CE(mode of a_t | .., n) + 4 |a_t - its mode's| + mean_e CE_e(n | z_t, z_{t+n})
             + w mean_h |f(... f(z_t, s_t, a_t) ..., a_{t+h-1}) - z_{t+h}|^2      h = 1 .. H, predictions fed back
             + 2 |v(x_tau, tau | z_t, s_t, z_{t+n}, n) - (x_1 - x_0)|^2           x_1: the next frames, x_0: noise
             + mean_h CE(a_t .. a_{t+h-1} among these and others | exp(-sum_i E(z_i-1, s_i-1, z_i, s_i, z_{t+n}, n - i)))
 
-    Some of the z_t are such predictions, from h frames before, and their s_t what the actions lead to. What learns
-    begins as the parent's, if that has it in the same shape. Or else the generator of subgoals and the transition
-    energy begin by comparing frames with goals as the parent's inverse dynamics do.
+    Each of the heads also learns to read the arm's pose in z_t and z_{t+n}, and the last two to tell n; n of another
+    episode's goal is more than is told apart, and no way to it is known. Some of the z_t are such predictions, from h
+    frames before, and their s_t what the actions lead to. What learns begins as the parent's, if that has it in the
+    same shape. Or else the generator of subgoals and the transition energy begin by comparing frames with goals as the
+    parent's inverse dynamics do.
 
     Source: hindsight relabelling (arXiv 1707.01495); what a planner tried as data (Dyna, Sutton 1991). What happens in
     a step is fixed by the seed and its number.
