@@ -104,6 +104,9 @@ def test_what_bounds_hold_and_what_recordings_hardly_move_is_fixed() -> None:
     model.action_spec = replace(ACTIONS, low=(-0.1,) * 3 + (0.0,) + (-0.1,) * 3, high=(0.1,) * 3 + (0.0,) + (0.1,) * 3)
     free, used = model.free(actions)
     assert free.tolist() == used.tolist() == [1, 1, 1, 0, 0, 1, 1]
+    assert model.free()[0].tolist() == [1, 1, 1, 0, 1, 1, 1]
+    slow = torch.randn(500, 7) * 0.2  # of a parent's deviations, 4 cm: 8 mm are motion, 4 mm are not
+    assert model.free(slow)[0].tolist() == [1, 1, 1, 0, 1, 1, 1] and not model.free(0.5 * slow)[0].any()
 
 
 @pytest.mark.parametrize("pooling", ["grid", "attentive"])

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from envs.config import dump_config, load_config
-from envs.pose import difference
+from envs.pose import SUM, difference
 from envs.spec import ActionSpec
 from planner.objectives.action_cost import ActionCost, ActionCostConfig
 from planner.objectives.mask import read_mask
@@ -213,6 +213,17 @@ def test_pose_counts_only_where_it_is_asked_for() -> None:
     moved = POSE.expand(3, 2, 7) + torch.tensor([0.07, 0, 0, 0, 0, 0, 0], dtype=torch.float64)
     extra = with_pose(LatentState(PREDICTED.tokens, moved), ACTIONS) - with_pose(at_goal, ACTIONS)
     torch.testing.assert_close(extra, torch.full((3,), 2.0 * 0.01, dtype=torch.float64))
+
+
+def test_joints_differ_as_numbers_and_have_no_parts() -> None:
+    poses = torch.tensor([[[0.0, 0.0, 0.0, 3.0, -3.0]]], dtype=torch.float64)
+    goal = LatentState(
+        torch.zeros(1, 1, 4, 5, dtype=torch.float64), torch.zeros(1, 1, 5, dtype=torch.float64)
+    ).as_goal()
+    cost = GoalDistance(goal, GoalDistanceConfig(pose_weight=1.0), SUM)
+    assert cost(LatentState(goal.tokens[None, None], poses), ACTIONS[:1, :1, :5]).item() == pytest.approx(6.0 / 5)
+    with pytest.raises(ValueError, match="pose_parts weighs position, rotation and gripper"):
+        GoalDistance(goal, GoalDistanceConfig(pose_weight=1.0, pose_parts=(1.0, 0.0, 0.0)), SUM)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ def test_in_ogbench_its_script_goes_on_and_no_episode_is_a_held_out_one(
         ({"attempts": (3, 30)}, r"attempts are two numbers of actions.*got \(3, 30\)"),
         ({"shaky": (-0.1,)}, "shaky is at least one share"),
         ({"paces": ()}, "paces are at least one share"),
+        ({"paces": (0.05, 1.5)}, r"each in \(0, 1\], got \(0.05, 1.5\)"),
     ],
 )
 def test_settings_out_of_their_range_are_refused(

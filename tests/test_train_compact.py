@@ -30,7 +30,7 @@ from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
-from world_model.heads.ways import UNRELATED, InverseDynamics, Judged, TemporalDistance, quick
+from world_model.heads.ways import UNRELATED, InverseDynamics, Judge, Judged, TemporalDistance, quick
 from world_model.heads.ways_config import InverseDynamicsConfig as WaysConfig
 from world_model.heads.ways_config import (
     InverseDynamicsShape,
@@ -51,10 +51,11 @@ from world_model.training.compact import (
 from world_model.training.compact_config import CompactConfig, DynamicsShape, LatentShape
 from world_model.training.heads import HeadsTrainer, HindsightPairs, train_heads
 from world_model.training.heads_config import HeadsConfig
-from world_model.training.loop import Report
-from world_model.training.state import StateError
+from world_model.training.loop import STATE_FILE, Report
+from world_model.training.state import StateError, load_state
 
 EPISODES = (6,) * 20
+HEADS = ("inverse_dynamics", "temporal_distance", "subgoals", "transition_energy")
 JUDGE = JudgeShape(code=8, reader=16, longest=5, width=32, depth=1)
 
 
@@ -114,6 +115,8 @@ def test_latents_that_collapse_end_the_run_with_what_to_do(batches: ImageBatches
     config = make_config(tmp_path, regulariser=0.0, minimum_rank=11.9)
     with pytest.raises(DivergedError, match=r"collapsed: their effective rank is .* raise regulariser"):
         train_compact(config, batches, lambda *_: None, {})
+    state = load_state(config.output / STATE_FILE)
+    assert state is None or state["step"] < config.evaluate_every  # what collapsed is not gone on with
 
 
 def test_frames_of_several_datasets_are_read_in_a_row(tmp_path: Path) -> None:
@@ -319,6 +322,15 @@ def check_heads_begin_with_what_is_known(batches: ImageBatches, parent: Path) ->
         begun = HeadsTrainer(config, model, latents, batches.recorded).heads["transition_energy"].state_dict()
         theirs = model.heads["transition_energy"].state_dict()
         assert torch.equal(begun["before.weight"], theirs["before.weight"]) == (known is not None)
+    model.action_spec = replace(model.action_spec, low=(-0.1, 0.0), high=(0.1, 0.0))
+    held = HeadsTrainer(replace(same, learn=tuple(HEADS)), model, latents, batches.recorded).heads
+    for head in held.values():
+        judges = [part for part in head.modules() if isinstance(part, Judge)]
+        assert judges and all(judge.used.tolist() == [1, 0] for judge in judges)
+    inverse = held["inverse_dynamics"]
+    assert isinstance(inverse, InverseDynamics) and inverse.free.tolist() == [1, 0]
+    assert not inverse.first.centres[:, 1].any() and inverse.first.centres[:, 0].any()
+    model.action_spec = replace(model.action_spec, low=(-0.1, -0.1), high=(0.1, 0.1))
     for name in ("inverse_dynamics", "temporal_distance"):
         trainer = HeadsTrainer(replace(same, learn=(name,)), model, latents, batches.recorded)
         begun, theirs = (each.heads[name].state_dict() for each in (trainer, model))
