@@ -246,7 +246,8 @@ class Controller:
         """Takes up the goal whose turn it is at the last observation."""
         goal = self._subgoals.next(state, generator)
         if goal is not None:
-            if not (self._taken_up and torch.equal(goal.tokens, self._goal.tokens)):  # and not another way to it alone
+            before = self._goal if self._taken_up else None
+            if before is None or not torch.equal(goal.tokens, before.tokens):  # and not another way to it alone
                 self._approach = Approach()
             self._goal, self._goal_cost = goal, self.objective(goal)
         if goal is not None or not self._taken_up:
