@@ -259,7 +259,7 @@ class InverseDynamics(Head):
         self.config.check_poses("the inverse dynamics", model.pose_numbers)
         if self.config.action_size != model.action_spec.size:
             raise ValueError(
-                f"the inverse dynamics take actions of {self.config.action_size} numbers, the model "
+                f"the inverse dynamics learnt from actions of {self.config.action_size} numbers, the model has "
                 f"{model.action_spec.size}"
             )
 

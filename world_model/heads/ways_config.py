@@ -75,7 +75,7 @@ class FramesConfig:
     def check_poses(self, what: str, theirs: int) -> None:
         """Raises ValueError, naming what was learnt, if a model's poses have another number of numbers."""
         if self.pose_size != theirs:
-            raise ValueError(f"{what} takes poses of {self.pose_size} numbers, the model {theirs}")
+            raise ValueError(f"{what} learnt from poses of {self.pose_size} numbers, the model has {theirs}")
 
 
 @dataclass(frozen=True)
