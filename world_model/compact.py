@@ -62,6 +62,7 @@ class CompactModel(StoredModel):
     ) -> None:
         super().__init__(action_spec, statistics)
         _check_parts(encoder, readout, dynamics, action_spec, statistics)
+        self._turning = list(statistics.whole_turns(self.motion))  # a pose's numbers that go all the way round
         self.encoder = encoder
         self.readout = readout
         self.dynamics = dynamics
@@ -73,7 +74,7 @@ class CompactModel(StoredModel):
 
     def normalise_poses(self, poses: Float[Tensor, "*B P"]) -> Float[Tensor, "*B Q"]:
         """See `NormalisedModel.normalise_poses`."""
-        normalised, turning = super().normalise_poses(poses), list(self._turning)
+        normalised, turning = super().normalise_poses(poses), self._turning
         if not turning:
             return normalised
         angles = poses[..., turning]
@@ -83,7 +84,7 @@ class CompactModel(StoredModel):
 
     def poses_at(self, normalised: Float[Tensor, "*B Q"]) -> Float[Tensor, "*B P"]:
         """See `NormalisedModel.poses_at`."""
-        size, turning = len(self.statistics.pose_mean), list(self._turning)
+        size, turning = len(self.statistics.pose_mean), self._turning
         poses = super().poses_at(normalised[..., :size])
         if turning:
             poses[..., turning] = torch.atan2(normalised[..., turning], normalised[..., size:]).to(poses)
@@ -102,17 +103,12 @@ class CompactModel(StoredModel):
             moved = moved * (actions.std(0) * self.action_std > SMALLEST_STD / 2)
         if len(moved) != len(self.statistics.pose_mean):
             return moved, moved.new_ones(self.pose_numbers)
-        return moved, torch.cat([moved, moved[list(self._turning)]])
+        return moved, torch.cat([moved, moved[self._turning]])
 
     @property
     def rest(self) -> Float[Tensor, " A"]:
         """The action that moves nothing, normalised."""
         return self.normalise_actions(torch.zeros_like(self.action_mean))
-
-    @property
-    def _turning(self) -> tuple[int, ...]:
-        """Which numbers of a pose are angles that go all the way round."""
-        return self.statistics.whole_turns(self.motion)
 
     @property
     def image_size(self) -> int:

@@ -36,7 +36,7 @@ class InverseDynamicsProposer:
         )
         encoding, head = compact_with(model, INVERSE_DYNAMICS, InverseDynamics, lacking)
         self.config, self._model, self._head = config, encoding, head
-        self._pace = Pace(config, encoding)
+        self._pace, self._rest = Pace(config, encoding), encoding.rest * head.free
         self._bounds = tuple(torch.tensor(bound).to(encoding.action_mean) for bound in (spec.low, spec.high))
 
     @torch.no_grad()
@@ -67,9 +67,8 @@ class InverseDynamicsProposer:
         judged = head.judge(latents, goals, normalised)
         counts = self._pace(judged.logits, latents, goals, normalised).clamp(max=head.judge.longest)
         told = head.act(judged.features, counts)
-        rest = model.rest * head.free
-        actions = head.first(told[:1], rest)
+        actions = head.first(told[:1], self._rest)
         if len(told) > 1:
-            actions = torch.cat([actions, head.first.draw(told[1:], rest, config.temperature, generator)])
+            actions = torch.cat([actions, head.first.draw(told[1:], self._rest, config.temperature, generator)])
         actions = model.actions_of(actions) * head.free
         return actions * (counts > 0)[:, None]

@@ -118,6 +118,7 @@ class HindsightPairs:
         self.actions = torch.cat([torch.cat([each, torch.zeros_like(each[:1])]) for each in actions])
         self.left = np.concatenate([np.arange(len(latents[episode]) - 1, -1, -1) for episode in chosen])
         self.episodes = torch.from_numpy(np.repeat(chosen, [len(latents[episode]) for episode in chosen]))
+        self.several = len(chosen) > 1
         self._starts = cache(lambda actions: np.flatnonzero(self.left >= actions))  # frames that so many follow on
 
     @property
@@ -152,7 +153,7 @@ class HindsightPairs:
 
         Every other goal's pose is, of some that are drawn, the nearest to the frame's. Of one episode there are none.
         """
-        count = count if len(self.episodes.unique()) > 1 else 0
+        count = count if self.several else 0
         device = self.model.action_mean.device
         rows = torch.from_numpy(generator.choice(len(pairs.now), count, replace=False)).to(device)
         drawn = generator.integers(len(self.latents), size=(count, max(_ALIKE)))
@@ -423,8 +424,8 @@ class HeadsTrainer:
             predicted, _ = self.model.unroll(start, rollouts.poses, rollouts.actions)
             measured["rollout"] = (predicted[:, -1] - end).square().mean().item()
             measured["rollout_copy"] = (start - end).square().mean().item()
-        far = self.held_out.unrelated(pairs, len(pairs.now), generator)
-        if self.inverse is not None and len(far.now):
+        if self.inverse is not None and self.held_out.several:
+            far = self.held_out.unrelated(pairs, len(pairs.now), generator)
             near = self.inverse.judge(far.now, far.goals, far.poses[0]).logits.softmax(-1)[:, : _NEAR + 1]
             measured["mistaken"] = near.sum(-1).mean().item()
         for part in self.parts.values():
