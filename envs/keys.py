@@ -21,17 +21,21 @@ _LOOK = 0.05  # s between two looks at the keyboard
 def ask(prompt: str, given_up: Callable[[], bool] = lambda: False) -> str | None:
     """Returns the line that a person types, without its end; None if the input is over or the question given up.
 
+    On a terminal, what was typed before the question is no answer to it.
+
     Args:
         prompt: The question.
         given_up: Asked all the time; True ends the waiting.
     """
+    if sys.stdin.isatty():
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
     print(prompt, end="", flush=True)
     keyboard, typed = sys.stdin.fileno(), b""
     while not given_up():
         if select.select([keyboard], [], [], _LOOK)[0]:
             key = os.read(keyboard, 1)  # one at a time: what follows is the next answer
             if key in (b"", b"\n"):
-                return None if key == b"" else typed.decode(errors="replace").strip()
+                return None if key == b"" else typed.decode(errors="replace")
             typed += key
     return None
 

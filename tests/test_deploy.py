@@ -428,9 +428,11 @@ def test_goals_keep_their_pose_and_bad_photographs_are_named(tmp_path: Path) -> 
             goals.read_goal(tmp_path / name)
 
 
-def test_a_goal_is_taken_with_the_arms_camera_before_it_goes_back(workshop: Workshop, capsys) -> None:
-    workshop.answers = ["", ""]
+def test_a_goal_is_taken_with_the_arms_camera_before_it_goes_back(workshop: Workshop, monkeypatch, capsys) -> None:
+    workshop.answers, connect, left = ["", "", ""], workshop.arm.connect, []
+    monkeypatch.setattr(workshop.arm, "connect", lambda: (left.append(len(workshop.answers)), connect()))
     assert workshop.deploy("--goal", "camera", "--max-steps", "1") == 0
+    assert left[0] == 2, "an arm that is guided by hand is not connected"
     kept = program("planner.deployment.goals").read_goal(workshop.folder / "results/goal-0.png")
     np.testing.assert_array_equal(kept.goal.pose, START)
     workshop.answers = []
@@ -461,9 +463,34 @@ def test_the_space_bar_must_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
             assert wait_until(deadman.held)
             assert wait_until(lambda: not deadman.held())
         assert keys.termios.tcgetattr(sys.stdin) == before
-        os.write(person, b"first\nsecond\n")
-        assert [keys.ask(""), keys.ask("")] == ["first", "second"]
+        os.write(person, b"typed too early\n")
+        typist = threading.Timer(0.2, lambda: os.write(person, b" \n"))
+        typist.start()
+        assert keys.ask("") == " ", "only what is typed after the question, and all of it"
+        typist.join()
         assert keys.ask("", given_up=lambda: True) is None
+
+
+def test_answers_may_come_from_a_pipe_one_after_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "answers").write_text("first\nsecond\n")
+    with (tmp_path / "answers").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert [program("envs.keys").ask("") for _ in range(3)] == ["first", "second", None]
+
+
+def test_a_plan_server_is_found_whatever_else_it_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = program("planner.deployment.server")
+    code = "print('loading my planner'); print('serving plans on ws://127.0.0.1:9', flush=True); input()"
+    starts = subprocess.Popen
+    monkeypatch.setattr(
+        server.subprocess, "Popen", lambda command, **given: starts([sys.executable, "-c", code], **given)
+    )
+    with server.plan_server([], tmp_path / "server.log") as address:
+        assert address == "ws://127.0.0.1:9"
+    with pytest.raises(ValueError, match=r"did not start, .*loading my planner"):
+        code = "print('loading my planner')"
+        with server.plan_server([], tmp_path / "server.log"):
+            pass
 
 
 def test_a_space_bar_needs_a_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -502,6 +529,9 @@ def test_the_example_files_are_arms_and_the_twins_is_the_default() -> None:
         ["--replay", "x", "--goal", "a.png"],
         ["--imagine", "data", "--server", "ws://127.0.0.1:9"],
         ["--imagine", "data", "--replay", "x"],
+        ["--plan", "mine.yaml", "--server", "ws://127.0.0.1:9"],
+        ["--checkpoint", "franka", "--server", "ws://127.0.0.1:9"],
+        ["--device", "cuda", "--replay", "x"],
         ["--arm", str(ROOT / "scripts/configs/deploy/franka.yaml")],
         ["--arm", "nowhere.yaml", "--goal", "a.png"],
         ["--max-steps", "0"],

@@ -147,6 +147,62 @@ def test_the_gripper_is_not_told_what_it_was_told_already(arm):
     assert robot().names().count("gripper") == 1
 
 
+@pytest.mark.parametrize("arm", ["franka", "ur", "ros2"], indirect=True)
+def test_a_gripper_that_holds_something_keeps_its_command_until_it_is_to_open(arm):
+    robot().thing = 0.6
+    set_point = arm.observe().pose.copy()
+    set_point[6] = 1.0
+    arm.send(set_point)
+    assert becomes(lambda: abs(arm.observe().pose[6] - 0.6) < 0.02)
+    time.sleep(0.4)
+    told = robot().names().count("gripper")
+    for closedness in (0.6, 0.53):  # differences of measured poses that change nothing, or nearly so
+        set_point[6] = closedness
+        arm.send(set_point)
+        time.sleep(0.12)
+    assert robot().names().count("gripper") == told and robot().target_closedness > 0.9
+    set_point[6] = 0.4
+    arm.send(set_point)
+    assert becomes(lambda: abs(robot().target_closedness - 0.4) < 0.01)
+
+
+@only["lerobot"]
+def test_a_gripper_that_was_told_nothing_is_kept_where_it_was_found(arm, monkeypatch):
+    goals, ask = [], JsonChild.ask
+
+    def creeping(child, request, timeout):
+        goals.append(request["goal"])
+        answer = ask(child, request, timeout)
+        answer["positions"]["gripper.pos"] -= 0.5 * len(goals)  # what it holds gives way
+        return answer
+
+    monkeypatch.setattr(JsonChild, "ask", creeping)
+    arm.send(nudge(arm))
+    assert becomes(lambda: len([goal for goal in goals if goal]) > 5)
+    assert len({goal["gripper.pos"] for goal in goals if goal}) == 1
+
+
+@only["franka"]
+def test_what_an_earlier_connection_left_behind_does_not_fail_the_next(arm):
+    blocked = robot().blocked["gripper"] = threading.Event()
+    set_point = arm.observe().pose.copy()
+    set_point[6] = 1.0
+    arm.send(set_point)
+    time.sleep(0.1)
+    arm.close()
+    arm.connect()
+    robot().faults["gripper"] = library("franky").NetworkException("libfranka: of the connection before")
+    blocked.set()
+    time.sleep(0.2)
+    assert arm.observe().pose.shape == (7,)
+
+
+@only["franka"]
+def test_a_measured_pose_that_is_none_is_named(arm):
+    robot().position = robot().target_position = np.full(3, np.nan)
+    assert "is no pose" in failure_of(arm)
+
+
 @only["franka"]
 def test_a_write_that_hangs_does_not_keep_the_arm_from_being_held(arm):
     arm.send(nudge(arm))
@@ -441,6 +497,16 @@ def test_a_child_that_speaks_otherwise_is_named(program, message):
     with pytest.raises(ArmError, match=message):
         child.ask({}, PATIENCE)
     child.close()
+    child.close()
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_the_next():
+    program = "import sys, time; [(time.sleep(0.3 * (i == 0)), print(line, end='', flush=True)) "
+    child = JsonChild([sys.executable, "-c", program + "for i, line in enumerate(sys.stdin)]"], "the child")
+    with pytest.raises(ArmError, match=r"did not answer within 0\.1 s"):
+        child.ask({"number": 1}, 0.1)
+    assert child.ask({"number": 2}, PATIENCE) == {"number": 2}
+    assert child.ask({"number": 3}, PATIENCE) == {"number": 3}
     child.close()
 
 

@@ -212,6 +212,21 @@ def test_a_failure_of_the_driver_is_told_in_its_own_words(remote, noted, call):
         assert noted.stops > 0
 
 
+def test_an_arm_that_failed_is_connected_anew_for_the_next_client(url, noted):
+    noted.failing = "observe"
+    connect = noted.connect
+
+    def cleared() -> None:
+        connect()
+        noted.failing = ""
+
+    noted.connect = cleared
+    remote = RemoteArm(url)
+    remote.connect()
+    assert noted.connected == 1 and remote.observe().pose.shape == (7,)
+    remote.close()
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -234,9 +249,9 @@ def test_what_is_no_set_point_never_reaches_the_arm(url, noted, message):
 
 
 def test_asking_for_more_than_can_be_seen_ends_the_connection(url, noted):
-    noted.sees.clear()
     with websockets.sync.client.connect(url, compression=None, close_timeout=0.2) as client:
         client.recv()
+        noted.sees.clear()
         for _ in range(5):
             client.send(pack({"observe": True}))
         assert "asked for already" in str(client.recv())

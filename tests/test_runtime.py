@@ -196,6 +196,25 @@ def test_letting_the_deadman_key_go_holds_the_arm_and_pressing_it_again_plans_an
         assert any(committed is None and now > 101.4 for now, _, committed in plans.asked)
 
 
+def test_a_plan_from_before_the_deadman_key_was_let_go_is_not_begun_after_it() -> None:
+    held = [True]
+    runtime, arm, plans, clock = prepare("overlapping", lambda: held[0])
+    stood = []
+
+    def let_go() -> None:
+        held[0] = False
+        clock.at(0.02, lambda: held.__setitem__(0, True))  # the next plan is published already, and begins soon
+        clock.at(0.05, lambda: stood.append(arm.pose))
+
+    clock.at(0.15 + 0.1 + 0.22, let_go)
+    with runtime:
+        list(runtime.run(3))
+    assert runtime.executor.interruptions == 1
+    standing = [pose for _, pose, committed in plans.asked if committed is None]
+    assert len(standing) == 2
+    assert_close(standing[1], stood[0])
+
+
 def test_a_request_to_stop_is_the_very_next_set_point() -> None:
     runtime, arm, _, clock = prepare()
     sent: list[int] = []
@@ -204,7 +223,7 @@ def test_a_request_to_stop_is_the_very_next_set_point() -> None:
         sent.append(len(arm.sent))
         runtime.stop("SIGTERM")
 
-    clock.at(0.5, stop)
+    clock.at(0.4, stop)
     with runtime:
         assert list(runtime.run(5)) == []
     assert runtime.reason == "SIGTERM" and len(arm.sent) == sent[0] and arm.stops == 1

@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import NoReturn, cast
 
 import numpy as np
@@ -59,7 +58,6 @@ class SafeArm:
         arm: Arm | StreamingArm,
         limits: SafetyLimits | None = None,
         clock: Clock = time,
-        listener: Callable[[SafetyEvent], None] | None = None,
     ) -> None:
         """Wraps an arm.
 
@@ -67,7 +65,6 @@ class SafeArm:
             arm: The driver.
             limits: What is allowed; None for the defaults.
             clock: The clock that observations are timed by.
-            listener: Called with each event, by the thread that sends.
         """
         self.arm = arm
         self.limits = limits or SafetyLimits()
@@ -76,7 +73,7 @@ class SafeArm:
         self.latest: SafetyEvent | None = None
         self.events: deque[SafetyEvent] = deque(maxlen=1000)
         self._streaming = cast(StreamingArm, arm) if hasattr(arm, "send") else None
-        self._clock, self._listener = clock, listener
+        self._clock = clock
         self._seen: Observation | None = None  # trusted
         self._reference: Float[np.ndarray, "3 3"] | None = None
         self._stream: Stream | None = None
@@ -286,8 +283,6 @@ class SafeArm:
         """Logs an event."""
         self.events.append(event)
         logger.info("commanded %s, sent %s: %s", event.commanded, event.sent, "; ".join(event.reasons))
-        if self._listener is not None:
-            self._listener(event)
 
     def _send_way(self, target: Float[np.ndarray, "7"], duration: float) -> Float[np.ndarray, "7"]:
         """Streams a straight way to a target, for up to twice the duration if need be, and returns where that led."""

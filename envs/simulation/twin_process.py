@@ -126,8 +126,8 @@ class TwinProcess:
             logger.warning("the simulated arm did not hear that it is to stop, its process is ended: %s", error)
         finally:
             if child is not None:
-                self.moments = _moments_of(child)
-                child.close()
+                with closing(child):
+                    self.moments = _moments_of(child)
 
     def _connected(self) -> RemoteArm:
         """Returns the arm in the other process."""

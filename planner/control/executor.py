@@ -49,8 +49,6 @@ class TimedPlan:
         targets: Poses (H, 7); target h is reached at ``start + (h + 1) * period``.
         period: Time of one target [s].
         made_from: Time of the observation that the plan was made from [monotonic s].
-        cost: The plan's own cost.
-        seconds: Time that planning took [s].
 
     Raises:
         ValueError: If a number is not finite, there is no target or the period is not positive.
@@ -60,8 +58,6 @@ class TimedPlan:
     targets: Float[np.ndarray, "H 7"]
     period: float
     made_from: float
-    cost: float = math.nan
-    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.targets.ndim != 2 or self.targets.shape[1] != 7 or len(self.targets) == 0:
@@ -166,6 +162,7 @@ class Executor:
         self._begun: TimedPlan | None = None  # the newest plan whose time had come
         self._plan: TimedPlan | None = None  # the one that is followed
         self._origin: Float[np.ndarray, "7"] | None = None  # the set-point that the plan was begun at
+        self._interrupted = -math.inf  # when a plan was last given up
         self._due = 0.0
         self._thread: threading.Thread | None = None
 
@@ -246,7 +243,8 @@ class Executor:
         self._schedule(now)
         plan = self._newest_plan(now)
         if plan is not None and self._deadman is not None and not self._deadman():
-            self._plan = plan = None  # it is not gone on with
+            self._plan = plan = None  # it is not gone on with, nor is what was planned while it was followed
+            self._interrupted = now
             self.interruptions += 1
         if plan is None or self._origin is None:
             self._arm.hold()
@@ -273,6 +271,8 @@ class Executor:
         if newest is None or newest is self._begun:
             return self._plan
         self._begun = newest
+        if newest.made_from < self._interrupted:
+            return self._plan
         if now - newest.made_from > self._config.plan_age or now >= newest.end:
             logger.warning("a plan came too late, its observation is %.2f s old", now - newest.made_from)
             return self._plan

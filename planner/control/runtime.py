@@ -29,7 +29,7 @@ from envs.clock import Clock
 from envs.episodes.recorder import RecordedStep
 from envs.pose import compose, difference
 from envs.ranges import check_range
-from envs.spec import POSE_NAMES, Observation
+from envs.spec import POSE_NAMES, Observation, SpecError
 from planner.control.executor import Executor, ExecutorConfig, TimedPlan
 from planner.control.plan_thread import PlanError, Plans, first_action
 
@@ -167,13 +167,14 @@ class Runtime:
     def _steps(self, max_steps: int, stop: Callable[[RecordedStep], bool] | None) -> Iterator[RecordedStep]:
         """Yields the steps of a run whose executor goes."""
         action = self._next_action(self._plan_standing)
+        interruptions = self.executor.interruptions
         plan = self._publish(action, self._clock.monotonic())
         for left in range(max_steps - 1, -1, -1):
-            interruptions, ahead = self.executor.interruptions, None
+            ahead = None
             if left and self.config.mode == "overlapping":
                 following = self._next_action(lambda plan=plan: self._plan_ahead(plan))
                 ahead = following, self._publish(following, plan.end)
-            self._wait_until(plan.end if ahead else plan.end + self.config.settle)
+            self._wait_until(plan.end if left else plan.end + self.config.settle)
             step = self._record(action, plan)
             yield step
             if not left or (stop is not None and stop(step)):
@@ -181,6 +182,7 @@ class Runtime:
             if ahead is None or self.executor.interruptions != interruptions:
                 self.executor.publish(None)
                 following = self._next_action(self._plan_standing)
+                interruptions = self.executor.interruptions
                 ahead = following, self._publish(following, self._clock.monotonic())
             action, plan = ahead
         with contextlib.suppress(PlanError):  # no last image: the camera froze
@@ -250,7 +252,7 @@ class Runtime:
         if why := outside(action.commanded, target):
             logger.info("commanded %s, followed is %s: %s", action.commanded, target, "; ".join(why))
         begin = max(start, self._clock.monotonic())
-        plan = TimedPlan(begin, target[None], period, action.seen.time, action.cost, action.seconds)
+        plan = TimedPlan(begin, target[None], period, action.seen.time)
         self.executor.publish(plan)
         return plan
 
@@ -284,7 +286,7 @@ class Runtime:
             self._looked = now
             try:
                 self._newest = self._arm.observe()
-            except ArmError as error:
+            except (ArmError, SpecError) as error:  # SpecError: a driver of one's own that sees no image, or no pose
                 self.stop(str(error))
 
     def _record(self, action: _Action, plan: TimedPlan) -> RecordedStep:

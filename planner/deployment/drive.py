@@ -211,6 +211,7 @@ class _Confirmed:
         answer = self._source.infer(observation, committed, self._seconds)
         action, cost, seconds = first_action(answer, self._arm.action_spec)
         step = RecordedStep(observation, action, cost=cost, seconds=seconds, timings={"waited": seconds})
-        if ask(f"next: {describe(step)}   Enter to do it, anything else to stop: ", self._over.is_set) != "":
+        answered = ask(f"next: {describe(step)}   Enter alone to do it, anything else to stop: ", self._over.is_set)
+        if answered != "" and not self._over.is_set():
             self.refused()
         return answer

@@ -129,9 +129,11 @@ def take_goals(names: Sequence[str], output: Path, driver: StreamingArm) -> Iter
 def _take_goal(driver: StreamingArm, path: Path) -> Photograph:
     """Returns a goal taken with the arm's camera, which a person has put to the goal."""
     arm = SafeArm(driver)
+    if ask("put the arm to the goal, end guiding it by hand and press Enter: ") is None:
+        raise ValueError("nobody pressed Enter: no goal was taken")
     try:
-        arm.connect()
-        if ask("put the arm to the goal, step out of the picture and press Enter: ") is None:
+        arm.connect()  # not before: an arm that is guided is not ready, and one that is ready is not to be guided
+        if ask("step out of the picture and press Enter: ") is None:
             raise ValueError("nobody pressed Enter: no goal was taken")
         seen = arm.observe()
         photograph = keep_goal(Goal(seen.image, seen.pose), path)

@@ -119,8 +119,13 @@ class DeployConfig:
             raise ValueError("--record, --step, --deadman and --yes are for runs that move the arm: add --live")
         if self.episodes > 1 and (self.goal or self.replay):
             raise ValueError("--episodes is for the simulated arm's own goals: leave it, --goal or --replay out")
-        if self.imagine and (self.server or self.replay):
-            raise ValueError("--imagine is for the plan server that is started here, so not for --server or --replay")
+        default = type(self)
+        given = (self.imagine, self.plan, self.checkpoint != default.checkpoint, self.device != default.device)
+        if (self.server or self.replay) and any(given):
+            raise ValueError(
+                "--checkpoint, --plan, --device and --imagine are for the plan server that is started here: with "
+                "--server give them to serve.py, and --replay plans nothing"
+            )
         if self.replay and (self.goal or self.arm != "twin" or self.record):
             raise ValueError("--replay is done by the simulated arm alone, without --arm, --goal and --record")
 

@@ -7,7 +7,7 @@ that was killed.
 from __future__ import annotations
 
 import os
-import select
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-_READY = "serving plans on "
+_READY = re.compile(r"serving plans on (\S+)\n")
+_LOOK = 0.05  # s between two looks at what it says
 _PATIENCE = 5.0  # s that the server gets to end by itself
 _NICENESS = 10
 
@@ -48,7 +49,7 @@ def plan_server(arguments: Sequence[str], log: Path) -> Iterator[str]:
         log.open("wb") as output,
         # a session of its own: Ctrl-C is for the robot's side, which ends the server when the arm is stopped
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
         ) as server,
     ):
         try:
@@ -72,19 +73,19 @@ def give_way() -> None:
 
 def _wait_for_url(server: subprocess.Popen[bytes], log: Path) -> str:
     """Returns the URL once the server listens; shows how long that takes. However large a model is, it may load."""
-    assert server.stdout is not None
-    began, told = time.monotonic(), b""
-    while not told.endswith(b"\n"):
-        if select.select([server.stdout], [], [], 1.0)[0]:
-            piece = os.read(server.stdout.fileno(), 4096)
-            if not piece:
-                lines = log.read_text(errors="replace", encoding="utf-8").strip().splitlines() or ["it said nothing"]
-                raise ValueError(f"the plan server did not start, {log}: {lines[-1].removeprefix('error: ')}")
-            told += piece
+    began = time.monotonic()
+    while True:
+        ended = server.poll() is not None
+        told = log.read_text(errors="replace", encoding="utf-8")
+        if ready := _READY.search(told):  # whatever else a planner of one's own, or a library, prints
+            break
+        if ended:
+            lines = told.strip().splitlines() or ["it said nothing"]
+            raise ValueError(f"the plan server did not start, {log}: {lines[-1].removeprefix('error: ')}")
         _show(f"starting the plan server: {time.monotonic() - began:.0f} s", over=False)
-    url = told.decode().strip().removeprefix(_READY)
-    _show(f"the plan server is ready on {url} after {time.monotonic() - began:.1f} s", over=True)
-    return url
+        time.sleep(_LOOK)
+    _show(f"the plan server is ready on {ready[1]} after {time.monotonic() - began:.1f} s", over=True)
+    return ready[1]
 
 
 def _show(text: str, over: bool) -> None:

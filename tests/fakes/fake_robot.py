@@ -19,6 +19,7 @@ class FakeRobot:
         self.position = self.target_position = np.array([0.45, 0.05, 0.25])
         self.rotation = self.target_rotation = DOWN
         self.closedness = self.target_closedness = 0.0
+        self.thing = 1.0  # closedness at which the fingers meet something
         self.updated = time.monotonic()
         self.faults: dict[str, Exception] = {}  # name of a call -> what it raises
         self.blocked: dict[str, threading.Event] = {}  # name of a call -> it returns when this is set
@@ -41,7 +42,7 @@ class FakeRobot:
             self.updated = now
             self.position = self.position + share * (self.target_position - self.position)
             self.rotation = between(self.rotation, self.target_rotation, share)
-            self.closedness += share * (self.target_closedness - self.closedness)
+            self.closedness = min(self.thing, self.closedness + share * (self.target_closedness - self.closedness))
 
     def aim(self, position, rotation: Rotation) -> None:
         with self.lock:

@@ -106,8 +106,8 @@ class OpenCVCamera:
         ):
             capture.set(setting, value)
         self._newest, self._failure = None, None
-        self._closing.clear()
-        self._thread = threading.Thread(target=self._read, args=(capture,), name=self._name, daemon=True)
+        self._closing = threading.Event()  # a thread that outlives its connection keeps that one's
+        self._thread = threading.Thread(target=self._read, args=(capture, self._closing), name=self._name, daemon=True)
         self._thread.start()
         with self._changed:
             came = self._changed.wait_for(lambda: self._newest is not None or self._failure is not None, _FIRST_IMAGE)
@@ -144,13 +144,15 @@ class OpenCVCamera:
             raise ArmError(f"{self._name} cannot be opened: is it plugged in, and does no other program use it?")
         return capture
 
-    def _read(self, capture: Any) -> None:
-        """Keeps the newest image until the camera is closed or lost."""
+    def _read(self, capture: Any, closing: threading.Event) -> None:
+        """Keeps the newest image until this connection is closed or lost."""
         missed = 0
         try:
-            while not self._closing.is_set():
+            while not closing.is_set():
                 delivered, image = capture.read()
                 taken = time.monotonic() - self.config.latency
+                if closing.is_set():
+                    return
                 missed = 0 if delivered else missed + 1
                 if missed >= _MISSED_IMAGES:
                     return
@@ -162,10 +164,11 @@ class OpenCVCamera:
                         self._newest = np.ascontiguousarray(image[..., ::-1]), taken  # OpenCV's are BGR
                         self._changed.notify_all()
                 else:
-                    self._closing.wait(0.01)
+                    closing.wait(0.01)
         finally:
             capture.release()
-            self._fail("delivers no images any more: check its cable, then connect again")
+            if not closing.is_set():
+                self._fail("delivers no images any more: check its cable, then connect again")
 
     def _fail(self, why: str) -> None:
         with self._changed:

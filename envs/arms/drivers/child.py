@@ -41,9 +41,10 @@ class JsonChild:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
         self._received = b""
+        self._late = 0  # answers that are still to come, to requests that were given up
 
     def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
-        """Returns the answer to a request.
+        """Returns the answer to a request; what comes late to one that was given up is dropped.
 
         Raises:
             ArmError: If the process has ended, does not answer in time [s] or answers something else.
@@ -53,7 +54,12 @@ class JsonChild:
             self._requests.flush()
         except (BrokenPipeError, ValueError) as error:  # ValueError: closed already
             raise ArmError(f"{self._name} has ended: {self._last_words()}") from error
-        line = self._read_line(time.monotonic() + timeout, timeout)
+        self._late, deadline = self._late + 1, time.monotonic() + timeout
+        while True:
+            line = self._read_line(deadline, timeout)
+            self._late -= 1
+            if not self._late:
+                break
         try:
             return dict(json.loads(line))
         except ValueError as error:

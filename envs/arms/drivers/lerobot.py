@@ -127,6 +127,7 @@ class LeRobotArm(RealArm):
         self._child: JsonChild | None = None
         self._exchanging = threading.Lock()
         self._positions: dict[str, float] = {}  # measured
+        self._found: dict[str, float] = {}  # of those, where the motors were when it was connected
         self._joint_goal: dict[str, float] = {}  # empty until the first set-point
         self._gripper_goal: dict[str, float] = {}
 
@@ -152,7 +153,7 @@ class LeRobotArm(RealArm):
         self._joint_goal, self._gripper_goal = {}, {}
         self._child = JsonChild([str(config.python), str(_CHILD)], f"{self.name} (its process)")
         request = {"module": config.module, "robot": config.robot, "options": config.options}
-        self._positions = self._child.ask(request, _CONNECTING)["positions"]
+        self._positions = self._found = self._child.ask(request, _CONNECTING)["positions"]
         needed = {joint.motor for joint in config.joints} | {config.gripper}
         if not needed <= set(self._positions):
             raise ArmError(f"{self.name} has the motors {sorted(self._positions)}, the configuration {sorted(needed)}")
@@ -227,7 +228,7 @@ class LeRobotArm(RealArm):
             if self._child is None:
                 raise ArmError(f"{self.name} is not connected: call connect() first")
             goal = self._joint_goal | self._gripper_goal
-            whole = self._positions | goal if goal else None  # LeRobot wants every motor
+            whole = self._found | goal if goal else None  # LeRobot wants every motor, and where it gave way it stays
             self._positions = self._child.ask({"goal": whole}, _ANSWERING)["positions"]
 
     def _to_radians(self, positions: dict[str, float]) -> Float[np.ndarray, "joints"]:

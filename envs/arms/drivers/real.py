@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 _STATE_PERIOD = 0.01  # seconds between two measured poses
 _GRIPPER_PERIOD = 0.05  # seconds between two looks at the gripper
 _GRIPPER_STEP = 0.05  # smallest change of closedness that is worth a command
+_OPENS = 0.1  # closedness: a gripper that holds something lets go at a wish to be opened by more, as the simulated one
+_STOPPED = 0.01  # change of closedness from one look to the next under which a gripper stands
+_HOLDS = 0.2  # seconds that a gripper must have stood before it was as closed as it was told, to hold something
 _FIRST_IMAGE = 5.0  # seconds that the camera may take to deliver an image once the robot is there
 _PATIENCE = 0.5  # seconds that stop() waits for a set-point that is being written
 
@@ -34,6 +37,10 @@ class RealArm(abc.ABC):
     the camera's own. An observation is the newest image with the pose interpolated at the time it was taken. The first
     failure anywhere holds the arm; from then on `send` and `observe` raise it until `connect` is called again. Errors
     on the robot's side are never cleared from here.
+
+    Actions are differences of measured poses, so while a thing keeps the fingers apart an action that changes nothing
+    asks for them where they are, which would take the force off them. A gripper that stands before it is as closed as
+    it was told keeps its command until it is to open by more than 0.1, as the simulated one does.
 
     Set ``errors`` to what the vendor's library raises; it becomes an `ArmError` that says what failed.
     """
@@ -54,11 +61,12 @@ class RealArm(abc.ABC):
         self.action_spec = ActionSpec(POSE_NAMES, POSE_UNITS, tuple(-bound for bound in high), high, "base", rate)
         self._history = PoseHistory()
         self._threads: list[threading.Thread] = []
-        self._closing = threading.Event()
+        self._closing = threading.Event()  # of this connection
         self._moving = threading.RLock()
         self._failure: ArmError | None = None
         self._connected = False
         self._closedness = 0.0  # measured
+        self._fingers_moved = 0.0  # when they were last seen to
         self._wanted: float | None = None  # closedness asked for by the newest set-point
 
     # What a robot's own file says.
@@ -128,7 +136,7 @@ class RealArm(abc.ABC):
             return
         self.close()
         self._failure, self._wanted, self._history = None, None, PoseHistory()
-        self._closing.clear()
+        self._closing = threading.Event()  # a thread that outlives its connection keeps that one's
         try:
             with self._translated("connecting"):
                 self.open_robot()
@@ -217,10 +225,18 @@ class RealArm(abc.ABC):
 
     def _measure(self) -> None:
         measured, pose = self.read_pose()
+        if not np.all(np.isfinite([measured, *pose])):
+            raise ArmError(f"{self.name}: the pose that is measured is no pose, {pose}: look at the robot")
         self._history.add(measured, np.append(pose, self._closedness))
 
     def _look_at_gripper(self) -> None:
-        self._closedness = float(np.clip(self.read_gripper(), 0.0, 1.0))
+        read = self.read_gripper()
+        if not np.isfinite(read):
+            raise ArmError(f"{self.name}: the gripper's measured closedness is {read}: look at the gripper")
+        closedness = float(np.clip(read, 0.0, 1.0))
+        if abs(closedness - self._closedness) > _STOPPED:
+            self._fingers_moved = time.monotonic()
+        self._closedness = closedness
 
     def _follow_gripper(self) -> Callable[[], None]:
         """Returns the step of the thread that moves the gripper: to the newest wish, when it changed enough."""
@@ -231,24 +247,30 @@ class RealArm(abc.ABC):
             wanted = self._wanted
             if wanted is None or wanted == last or (abs(wanted - last) < _GRIPPER_STEP and wanted not in (0.0, 1.0)):
                 return
+            if self._holds(last) and self._closedness - _OPENS <= wanted < last:
+                return
             last = wanted
             self.move_gripper(wanted)
 
         return step
 
+    def _holds(self, told: float) -> bool:
+        """Returns whether the fingers stand before they are as closed as they were told."""
+        return told > self._closedness + _GRIPPER_STEP and time.monotonic() - self._fingers_moved > _HOLDS
+
     def _start(self, doing: str, step: Callable[[], None], period: float) -> threading.Thread:
         """Starts and returns a thread that takes a step each period until the arm is closed or a step fails."""
+        closing = self._closing
 
         def run() -> None:
             try:
-                while not self._closing.wait(period):
-                    with self._watched(doing):
+                while not closing.wait(period):
+                    with self._translated(doing):
                         step()
-            except ArmError:
-                pass  # kept: whoever speaks to the arm next is told
+            except ArmError as error:
+                self._fail(error, closing)  # kept: whoever speaks to the arm next is told
             finally:
-                if not self._closing.is_set():
-                    self._fail(ArmError(f"{self.name}: {doing} ended with an unforeseen error"))
+                self._fail(ArmError(f"{self.name}: {doing} ended with an unforeseen error"), closing)
 
         thread = threading.Thread(target=run, name=f"{self.name}: {doing}", daemon=True)
         thread.start()
@@ -273,11 +295,12 @@ class RealArm(abc.ABC):
         except OutOfReach:
             raise
         except ArmError as error:
-            self._fail(error)
+            self._fail(error, self._closing)
             raise
 
-    def _fail(self, failure: ArmError) -> None:
-        if self._failure is None and not self._closing.is_set():
+    def _fail(self, failure: ArmError, closing: threading.Event) -> None:
+        """Keeps the first failure of a connection that is not closed, and holds."""
+        if self._failure is None and not closing.is_set():
             self._failure = failure
             self._history.fail(failure)
             logger.error("%s; holding", failure)

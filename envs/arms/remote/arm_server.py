@@ -68,6 +68,7 @@ class ArmServer:
             follower = Follower(self._arm, self._follower)
             looks: set[asyncio.Task[None]] = set()
             try:
+                await asyncio.wrap_future(self._looking.submit(self._make_ready))
                 await reply(connection, self._metadata(), self._config)
                 async for message in read_messages(connection, self._config):
                     await self._obey(connection, message, follower, looks)
@@ -112,6 +113,13 @@ class ArmServer:
             await reply(connection, " ".join(str(error).split()), self._config)
             return
         await reply(connection, answer, self._config)
+
+    def _make_ready(self) -> None:
+        """Connects an arm anew that has failed since: the client before was told so, and a person looked at it."""
+        try:
+            self._arm.observe()
+        except ArmError:
+            self._arm.connect()
 
     def _metadata(self) -> dict[str, Any]:
         """Returns the first message of a connection."""

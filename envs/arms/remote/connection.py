@@ -29,20 +29,19 @@ class Connection:
     is made, so that a connection survives a time-out.
     """
 
-    def __init__(self, url: str, token: str | None, timeout: float, limits: MessageLimits | None = None) -> None:
+    def __init__(self, url: str, token: str | None, timeout: float) -> None:
         """Connects and reads what the server tells about itself, `metadata`.
 
         Args:
             url: Such as ws://127.0.0.1:8000; wss:// for a server behind TLS.
             token: Secret that the server asks for.
             timeout: For connecting, for sending a message and for an answer [s].
-            limits: Of an answer.
 
         Raises:
             ServerError: If there is no server of ours, or it lets nobody in.
         """
         self.url, self.timeout = url, timeout
-        self._limits = limits or MessageLimits()
+        self._limits = MessageLimits()
         self._lock = threading.Lock()  # one request at a time
         self._late = 0  # answers that are still to come, to requests that were given up
         headers = {} if token is None else {"Authorization": f"Api-Key {token}"}
@@ -77,21 +76,16 @@ class Connection:
             self.close()
             raise
 
-    def request(self, message: dict[str, Any], timeout: float | None = None) -> dict[str, Any]:
+    def request(self, message: dict[str, Any]) -> dict[str, Any]:
         """Sends a message and returns the answer to it.
-
-        Args:
-            message: What to ask.
-            timeout: For this answer [s]; the connection's if None.
 
         Raises:
             ServerError: The server's own line, that it left or that it took too long.
         """
-        wait = self.timeout if timeout is None else timeout
         with self._lock:
             self.send(message)
             self._late += 1
-            deadline = time.monotonic() + wait
+            deadline = time.monotonic() + self.timeout
             while self._late > 1:
                 self._skip(deadline)
             return self._receive(deadline)
@@ -149,7 +143,10 @@ def _open_socket(url: str, timeout: float) -> socket.socket:
     parts = urlsplit(url)
     if parts.scheme not in {"ws", "wss"} or not parts.hostname:
         raise InvalidURI(url, "expected ws://address:port")
-    port = parts.port or (443 if parts.scheme == "wss" else 80)
+    try:
+        port = parts.port or (443 if parts.scheme == "wss" else 80)
+    except ValueError as error:
+        raise InvalidURI(url, str(error)) from error
     opened = socket.create_connection((parts.hostname, port), timeout)
     opened.settimeout(None)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
