@@ -20,7 +20,9 @@ from world_model.checkpoints.weights_file import CheckpointFiles, write_weights
 from world_model.encoders.readout import Readout, ReadoutConfig
 from world_model.encoders.registry import StoredEncoder, load_stored_encoder
 from world_model.predictors.compact import CompactDynamics, DynamicsConfig
-from world_model.statistics import SMALLEST_STD, Statistics
+from world_model.statistics import Statistics
+
+_SLOWEST = 0.02  # m, rad, share of a gripper's way a second: recordings that move less hold still
 
 
 def pose_numbers(statistics: Statistics, spec: ActionSpec) -> int:
@@ -94,13 +96,13 @@ class CompactModel(StoredModel):
         """Returns 1 for which numbers of actions, and of poses as networks take them, may move, 0 for what is fixed.
 
         Args:
-            actions: Recorded ones, normalised: what they hardly move is fixed, as is what bounds of the same value
-                hold; None for the bounds alone.
+            actions: Recorded ones, normalised: what they move by less than 2 cm or 0.02 rad a second (standard
+                deviation) is fixed, as is what bounds of the same value hold; None for the bounds alone.
         """
         low, high = (self.action_mean.new_tensor(bound) for bound in (self.action_spec.low, self.action_spec.high))
         moved = (low != high).float()
         if actions is not None:
-            moved = moved * (actions.std(0) * self.action_std > SMALLEST_STD / 2)
+            moved = moved * (actions.std(0) * self.action_std > _SLOWEST * self.action_spec.period)
         if len(moved) != len(self.statistics.pose_mean):
             return moved, moved.new_ones(self.pose_numbers)
         return moved, torch.cat([moved, moved[self._turning]])
@@ -191,7 +193,14 @@ class CompactModel(StoredModel):
     def predict(
         self, latents: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"], actions: Float[Tensor, "B A"]
     ) -> Float[Tensor, "B Z"]:
-        """Returns the next frame's latents, all side by side, from physical units."""
+        """Returns the next frame's latents, all side by side, from physical units.
+
+        A gripper goes no further than open and shut, as in recordings, however far an action asks it to.
+        """
+        if (gripper := self.action_spec.gripper) is not None:
+            closedness = poses[..., gripper].to(actions)
+            actions = actions.clone()
+            actions[..., gripper] = (closedness + actions[..., gripper]).clamp(0.0, 1.0) - closedness
         return self.dynamics(latents, self.normalise_poses(poses), self.normalise_actions(actions))
 
 

@@ -179,7 +179,7 @@ class Controller:
         self._check(plan, state)
         self._last_plan = plan
         if self.config.rather is not None:
-            plan = self._unless_better(state, plan, guesses[-1 if self.config.rather == "stay" else 0])
+            plan = self._unless_better(state, plan, allowed(guesses[-1 if self.config.rather == "stay" else 0]))
         action = plan.actions[0].detach().cpu().numpy().astype(np.float64)
         return np.clip(action, self.spec.low, self.spec.high), plan  # the clip undoes float32's rounding of the bounds
 
@@ -244,15 +244,13 @@ class Controller:
 
     def _choose_goal(self, state: LatentState, generator: torch.Generator) -> None:
         """Takes up the goal whose turn it is at the last observation."""
-        goal = self._subgoals.next(state, generator)
+        goal, anew = self._subgoals.next(state, generator), not self._taken_up
         if goal is not None:
-            before = self._goal if self._taken_up else None
-            if before is None or not torch.equal(goal.tokens, before.tokens):  # and not another way to it alone
-                self._approach = Approach()
+            anew = anew or not torch.equal(goal.tokens, self.goal.tokens)  # or else it is another way to the same
             self._goal, self._goal_cost = goal, self.objective(goal)
-        if goal is not None or not self._taken_up:
+        if anew:
             self._taken_up += 1
-            self._last_plan = None
+            self._last_plan, self._approach = None, Approach()
 
     def _watch_progress(self, state: LatentState) -> None:
         """Counts for how long what is seen has come no nearer to the goal."""

@@ -74,6 +74,6 @@ class TransitionEnergyCost:
             count = self._pace(logits, latents, self._goal, poses).clamp(max=judge.longest)
             going_on = torch.where(count > 0, (self._detour - 1).clamp_min(0), 0)
             self._count = torch.maximum(count, going_on)
-            self._detour = torch.where(count > self._pace.quick(logits), count, going_on)
+            self._detour = torch.where(count > self._pace.quick(logits), self._count, going_on)
             self._before = judge.told(judge.look(latents), poses)
         self._start = start

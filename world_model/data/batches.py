@@ -46,6 +46,9 @@ class RecordedWindows:
     With a stride, an action is the difference of the measured poses of a window's consecutive frames, and
     `action_spec` is the recorded one at a `stride`-th of its rate, with bounds that wide.
 
+    Where the bounds of an action's number are the same, it has their value: measured poses tremble there, which comes
+    of the motion and tells a model what no plan can.
+
     Args:
         dataset: Gives poses and actions, all held in memory.
         stride: Distance of a window's frames.
@@ -65,6 +68,9 @@ class RecordedWindows:
         for episode, values in enumerate(zip(self.poses, self.actions, strict=True)):
             if not all(np.isfinite(each).all() for each in values):
                 raise ValueError(f"episode {episode} has poses or actions that are not finite: it can't be learnt from")
+        low, high = np.array(self.action_spec.low), np.array(self.action_spec.high)
+        for actions in self.actions:
+            actions[:, low == high] = low[low == high]
         gripper = self.action_spec.gripper
         if told and gripper is not None:
             for poses, actions in zip(self.poses, self.actions, strict=True):

@@ -241,13 +241,15 @@ class HeadsTrainer:
         self.parts: dict[str, nn.Module] = {}
         self.inverse = self.distance = self.subgoals = self.energy = None
         actions = self.training.normalised_actions
-        (self._moved, used), bounded = model.free(actions), model.free()  # the parent's heads know what moves
+        (moved, used), bounded = model.free(actions), model.free()  # the parent's heads know what moves
+        parent = find_head(model, INVERSE_DYNAMICS, InverseDynamics)
+        self._moved = moved if parent is None else bounded[0] * parent.free
         self._rest = model.rest
         if "inverse_dynamics" in config.learn:
             if self._begin(INVERSE_DYNAMICS, inverse):
                 inverse.restrict(*bounded)
             else:
-                inverse.restrict(self._moved, used)
+                inverse.restrict(moved, used)
                 inverse.fit(actions, config.seed)
             self.inverse = self.parts[INVERSE_DYNAMICS] = inverse
         if "temporal_distance" in config.learn:
@@ -363,7 +365,8 @@ class HeadsTrainer:
     def _ways(self, pairs: Pairs, generator: np.random.Generator) -> ComparedWays:
         """Returns what recorded actions, and others beside them, are predicted to lead to from some of the frames."""
         config, model, spec = self.config, self.model, self.model.action_spec
-        moves = ((pairs.actions - self._rest).abs() * self._moved >= STILL).any(dim=2)  # (B, H)
+        recorded = model.normalise_actions(in_gripper_modes(model.actions_of(pairs.actions), spec))
+        moves = ((recorded - self._rest).abs() * self._moved >= STILL).any(dim=2)  # (B, H)
         rows = torch.from_numpy(generator.permutation(np.flatnonzero((moves[:, 0] & (pairs.counts > 0)).cpu().numpy())))
         rows = rows[: config.contrasted].to(self.device)
         start, poses = pairs.now[rows], pairs.poses[0, rows]
@@ -371,8 +374,7 @@ class HeadsTrainer:
             low, high = (
                 model.normalise_actions(model.action_mean.new_tensor(bound)) for bound in (spec.low, spec.high)
             )
-            recorded = model.normalise_actions(in_gripper_modes(model.actions_of(pairs.actions[rows]), spec))
-            actions = with_others(recorded, self._moved, low, high, config.others, self._rest, self._gripper)
+            actions = with_others(recorded[rows], self._moved, low, high, config.others, self._rest, self._gripper)
             shape = actions.shape[:2]
             led, led_poses = model.unroll(
                 start.repeat_interleave(shape[1], 0),
