@@ -40,7 +40,7 @@ def config_from_command_line(cls: type[T], description: str, arguments: Sequence
             values = _choose(values, flag.split("."), word)
         said = file is not None or bool(chosen)
         # else what must be said may be missing
-        default = build_config(cls, values, origin, prefix="") if said else None
+        default = build_config(cls, {**_needed(cls, rest), **values}, origin, prefix="") if said else None
         concrete = _concrete(cls, default)
         for flag, choice in _find_choices(cls, values).items():
             description = f"{description} --{flag}: {', '.join(choice.registry.names)}."
@@ -72,6 +72,15 @@ def _read_choices(
         found = vars(parser.parse_known_args(arguments)[0])
         known |= set(new)
         chosen |= {flag: found[flag] for flag in new if found[flag] is not None}
+
+
+def _needed(cls: Any, rest: Sequence[str]) -> dict[str, str]:
+    """Returns what flags say of fields without a default, as a file would: no dataclass can be made without them."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for field in dataclasses.fields(cls):
+        if field.init and field.default is field.default_factory is dataclasses.MISSING:
+            parser.add_argument(f"--{field.name.replace('_', '-')}", f"--{field.name}", dest=field.name)
+    return {name: word for name, word in vars(parser.parse_known_args(rest)[0]).items() if word is not None}
 
 
 def _chosen_in_vain(rest: Sequence[str], keys: set[str]) -> dict[str, str | list[str]]:

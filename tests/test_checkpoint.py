@@ -270,6 +270,8 @@ def test_an_unknown_name_lists_the_checkpoints_there_are(folder: Path, monkeypat
         load_vjepa2_ac("smal")
     with pytest.raises(CheckpointError, match=r"is no checkpoint: it has no manifest\.yaml"):
         load_vjepa2_ac(folder / "encoder")
+    named = {"franka": "franka", "runs/mine/checkpoint": "mine", "checkpoint": "checkpoint", "a/b": "b"}
+    assert {path: checkpoint_folder.called(path) for path in named} == named
 
 
 @torch.no_grad()

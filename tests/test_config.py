@@ -35,6 +35,12 @@ class Choice:
     planner: PlannerConfig = field(default_factory=OfficialCEMConfig)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job(Choice):
+    data: Path
+    some_name: str
+
+
 @dataclass(frozen=True)
 class Outer:
     data: Path
@@ -154,6 +160,11 @@ def test_the_name_on_the_command_line_drops_the_files_settings_only_if_it_is_ano
     flags = ["--config", str(path), "--planner.algorithm"]
     assert config_from_command_line(Choice, "Test.", [*flags, "cem"]) == Choice(CEMConfig(samples=9, kept_elites=0))
     assert config_from_command_line(Choice, "Test.", [*flags, "mppi"]) == Choice(MPPIConfig())
+
+
+def test_a_choice_and_what_has_no_default_may_come_from_flags_alone() -> None:
+    job = config_from_command_line(Job, "T", ["--planner.algorithm", "mppi", "--data", "here", "--some-name=x"])
+    assert (job.data, job.some_name, type(job.planner).__name__) == (Path("here"), "x", "MPPIConfig")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ PYTHON = {
     "test_docs.py": {"quickstart.md": 1, "remote.md": 2, "sharing.md": 1, "upgrade.md": 2},
     "test_docs.py, vendor_arms.py": {"bring-your-own-arm.md": 4},
     "test_examples.py": {"examples.md": 6},
-    "test_docs.py, test_plugins.py": {"plugins.md": 10},
+    "test_docs.py, test_plugins.py": {"plugins.md": 11},
 }
 """How many blocks of Python each page has, by who runs them."""
 

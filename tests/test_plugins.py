@@ -251,6 +251,30 @@ def test_a_checkpoint_with_an_encoder_of_ones_own_is_fine_tuned(trained: Path) -
     assert (trained / "tuned/checkpoint/manifest.yaml").is_file()
 
 
+def test_a_trunk_of_ones_own_is_a_file_and_travels_in_the_checkpoint(trained: Path) -> None:
+    few = ("--frames", "3", "--rollout-steps", "2", "--furthest", "4", "--evaluate-horizon", "3", "--minimum-rank", "0")
+    small = ("--batch", "16", "--latents.width", "8", "--inverse-dynamics.modes", "4", "--held-out", "0.5")
+    words = (
+        "--data",
+        "recordings",
+        "--output",
+        "compact",
+        "--reading",
+        "reading.yaml",
+        "--steps",
+        "3",
+        "--warmup",
+        "1",
+    )
+    told = run_example(trained, "my_trunk.py", *words, "--evaluate-every", "3", *few, *small)
+    assert "checkpoint: compact/checkpoint" in told
+    manifest = yaml.safe_load((trained / "compact/checkpoint/manifest.yaml").read_text())
+    assert manifest["parts"]["encoder"]["kind"] == "my_trunk.py:Patchwork"
+    quick = ("--planner.samples", "8", "--planner.elites", "2", "--planner.iterations", "1")
+    planned = run(trained, "evaluate", "--checkpoint", "compact/checkpoint", *QUICK, *quick)
+    assert planned.status == 0, planned.said
+
+
 def test_a_world_model_of_ones_own_is_a_file(tmp_path: Path) -> None:
     write_example(tmp_path, "my_model.py")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

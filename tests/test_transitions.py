@@ -20,6 +20,7 @@ from world_model.compact import CompactModel
 from world_model.heads.transitions import ComparedWays, TransitionEnergy, TransitionErrors
 from world_model.heads.ways_config import JudgeShape, TransitionEnergyShape
 from world_model.heads.ways_config import TransitionEnergyConfig as Shape
+from world_model.toy import ToyWorldModel
 from world_model.training.contrast import with_others
 
 JUDGE = JudgeShape(code=8, reader=32, longest=6, width=48, depth=1, dropout=0.0)
@@ -186,6 +187,10 @@ def test_what_it_lacks_it_says(model: CompactModel) -> None:
     goal, bare = LatentGoal(torch.zeros(1, 2)), make_model([[0.0, 0.0], [1.0, 1.0]])
     with pytest.raises(ValueError, match=r"no transition energy: train one with .* --learn transition_energy"):
         TransitionEnergyCost(TransitionEnergyConfig(), goal, SPEC, bare)
+    with pytest.raises(
+        ValueError, match=r"can have no transition_energy, .* take a compact checkpoint"
+    ):
+        TransitionEnergyCost(TransitionEnergyConfig(), goal, SPEC, ToyWorldModel())
     del model.heads["temporal_distance"]
     with pytest.raises(ValueError, match="set doubt to null"):
         TransitionEnergyCost(TransitionEnergyConfig(doubt=4.0), goal, SPEC, model)

@@ -217,8 +217,14 @@ def compact_with(model: object, name: str, kind: type[H], lacking: str) -> tuple
         ValueError: Saying so.
     """
     encoding = encoding_of(model)
+    if not isinstance(encoding, CompactModel):
+        what = f"a {encoding.kind} world model" if isinstance(encoding, StoredModel) else "this world model"
+        raise ValueError(
+            f"{what} can have no {name}, which is learnt on the latents of compact ones (docs/compact.md): take a "
+            "compact checkpoint, such as franka, or another plan, such as scripts/configs/plan/reach.yaml"
+        )
     head = find_head(encoding, name, kind)
-    if not isinstance(encoding, CompactModel) or head is None:
+    if head is None:
         raise ValueError(lacking)
     return encoding, head
 

@@ -216,8 +216,14 @@ def predictor_config(manifest: Manifest) -> PredictorConfig:
     """Returns the shape of the predictor of a checkpoint of this kind.
 
     Raises:
-        CheckpointError: If the manifest has none.
+        CheckpointError: If the checkpoint is of another kind, or its manifest has none.
     """
+    if manifest.kind != VJEPA2AC.kind:
+        raise CheckpointError(
+            f"{manifest.name} is a {manifest.kind} world model, and train.py fine-tunes the predictors of "
+            f"{VJEPA2AC.kind} ones; compact ones go on learning by train_compact.py --parent, train_heads.py and "
+            "train_views.py (docs/compact.md)"
+        )
     try:
         return load_config(PredictorConfig, manifest.parts.get("predictor", {}))
     except ValueError as error:

@@ -80,6 +80,11 @@ def open_dataset(folder: Path | str, reading: Reading | None = None) -> EpisodeS
     name, found = _find(folder, chosen.format)
     if isinstance(found, OurDataset) and chosen == Reading(camera=chosen.camera, format=chosen.format):
         return read_dataset(folder, chosen.camera)  # it holds episodes as they are wanted
+    if isinstance(found, OurDataset) and chosen.pose is not None:
+        raise DatasetError(
+            f"{folder} is a dataset of this project, whose poses need no rule: leave pose out of the Reading. If the "
+            "Reading is of raw recordings in another folder, convert those first (scripts/dataset.py convert)"
+        )
     for setting, problem in _NOT_TAKEN.items():
         value = getattr(chosen, setting)
         if value != getattr(Reading(), setting) and setting not in found.takes:

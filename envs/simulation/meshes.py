@@ -31,7 +31,7 @@ def load_panda() -> mujoco.MjSpec:
     try:
         import mujoco_menagerie  # pyright: ignore[reportMissingModuleSource]
     except ModuleNotFoundError as error:
-        raise MeshError("meshes need the extra of that name: pip install 'vjepa-planner[meshes]'") from error
+        raise MeshError("meshes need the extra of that name: pip install -e '.[meshes]'") from error
     try:
         return mujoco_menagerie.get("franka_emika_panda").spec("panda")
     except mujoco_menagerie.MenagerieError as error:

@@ -21,9 +21,7 @@ class BenchmarkError(ValueError):
 
 def needs_extra(benchmark: str, error: ModuleNotFoundError) -> BenchmarkError:
     """Returns what to raise where a benchmark's package is missing."""
-    return BenchmarkError(
-        f"{benchmark} needs the extra 'benchmarks': pip install 'vjepa-planner[benchmarks]' ({error})"
-    )
+    return BenchmarkError(f"{benchmark} needs the extra 'benchmarks': pip install -e '.[benchmarks]' ({error})")
 
 
 class BenchmarkArm:

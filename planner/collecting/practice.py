@@ -158,8 +158,13 @@ def _check_tasks(config: PracticeConfig) -> Practicable:
     for name in (name for name, weight in config.tasks.items() if weight):
         try:
             task = _open(name, config.image_size, None).unwrapped
-        except (ValueError, TypeError) as error:  # TypeError: an environment of somebody's own that takes no image_size
+        except ValueError as error:
             sys.exit(f"error: {error}")
+        except TypeError as error:  # of somebody's own
+            sys.exit(
+                f"error: {name} can't be practised, its environment is to take image_size and to have arm, robot_type, "
+                f"finish and play (docs/plugins.md): {error}"
+            )
         lacking = [part for part in ("arm", "robot_type", "finish", "play") if not hasattr(task, part)]
         if lacking:
             sys.exit(f"error: {name} can't be practised, its environment lacks {', '.join(lacking)} (docs/plugins.md)")

@@ -64,5 +64,6 @@ class ControllerConfig:
         check_range(self, "[0, inf)", "patience", "margin", of="the controller's ")
         check_range(self, "[0, 1)", "min_improvement", of="the controller's ")
         check_range(self, "(0, inf)", "planning_time", of="the controller's ")
-        if self.patience and self.rather is None:
-            raise ValueError("the controller's patience needs rather: what is done until it is over")
+        for name in ("patience", "margin", "min_improvement"):
+            if getattr(self, name) and self.rather is None:
+                raise ValueError(f"the controller's {name} needs rather: what is done where the plan is not followed")

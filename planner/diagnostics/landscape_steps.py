@@ -18,7 +18,7 @@ from envs.episodes import DatasetError
 from envs.folders import results_folder, write_text
 from envs.pictures import read_picture
 from envs.pose import difference
-from envs.spec import Observation
+from envs.spec import ActionSpec, Observation
 from planner.diagnostics.landscape import StepDiagnosis, diagnose_step, draw_plane, energy_plane, plane_values
 from planner.diagnostics.landscape_program import LandscapeConfig
 from planner.objectives.objective import GoalDistance, rollout_score
@@ -52,7 +52,7 @@ def look(config: LandscapeConfig) -> None:
     """
     with results_folder(config.output, "landscape"):
         model = load_world_model(config.checkpoint, config.device, config.precision)
-        pairs = list(find_pairs(config))
+        pairs = list(find_pairs(config, model.action_spec))
         if not pairs:
             raise ValueError(f"no step moves by {config.min_translation} m or more; lower min_translation")
         chunks = Chunks()
@@ -67,11 +67,12 @@ def look(config: LandscapeConfig) -> None:
         print(f"wrote results.json, results.md and landscape.png to {config.output}")
 
 
-def find_pairs(config: LandscapeConfig) -> Iterator[Pair]:
+def find_pairs(config: LandscapeConfig, spec: ActionSpec) -> Iterator[Pair]:
     """Yields the steps to look at.
 
     Raises:
         ValueError: If a file is not what it should be.
+        SpecError: If recordings, or play where nothing is named, have other actions than the model's, `spec`.
     """
     if config.images is not None and config.poses is not None:
         pictures = [read_picture(path)[0] for path in config.images]
@@ -81,7 +82,7 @@ def find_pairs(config: LandscapeConfig) -> Iterator[Pair]:
     elif config.npz is not None:
         yield from npz_pairs(config.npz, config.ahead)
     else:
-        yield from episode_pairs(config)
+        yield from episode_pairs(config, spec)
 
 
 def npz_pairs(path: Path, ahead: int) -> Iterator[Pair]:
@@ -104,11 +105,12 @@ def npz_pairs(path: Path, ahead: int) -> Iterator[Pair]:
         yield Pair(observations[0], observations[1], f"{path.name} frame {t}")
 
 
-def episode_pairs(config: LandscapeConfig) -> Iterator[Pair]:
+def episode_pairs(config: LandscapeConfig, spec: ActionSpec) -> Iterator[Pair]:
     """Yields one step of each episode, the episodes in turn until there are enough."""
     generator = np.random.default_rng(config.seed)
     left = config.steps
     for name, episode in episodes(config):
+        spec.check_same_meaning(episode.spec)
         moved = [difference(a, b) for a, b in zip(episode.poses, episode.poses[config.ahead :], strict=False)]
         lengths = np.linalg.norm(np.array(moved).reshape(-1, 7)[:, :3], axis=1)
         steps = np.flatnonzero(lengths >= config.min_translation)

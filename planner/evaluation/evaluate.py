@@ -15,11 +15,12 @@ from envs.folders import results_folder, write_text
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import checkpoint_hash, evaluate, task_name, workplace
 from planner.evaluation.landscape import draw_landscape
-from planner.evaluation.page import RESULTS, write_page
+from planner.evaluation.page import PICTURES, RESULTS, write_page
 from planner.evaluation.report import EpisodeRecord, Summary, stage_table, summarise, table
 from planner.evaluation.suite_config import BASELINES
 from planner.viewing.page import CONFIG
 from planner.viewing.view import make_view
+from world_model.checkpoints.folder import called
 
 
 def evaluate_task(config: EvaluateConfig) -> None:
@@ -28,8 +29,10 @@ def evaluate_task(config: EvaluateConfig) -> None:
     Raises:
         ValueError: If there is no such task, checkpoint or mask, or they do not fit together.
     """
-    output = config.output or Path("results") / f"{Path(config.checkpoint).name}-{task_name(config.task)}"
+    output = config.output or Path("results") / f"{called(config.checkpoint)}-{task_name(config.task)}"
     with results_folder(output, "evaluate"):
+        for media in PICTURES:
+            (output / media.path).unlink(missing_ok=True)  # of an earlier evaluation
         _, controller = workplace(config)
         view = make_view(config.view, output)
         records = evaluate(config, view.show)

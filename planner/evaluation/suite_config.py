@@ -158,7 +158,7 @@ class SuiteOptions:
 
     def folder(self, suite: SuiteConfig) -> Path:
         """Returns the folder for the results."""
-        return self.output or Path("results") / f"suite-{Path(self.suite).stem}-{Path(suite.checkpoint).name}"
+        return self.output or Path("results") / f"suite-{Path(self.suite).stem}-{called(suite.checkpoint)}"
 
 
 def chosen(what: str, names: tuple[str, ...], there: tuple[N, ...]) -> tuple[N, ...]:

@@ -122,7 +122,7 @@ def make_server(config: ServeConfig) -> PlanServer:
     make = partial(make_controller, planning, model)
     horizon = make(model.action_spec).planner.horizon
     gallery = None if config.imagine is None else make_gallery(config.imagine, model)
-    offer = Offer(Path(config.checkpoint).name, model.action_spec, horizon, size, planning.takes_goal_pose, gallery)
+    offer = Offer(called(config.checkpoint), model.action_spec, horizon, size, planning.takes_goal_pose, gallery)
     return PlanServer(make, offer, config.listen())
 
 

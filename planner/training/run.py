@@ -10,6 +10,7 @@ import numpy as np
 from envs.bar import progress
 from envs.config import load_config
 from envs.episodes import EpisodeSource
+from envs.folders import MARKER
 from envs.spec import SpecError
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.episodes import evaluate, workplace
@@ -96,6 +97,11 @@ def open_run(folder: Path, device: str) -> tuple[Run, VJEPA2AC]:
     """
     if not (folder / CONFIG_FILE).is_file():
         raise ValueError(f"{folder} is no run directory: it has no {CONFIG_FILE}; scripts/train.py makes one")
+    begun_by = [path.name.removeprefix(MARKER) for path in folder.glob(f"{MARKER}train-*")]
+    if begun_by:
+        raise ValueError(
+            f"{folder} is a run of {begun_by[0]}: reports are of train.py's; its own figures are in its log"
+        )
     config = load_config(TrainConfig, folder / CONFIG_FILE)
     checkpoint = config.checkpoint or folder / "checkpoint"
     if not (checkpoint / MANIFEST).is_file():

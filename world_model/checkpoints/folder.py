@@ -19,6 +19,12 @@ class CheckpointError(ValueError):
     """A checkpoint is missing, damaged or not what its manifest says."""
 
 
+def called(name_or_path: str | Path) -> str:
+    """Returns what to call a checkpoint: the name of its folder, of one in a run's directory that directory's."""
+    path = Path(name_or_path)
+    return path.parent.name if path.name == "checkpoint" and path.parent.name else path.name
+
+
 def find_checkpoint(name_or_path: str | Path) -> Path:
     """Returns the folder of a checkpoint: the path itself, or the name in checkpoints/.
 

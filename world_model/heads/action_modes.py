@@ -42,7 +42,10 @@ class ActionModes(nn.Module):
         """
         different, modes = np.unique(actions.double().cpu().numpy(), axis=0), len(self.centres)
         if len(different) < modes:
-            raise ValueError(f"{len(different)} different recorded actions have no {modes} modes: set modes lower")
+            raise ValueError(
+                f"{len(different)} different recorded actions have no {modes} modes: set inverse_dynamics.modes lower, "
+                "or look with dataset.py inspect whether the arm moves at all"
+            )
         first = np.random.default_rng(seed).choice(different, modes, replace=False)
         found, _ = kmeans2(actions.double().cpu().numpy(), first, iter=25, minit="matrix")
         self.centres.copy_(torch.from_numpy(found.astype(np.float32)))

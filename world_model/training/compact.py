@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -32,6 +33,8 @@ from world_model.training.loop import Report, clip_gradients, learning_rate_fact
 from world_model.training.run import run_steps
 from world_model.training.sigreg import sigreg
 from world_model.training.widening import widen
+
+logger = logging.getLogger(__name__)
 
 INVERSE_WIDTH = 256
 POSE_BLUR = 0.05  # of a std: what a pose tells of the past, and so of what comes next, without looking
@@ -323,8 +326,11 @@ def begin_with(name: str, model: CompactModel) -> CompactModel:
     if not isinstance(parent, CompactModel):
         raise ValueError(f"the parent {name} is a {parent.kind} world model: a compact one can go on learning here")
     parent.action_spec.check_same_meaning(model.action_spec)
+    if parent.heads:
+        logger.warning("the heads of %s do not come along (%s): train them anew", name, ", ".join(parent.heads))
     old, new = parent.readout.config, model.readout.config
     if old.latents == new.latents and old.width < new.width:
+        logger.warning("the latents of %s are widened from %d to %d numbers", name, old.width, new.width)
         parent = widen(parent, new.width)
     wanted, found = model.parts(), parent.parts()
     for part, settings in wanted.items():

@@ -21,5 +21,5 @@ def import_vendor(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        how = f'`pip install "vjepa-planner[{extra}]"`' if extra.isidentifier() else extra
+        how = f'`pip install -e ".[{extra}]"`' if extra.isidentifier() else extra
         raise ArmError(f"{module} cannot be imported ({error}): {how} provides it") from error

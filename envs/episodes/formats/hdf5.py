@@ -25,7 +25,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError as error:
-        raise ImportError("DROID and robomimic recordings need h5py: pip install 'vjepa-planner[data]'") from error
+        raise ImportError("DROID and robomimic recordings need h5py: pip install -e '.[data]'") from error
 
     if not path.is_file():
         raise DatasetError(f"{path} is missing; copy the recording again, or leave it out")
