@@ -294,7 +294,7 @@ def test_a_folder_of_something_else_says_what_was_found(tmp_path):
 
 def test_without_h5py_it_says_what_to_install(written, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"need h5py: pip install 'vjepa-planner\[data\]'"):
+    with pytest.raises(ImportError, match=r"need h5py: pip install -e '\.\[data\]'"):
         open_dataset(written / "droid")
 
 

@@ -108,7 +108,8 @@ def test_finished_recordings_become_episodes_of_one_dataset(tmp_path: Path) -> N
         recorder = Recorder(tmp_path, arm_action_spec(), task="reach")
         for step in steps:
             recorder.record(step)
-        recorder.finish("panda")
+        recorder.close()
+        add_to_dataset(recorder.path, tmp_path, "panda")
     dataset = read_dataset(tmp_path)
     assert [len(dataset[index]) for index in range(len(dataset))] == [3, 5]
     poses = np.stack([step.observation.pose for step in runs[1]])

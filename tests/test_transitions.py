@@ -187,9 +187,7 @@ def test_what_it_lacks_it_says(model: CompactModel) -> None:
     goal, bare = LatentGoal(torch.zeros(1, 2)), make_model([[0.0, 0.0], [1.0, 1.0]])
     with pytest.raises(ValueError, match=r"no transition energy: train one with .* --learn transition_energy"):
         TransitionEnergyCost(TransitionEnergyConfig(), goal, SPEC, bare)
-    with pytest.raises(
-        ValueError, match=r"can have no transition_energy, .* take a compact checkpoint"
-    ):
+    with pytest.raises(ValueError, match=r"can have no transition_energy, .* take a compact checkpoint"):
         TransitionEnergyCost(TransitionEnergyConfig(), goal, SPEC, ToyWorldModel())
     del model.heads["temporal_distance"]
     with pytest.raises(ValueError, match="set doubt to null"):

@@ -108,7 +108,7 @@ class Recorder:
         """Begins the file.
 
         Args:
-            folder: Of recordings, and of the LeRobot v3.0 dataset that `finish` adds them to.
+            folder: Of recordings, and of the LeRobot v3.0 dataset that `recording_dataset.add_to_dataset` adds them to.
             spec: The arm's actions.
             task: What is being done, in words.
 
@@ -117,10 +117,9 @@ class Recorder:
             DatasetError: If it holds recordings of other actions.
             OSError: If the file can't be written.
         """
-        self._folder = Path(folder)
-        begin_folder(self._folder, RECORD, "--record")
-        _check_spec(self._folder, spec)
-        recordings = self._folder / FOLDER
+        begin_folder(Path(folder), RECORD, "--record")
+        _check_spec(Path(folder), spec)
+        recordings = Path(folder) / FOLDER
         recordings.mkdir(parents=True, exist_ok=True)
         self.path = recordings / f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{time.monotonic_ns()}{SUFFIX}"
         self.steps = 0
@@ -165,13 +164,6 @@ class Recorder:
                 os.fsync(file)
             finally:
                 os.close(file)
-
-    def finish(self, robot_type: str) -> None:
-        """Ends the file and adds the run to the folder's dataset, see `recording_dataset.add_to_dataset`."""
-        self.close()
-        from envs.episodes.recording_dataset import add_to_dataset  # imports torch, which recording must not
-
-        add_to_dataset(self.path, self._folder, robot_type)
 
     def __enter__(self) -> Recorder:
         return self
