@@ -162,6 +162,11 @@ class ActionSpec:
         ]
         if differing:
             remedy = "Use a checkpoint trained for this arm, or convert the actions at the arm (envs/arms/base.py)."
+            if len(differing) == 1 and self.rate != other.rate:
+                remedy = (
+                    f"Recordings can be read at another rate, here rate: {self.rate:g} in a Reading (--reading, "
+                    "docs/recordings.md); an arm is driven at the checkpoint's (rate in the arm's file)."
+                )
             if self.frame != other.frame and "joints" in (self.frame, other.frame):
                 remedy = (
                     "A checkpoint in joint space drives LeRobot's arms in deploy.py, no other: for this one read the "
