@@ -236,9 +236,9 @@ def test_a_plan_is_followed_once_what_is_seen_has_come_no_nearer_for_as_long_as_
     assert [follows(0.5) for _ in range(3)] == [False, False, True]  # it has come nearer
     controller.reset([want(GOAL)], seed=0)
     assert not follows(0.5)
-    for alone in ({"patience": 2}, {"margin": 1.0}, {"min_improvement": 0.1}):
+    for make in (partial(ControllerConfig, patience=2), partial(ControllerConfig, margin=1.0)):
         with pytest.raises(ValueError, match="needs rather"):
-            ControllerConfig(**alone)
+            make()
     with pytest.raises(ValueError, match="at least 0"):
         ControllerConfig(rather="stay", patience=-1)
 

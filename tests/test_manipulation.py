@@ -141,11 +141,13 @@ def test_the_expert_succeeds_through_the_environment_wherever_an_attempt_has_led
     _, info = env.reset(seed=11)
     for _ in range(attempts):
         *_, info = env.step(generator.uniform(env.action_space.low, env.action_space.high))
+    reached = set()
     for action in env.unwrapped.finish():
         *_, info = env.step(action)
+        reached |= {name for name, so in info["stages"].items() if so}
     assert info["success"]
     assert info["distance"] < 0.02
-    assert all(info["stages"].values())
+    assert reached == set(info["stages"])  # at some moment; in the end nothing is held that was placed
     assert not list(env.unwrapped.finish())  # nothing is left to do
 
 
@@ -280,7 +282,7 @@ def test_two_objects_are_brought_to_their_places_and_further_ones_stay(tasks: di
     for action in env.unwrapped.finish():
         *_, info = env.step(action)
         seen.append(info["success"])
-    assert info["success"] and info["stages"] == {"grasped": True, "one placed": True, "both placed": True}
+    assert info["success"] and info["stages"] == {"grasped": False, "one placed": True, "both placed": True}
     assert not any(seen[: len(seen) // 2])  # one in its place is not both
     np.testing.assert_allclose(arm.objects[2].position, third, atol=0.01)
     env.close()

@@ -115,7 +115,6 @@ class ManipulationEnv(TaskEnv):
                 f"set scene.objects to {self.needed} or more"
             )
         self._goal_positions = np.zeros((scene.objects, 3))
-        self._stages: dict[str, bool] = {}
         super().__init__(manipulation_action_spec(), scene, image_size, render_mode, render_size)
 
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +129,6 @@ class ManipulationEnv(TaskEnv):
             ways = np.linalg.norm(self._goal_positions - start, axis=1)
             arm.restore(before)
             if goals and self._is_goal(ways):
-                self._stages = {}
                 return {"goals": [Goal(seen.image, seen.pose) for seen in goals]}
         raise RuntimeError(f"of {_TRIES} starts the scripted expert could do none: something in the scene hinders it")
 
@@ -192,8 +190,7 @@ class ManipulationEnv(TaskEnv):
     def _report(self, observation: Observation) -> dict[str, Any]:
         now = self.judge()
         stages = self._stage(now.distance, now.held)
-        self._stages = {name: self._stages.get(name, False) or reached for name, reached in stages.items()}
-        return {"distance": now.distance, "held": now.held, "stages": self._stages, "success": now.success}
+        return {"distance": now.distance, "held": now.held, "stages": stages, "success": now.success}
 
     def judge(self) -> Standing:
         """Returns how things stand now: privileged."""

@@ -141,7 +141,7 @@ def make_problems(config: EnergyBenchmark, model: VJEPA2AC) -> Iterator[Problem]
     low, high = np.array(model.action_spec.low), np.array(model.action_spec.high)
     low[3:6], high[3:6], low[6], high[6] = 0.0, 0.0, -0.75, 0.75
     spec = replace(model.action_spec, low=tuple(low), high=tuple(high))
-    pairs = find_pairs(LandscapeConfig(seed=config.seed, steps=config.steps, ahead=config.ahead))
+    pairs = find_pairs(LandscapeConfig(seed=config.seed, steps=config.steps, ahead=config.ahead), model.action_spec)
     search, chunks = replace(config.search, horizon=config.ahead), Chunks()
     for number, pair in enumerate(pairs):
         state, goal = model.encode([pair.now]), model.encode([pair.after])

@@ -109,7 +109,7 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
     """
     from planner.collecting.attempts import begin_attempt
 
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng((seed, 1))  # not what the task draws start and goal by
     weights = np.array(list(config.tasks.values()))
     name = str(generator.choice(list(config.tasks), p=weights / weights.sum()))
     with _opened(config, name, seed) as env:

@@ -34,8 +34,8 @@ class RandomActions:
         self._generator = np.random.default_rng(0)
 
     def reset(self, goals: Sequence[Goal], seed: int) -> None:
-        """Starts the draws of a seed."""
-        self._generator = np.random.default_rng(seed)
+        """Starts the draws of a seed, which are not those that a task draws its start and goal by."""
+        self._generator = np.random.default_rng((seed, 1))
 
     def step(self, observation: Observation) -> tuple[Float[np.ndarray, "A"], None]:
         """Returns a random action and no plan."""

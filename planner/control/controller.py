@@ -244,9 +244,11 @@ class Controller:
 
     def _choose_goal(self, state: LatentState, generator: torch.Generator) -> None:
         """Takes up the goal whose turn it is at the last observation."""
-        goal, anew = self._subgoals.next(state, generator), not self._taken_up
+        goal = self._subgoals.next(state, generator)
+        anew = goal is not None or not self._taken_up
         if goal is not None:
-            anew = anew or not torch.equal(goal.tokens, self.goal.tokens)  # or else it is another way to the same
+            if goal.way is not None and self._taken_up:  # it may be another way to the same goal
+                anew = not torch.equal(goal.tokens, self.goal.tokens)
             self._goal, self._goal_cost = goal, self.objective(goal)
         if anew:
             self._taken_up += 1

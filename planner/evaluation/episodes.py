@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -229,6 +232,26 @@ def checkpoint_hash(checkpoint: str, heads: bool = True) -> str | None:
         kept = replace(manifest, name="", licence="", parent=None, training={}, heads={}, files=files)
         described = json.dumps(dump_config(kept), sort_keys=True).encode()
     return hashlib.sha256(described).hexdigest()
+
+
+@cache
+def code_hash() -> str:
+    """Returns the SHA-256 of this project's source: figures of other code are other figures."""
+    digest = hashlib.sha256()
+    for package in ("envs", "world_model", "planner"):
+        (folder,) = importlib.import_module(package).__path__
+        for path in sorted(Path(folder).rglob("*.py")):
+            digest.update(f"{package}/{path.relative_to(folder).as_posix()}".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def commit() -> str | None:
+    """Returns the git commit of this project's source, "-dirty" after it where it was changed since; None without."""
+    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--exclude=*", "--dirty", "--abbrev=7"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or None
+    except FileNotFoundError:  # no git
+        return None
 
 
 def task_name(task: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from envs.config import dump_config
 from envs.folders import results_folder, write_text
 from planner.evaluation.config import EvaluateConfig
-from planner.evaluation.episodes import checkpoint_hash, evaluate, task_name, workplace
+from planner.evaluation.episodes import checkpoint_hash, code_hash, commit, evaluate, task_name, workplace
 from planner.evaluation.landscape import draw_landscape
 from planner.evaluation.page import PICTURES, RESULTS, write_page
 from planner.evaluation.report import EpisodeRecord, Summary, stage_table, summarise, table
@@ -63,6 +63,8 @@ def report(config: EvaluateConfig, records: dict[str, list[EpisodeRecord]]) -> t
         "who": config.who,
         "caption": caption(config, summaries["planner"]),
         "checkpoint_sha256": checkpoint_hash(config.checkpoint),
+        "code_sha256": code_hash(),
+        "commit": commit(),
         "threads": torch.get_num_threads() if config.processes == 1 else None,
         "processors": os.cpu_count(),
         "torch": torch.__version__,
@@ -77,6 +79,8 @@ def caption(config: EvaluateConfig, summary: Summary) -> str:
     goal = "the goal's pose and image" if config.takes_goal_pose else "a goal image alone"
     if config.checkpoint == "toy":
         goal = "the goal's pose (the toy model reads poses, not images)"
+    if config.dynamics != "model":
+        goal += ", the simulator's own predictions in place of the model's (privileged)"
     return (
         f"{task_name(config.task)}, n = {summary.n}, seeds {config.seed}..{config.seed + config.episodes - 1}, at most "
         f"{config.max_steps} actions, {goal}.\nSeconds an action (encode and plan, {config.processes} process(es), "

@@ -86,10 +86,11 @@ def headline(summary: Summary, what: str) -> str:
 
 
 def versions(results: Mapping[str, Any]) -> str:
-    """Returns what the results say of the checkpoint's files, of torch and of the processors."""
-    sha = results["checkpoint_sha256"]
-    told = "" if sha is None else f"Checkpoint manifest SHA-256 {sha}. "
-    return f"{told}torch {results['torch']}, {results['processors']} processors."
+    """Returns what the results say of the checkpoints' files, of the code, of torch and of the processors."""
+    hashes = results.get("checkpoints") or {"": results["checkpoint_sha256"]}
+    told = "".join(f"Checkpoint manifest SHA-256 {sha}{name and f' ({name})'}. " for name, sha in hashes.items() if sha)
+    code = f"commit {results['commit']}, " if results.get("commit") else ""
+    return f"{told}{code}torch {results['torch']}, {results['processors']} processors."
 
 
 def episode_sections(episodes: Sequence[EpisodeRecord]) -> dict[str, str]:
@@ -154,7 +155,8 @@ def _write_suite(folder: Path, results: Mapping[str, Any]) -> Path:
         "Do it again": page.repeat(folder, "evaluate", "--suite", "--precision", results["precision"]),
         "Settings": page.settings(suite),
     }
-    return page.write_page(folder, f"{suite['checkpoint']}: a suite", result, [seeds, versions(results)], sections)
+    title = f"{', '.join(results['checkpoints'])}: a suite"
+    return page.write_page(folder, title, result, [seeds, versions(results)], sections)
 
 
 def _suite_cell(summary: Summary | None) -> str:

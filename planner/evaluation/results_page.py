@@ -54,7 +54,8 @@ def results_table(results: Mapping[str, Any]) -> str:
     checkpoints = ", ".join(f"`{name}` ({sha[:12]})" for name, sha in results["checkpoints"].items() if sha)
     seeds = f"{suite['seed']}..{suite['seed'] + suite['episodes'] - 1}"
     made = f"Seeds {seeds} or the first of them, 95 % Wilson intervals; checkpoint {checkpoints}"
-    return f"{markdown(header, lines)}\n\n{made}; torch {results['torch']}."
+    code = f"; commit {results['commit']}" if results.get("commit") else ""
+    return f"{markdown(header, lines)}\n\n{made}; torch {results['torch']}{code}."
 
 
 def _counted(summary: Mapping[str, Any], when: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from envs.config import ConfigError, dump_config, load_config
 from planner.evaluation.config import EvaluateConfig
+from world_model.checkpoints.folder import called
 from world_model.choices import Precision
 
 if TYPE_CHECKING:  # torch takes seconds
@@ -158,7 +159,9 @@ class SuiteOptions:
 
     def folder(self, suite: SuiteConfig) -> Path:
         """Returns the folder for the results."""
-        return self.output or Path("results") / f"suite-{Path(self.suite).stem}-{called(suite.checkpoint)}"
+        return (
+            self.output or Path("results") / f"suite-{Path(self.suite).stem}-{'-'.join(map(called, suite.checkpoints))}"
+        )
 
 
 def chosen(what: str, names: tuple[str, ...], there: tuple[N, ...]) -> tuple[N, ...]:
@@ -195,16 +198,20 @@ class Block:
         """Seeds of the episodes."""
         return range(self.config.seed, self.config.seed + self.config.episodes)
 
+    @property
+    def privileged(self) -> bool:
+        """Whether the simulator predicts in the model's place."""
+        return self.actor == "planner" and self.config.dynamics != "model"
+
     def identity(self) -> dict[str, Any]:
         """Returns all that an episode of a seed depends on, for JSON: episodes of another identity are others."""
         settings = {name: value for name, value in dump_config(self.config).items() if name not in CHOICE_OF_EPISODES}
-        if self.actor != "planner":
-            return {name: settings[name] for name in ("task", "scene", "max_steps")}
-        device = self.config.device.split(":")[0]
-        from planner.evaluation.episodes import checkpoint_hash
+        from planner.evaluation.episodes import checkpoint_hash, code_hash
 
-        heads = self.config.asks_heads
-        return {**settings, "device": device, "checkpoint_sha256": checkpoint_hash(self.config.checkpoint, heads)}
+        if self.actor != "planner":
+            return {**{name: settings[name] for name in ("task", "scene", "max_steps")}, "code_sha256": code_hash()}
+        sha, device = checkpoint_hash(self.config.checkpoint, self.config.asks_heads), self.config.device.split(":")[0]
+        return {**settings, "device": device, "checkpoint_sha256": sha, "code_sha256": code_hash()}
 
 
 def make_blocks(suite: SuiteConfig, options: SuiteOptions, processes: Processes) -> Iterator[Block]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from envs.config import dump_config
-from planner.evaluation.episodes import checkpoint_hash, task_name
+from planner.evaluation.episodes import checkpoint_hash, commit, task_name
 from planner.evaluation.paired import Comparison, compare
 from planner.evaluation.report import EpisodeRecord, Summary, share, stage_table, summarise
 from planner.evaluation.suite_config import BASELINES, Block, Row, SuiteConfig, SuiteOptions
@@ -60,6 +60,7 @@ def suite_results(suite: SuiteConfig, options: SuiteOptions, cells: Sequence[Cel
         "suite": dump_config(suite),
         "checkpoint_sha256": checkpoint_hash(suite.checkpoints[0]),
         "checkpoints": {name: checkpoint_hash(name) for name in suite.checkpoints},
+        "commit": commit(),
         "precision": options.precision,
         "processors": os.cpu_count(),
         "torch": torch.__version__,
@@ -144,8 +145,10 @@ def _caption(suite: SuiteConfig, options: SuiteOptions, rows: Mapping[str, Mappi
         f"{name} is {task_name(config.task)}, at most {config.max_steps} actions" for name, config in settings.items()
     )
     named = ", ".join(_named(checkpoint) for checkpoint in suite.checkpoints)
+    simulated = {cell.block.column: None for cells in rows.values() for cell in cells.values() if cell.block.privileged}
+    told = f" {', '.join(simulated)}: predictions by the simulator itself (privileged)." if simulated else ""
     return (
         f"Success at the end, 95 % Wilson intervals, {named}, seeds {suite.seed}..{suite.seed + suite.episodes - 1} or "
         f"the first of them. {tasks}. Seconds an action: median of encoding and planning, in the order of the columns, "
-        f"{options.processes} process(es) at a time in each launched one, {os.cpu_count()} processors."
+        f"{options.processes} process(es) at a time in each launched one, {os.cpu_count()} processors.{told}"
     )

@@ -21,6 +21,7 @@ from envs.bar import progress
 from envs.command_line import config_from_command_line
 from envs.config import load_config
 from planner.evaluation.config import EvaluateConfig
+from world_model.checkpoints.folder import called
 from world_model.choices import Precision
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
