@@ -409,6 +409,9 @@ def test_validate_names_each_broken_episode_and_says_so_to_the_shell(whole, brok
     assert program.main(["validate", str(whole / "droid"), "--processes", "1"]) == 0
     assert "3 of 3 episodes can be read in full" in capsys.readouterr().out
     assert program.main(["validate", str(broken), "--processes", "1"]) == 1
+    for processes in ("0", "-1"):
+        with pytest.raises(SystemExit):
+            program.main(["validate", str(broken), "--processes", processes])
     said = capsys.readouterr().out
     assert said.startswith("success/2023-07-02/run/trajectory.h5: the video") and "22222222.mp4" in said
     assert "2 of 3 episodes can be read in full" in said

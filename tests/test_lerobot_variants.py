@@ -1,5 +1,6 @@
 """LeRobot datasets as others write them: versions, images in tables, gaps, stale indices, videos of every kind."""
 
+import contextlib
 import io
 import json
 import logging
@@ -154,6 +155,8 @@ def test_images_in_files_that_a_table_names_are_read(root, beside):
 
     put_in_tables(root, save)
     assert_read(root)
+    with contextlib.chdir(root.parent):  # a dataset is named as a user types it
+        assert_read(Path(root.name))
 
 
 def test_images_in_the_shared_tables_of_v30_are_each_episodes_own(root):

@@ -182,6 +182,17 @@ def test_recordings_that_were_kept_out_of_their_dataset_are_added_once(tmp_path:
     assert [len(dataset[index]) for index in range(len(dataset))] == [3, 5, 4]
 
 
+def test_a_dataset_that_was_killed_before_its_index_is_completed_and_keeps_to_its_kind(tmp_path: Path, caplog) -> None:
+    add_to_dataset(record(tmp_path, make_steps(3)), tmp_path, "panda")
+    (tmp_path / "meta/info.json").unlink()
+    assert add_missing(tmp_path, "panda") == [] and len(read_dataset(tmp_path)) == 1
+    (tmp_path / "meta/info.json").unlink()
+    with pytest.raises(DatasetError, match="folder of its own"):
+        add_to_dataset(record(tmp_path, make_steps(3, size=48)), tmp_path, "panda")
+    add_to_dataset(record(tmp_path, make_steps(4)), tmp_path, "panda")
+    assert len(read_dataset(tmp_path)) == 2
+
+
 def test_nothing_is_recorded_into_another_programs_folder_or_among_other_actions(tmp_path: Path) -> None:
     (tmp_path / "theirs/meta").mkdir(parents=True)
     (tmp_path / "theirs/meta/info.json").write_text('{"codebase_version": "v3.0"}')

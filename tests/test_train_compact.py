@@ -495,3 +495,14 @@ def test_recordings_in_a_row_are_those_of_each() -> None:
     other = MovingSquare((6,), spec=replace(MovingSquare((6,)).spec, names=("y", "x")))
     with pytest.raises(ValueError, match="y"):
         join_recorded([parts[0], RecordedWindows(other)])
+
+
+def test_what_bounds_hold_is_no_motion_unless_other_recordings_move_it() -> None:
+    spec = MovingSquare((6,)).spec
+    held = MovingSquare((6,), spec=replace(spec, low=(spec.low[0], 0.0), high=(spec.high[0], 0.0)))
+    moving = MovingSquare((6,), seed=1)
+    still = RecordedWindows(held)
+    assert held.poses_actions(0)[1][:, 1].any() and not still.actions[0][:, 1].any()
+    for parts in ((held, moving), (moving, held)):
+        joined = join_recorded([RecordedWindows(part) for part in parts])
+        assert (joined.action_spec.low, joined.action_spec.high) == (spec.low, spec.high)

@@ -185,7 +185,8 @@ def _index_recording(
     rows, footage = recordings.read(source, rule.keys), recordings.footage(source)
     length = _common_length(recordings, source, len(rows.times), footage.frames, remarks)
     times, rate = rows.times[:length], reading.recorded_rate or recordings.rate
-    clock = read_clock(np.arange(length) / rate if reading.recorded_rate else times, rate, rows.exact)
+    counted = bool(reading.recorded_rate) or reading.time_base == "vjepa2_compat"  # frames, whatever the times say
+    clock = read_clock(np.arange(length) / rate if counted else times, rate, rows.exact)
     parts = choose_parts(clock, footage.rate, rate, reading, rows.exact)
     if length > 1 and abs(1 / (clock.period * rate) - 1) > OFF_RATE:
         told = f"its clock shows {1 / clock.period:.4g} frames a second, {rate:g} are stated; the clock counts"
@@ -206,7 +207,7 @@ def _index_recording(
     for name, frames in whole.items():
         poses, wraps = _poses(rule, rows, frames)
         largest = np.abs(_actions(kind, poses)).max(axis=0).astype(np.float64)
-        digest = hashlib.sha256(content.digest() + frames.tobytes()).digest()
+        digest = hashlib.sha256(content.digest() + frames.tobytes() + poses.tobytes()).digest()
         indexed[name] = _Indexed(frames, shape, largest, digest, wraps)
     return indexed
 

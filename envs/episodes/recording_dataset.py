@@ -28,6 +28,7 @@ def add_to_dataset(path: Path | str, root: Path | str, robot_type: str) -> None:
         OSError: If the dataset can't be written; the recording stays, and the shards that were there.
     """
     path, root = Path(path), Path(root)
+    _complete(root, robot_type)
     episode = replace(read_recording(path).episode(), extra={"recording": path.name})
     lerobot_layout.check_ours(root)
     info = root / lerobot_layout.INFO_FILE
@@ -58,6 +59,7 @@ def add_missing(root: Path | str, robot_type: str) -> list[Path]:
         robot_type: Name of the arm.
     """
     root, added, there = Path(root), [], set()
+    _complete(root, robot_type)
     for path in (root / lerobot_layout.EPISODES_FOLDER).glob("chunk-*/file-*.parquet"):
         extras = lerobot_layout.read_table(path, ("extra",), others=False)["extra"].to_pylist()
         there |= {json.loads(extra).get("recording") for extra in extras}
@@ -71,6 +73,12 @@ def add_missing(root: Path | str, robot_type: str) -> list[Path]:
         except DatasetError as error:
             logger.warning("not added to the dataset: %s", error)
     return added
+
+
+def _complete(root: Path, robot_type: str) -> None:
+    """Writes the index of a dataset whose first shard is there and whose index a killed program did not write."""
+    if lerobot.shard_exists(root, 0) and not (root / lerobot_layout.INFO_FILE).is_file():
+        lerobot.finalize_dataset(root, robot_type)
 
 
 def _is_open(path: Path) -> bool:

@@ -15,6 +15,8 @@ from jaxtyping import Float, UInt8
 from envs.episodes.episode import DatasetError
 from envs.episodes.files import read_once, suspect
 
+_AT_A_TIME = 32  # frames that are decoded together
+
 
 @dataclass(frozen=True)
 class VideoCodec:
@@ -102,7 +104,7 @@ def decode_frames(path: Path, start: int, frames: int) -> UInt8[np.ndarray, "T h
 
 
 def decode_batches(
-    path: Path, frames: Sequence[int], batch: int = 32
+    path: Path, frames: Sequence[int], batch: int = _AT_A_TIME
 ) -> Iterator[tuple[UInt8[np.ndarray, "n h w 3"], Float[np.ndarray, "n"]]]:
     """Yields chosen frames of a video, decoded exactly, with the times [s] at which the video shows them.
 
@@ -127,7 +129,7 @@ def decode_batches(
 
 
 def decode_times(
-    path: Path, times: Sequence[float], batch: int = 32
+    path: Path, times: Sequence[float]
 ) -> Iterator[tuple[UInt8[np.ndarray, "n h w 3"], Float[np.ndarray, "n"]]]:
     """Yields the frames that a video shows at chosen times [s] after its first one, as `decode_batches` does.
 
@@ -136,7 +138,6 @@ def decode_times(
     Args:
         path: Video file.
         times: Ascending [s].
-        batch: How many at a time.
 
     Raises:
         ImportError: If torchcodec or FFmpeg's libraries are missing, with what to install.
@@ -147,7 +148,7 @@ def decode_times(
         video = decoder.metadata
     last = video.end_stream_seconds - 0.5 / video.average_fps
     wanted = [min(video.begin_stream_seconds + time, last) for time in times]
-    yield from _decode(path, decoder, decoder.get_frames_played_at, wanted, batch)
+    yield from _decode(path, decoder, decoder.get_frames_played_at, wanted, _AT_A_TIME)
 
 
 def _decode(

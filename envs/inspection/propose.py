@@ -96,7 +96,8 @@ def _end_effector(survey: Survey, family: Family | None) -> list[str] | None:
             largest = np.nanmax(np.abs(column.values[:, position]))
             unit = "m" if largest <= 10 else "cm" if largest <= 200 else "mm"
             place = f"{{key: {_word(column.key)}, indices: {position}, unit: {unit}}}"
-            lines = ["pose:", "  kind: end_effector", f"  position: {place}", rotation]
+            guess = "" if unit == "m" else f"  # {_GUESS} {unit}"
+            lines = ["pose:", "  kind: end_effector", f"  position: {place}{guess}", rotation]
             return [*lines, *_gripper(others, 1, survey, family)]
     return None
 

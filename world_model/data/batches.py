@@ -131,12 +131,17 @@ class WindowBatches(RecordedWindows):
 def join_recorded(parts: Sequence[R]) -> R:
     """Returns poses and actions of several datasets as those of one, their episodes in a row.
 
+    The bounds of its actions are the widest: what one dataset holds fixed may move in another.
+
     Raises:
         ValueError: If their actions do not mean the same.
     """
     first, joined = parts[0], copy.copy(parts[0])
     for other in parts[1:]:
         first.action_spec.check_same_meaning(other.action_spec)
+    low, high = ([getattr(part.action_spec, side) for part in parts] for side in ("low", "high"))
+    widest = {"low": tuple(map(min, *low)), "high": tuple(map(max, *high))} if len(parts) > 1 else {}
+    joined.action_spec = replace(first.action_spec, **widest)
     joined.lengths = tuple(length for part in parts for length in part.lengths)
     joined.poses = [poses for part in parts for poses in part.poses]
     joined.actions = [actions for part in parts for actions in part.actions]

@@ -15,6 +15,7 @@ that the recordings were made with, for deploy.py.
 from __future__ import annotations
 
 from envs.program import program
+from envs.ranges import check_range
 
 # isort: split
 
@@ -49,6 +50,9 @@ class Validate:
     reading: Path | None = None
     cache: Path | None = None
     processes: int = 2
+
+    def __post_init__(self) -> None:
+        check_range(self, "[1, inf)", "processes")
 
 
 Command = (

@@ -16,8 +16,9 @@ from envs.episodes import EpisodeSource
 from envs.folders import begin_cache
 from envs.workers import WorkerError, in_processes
 from world_model.data.decode import DecodedImages
-from world_model.data.store_layout import SHARD_BYTES, Layout, check_index, read_index, shard_path, write_index
+from world_model.data.store_layout import Layout, check_index, read_index, shard_path, write_index
 from world_model.data.store_shard import CacheError, claim, disk_errors, part_path
+from world_model.memory import give_back_memory
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ def _build(store: tuple[Path, Layout, Source], worker: int, look: Callable[[int]
             with claim(shard.path) as file:
                 if file is not None:
                     shard.write(file, _looking(source(layout.episodes(number)), look))
+                    give_back_memory()
                     built += 1
         if not built:  # others are at them
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -220,13 +222,13 @@ def verify_store(directory: Path) -> list[str]:
     return problems
 
 
-def frame_layout(dataset: EpisodeSource, size: int | None = None, shard_bytes: int = SHARD_BYTES) -> Layout:
+def frame_layout(dataset: EpisodeSource, size: int | None = None) -> Layout:
     """Returns the layout of a dataset's decoded images, (h, w, 3) uint8 a frame; see `build_frames` for the size."""
     shape, named = dataset.image_shape, f"frames {dataset.fingerprint}"
     if size is not None:
         side = min(size, *shape[:2])
         shape, named = (side, side, 3), f"{named} {size}"
-    return Layout.plan(hashlib.sha256(named.encode()).hexdigest(), dataset.lengths, shape, "uint8", shard_bytes)
+    return Layout.plan(hashlib.sha256(named.encode()).hexdigest(), dataset.lengths, shape, "uint8")
 
 
 def build_frames(

@@ -4,7 +4,6 @@ Writing: `write_shard` from any number of processes, skipping what `shard_exists
 Reading: `read_dataset`. Needs pyarrow; torchcodec is imported when the first video is touched.
 """
 
-from envs.episodes.formats.lerobot_index import EpisodePlace
 from envs.episodes.formats.lerobot_layout import CAMERA
 from envs.episodes.formats.lerobot_read import EpisodeDataset, read_dataset
 from envs.episodes.formats.lerobot_write import finalize_dataset, shard_exists, write_shard
@@ -12,7 +11,6 @@ from envs.episodes.formats.lerobot_write import finalize_dataset, shard_exists, 
 __all__ = [
     "CAMERA",
     "EpisodeDataset",
-    "EpisodePlace",
     "finalize_dataset",
     "read_dataset",
     "shard_exists",

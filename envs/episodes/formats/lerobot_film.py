@@ -209,8 +209,9 @@ class TableFilm:
     def _find(self, row: int, named: str) -> Path:
         """Returns the file that a row names: where it says, or in the dataset's own folder of images."""
         inside = named.replace("\\", "/").rpartition("images/")[2]
-        options = (Path(named), self.root / named, self.path.parent / named, self.root / "images" / inside)
-        found = next((path for path in options if path.is_absolute() and path.is_file()), None)
+        own = (Path(named),) if Path(named).is_absolute() else ()  # or it would be looked for where the program runs
+        options = (*own, self.root / named, self.path.parent / named, self.root / "images" / inside)
+        found = next((path for path in options if path.is_file()), None)
         if found is None:
             raise DatasetError(f"{self._where(row)} has no bytes and names {named}, which is not there")
         return found

@@ -83,7 +83,7 @@ class LeRobotRecordings:
         numbers = read_numbers(place.data_file)
         rows = np.flatnonzero(numbers == place.number)
         if not place.shared and not len(rows) and len(set(numbers.tolist())) == 1:
-            self.remarks.add(self.names[episode], "its rows have another episode_index than its name")
+            self.remarks.add(place.name(self.root), "its rows have another episode_index than its name")
             rows = np.arange(len(numbers))
         if len(rows) == place.length:
             return rows
@@ -93,7 +93,7 @@ class LeRobotRecordings:
                 f"{place.length}; copy the dataset again, or leave the episode out"
             )
         self.remarks.add(
-            self.names[episode], "it has as many rows as frames, but the index in meta says another length"
+            place.name(self.root), "it has as many rows as frames, but the index in meta says another length"
         )
         return rows
 
@@ -101,7 +101,7 @@ class LeRobotRecordings:
         """See `Recordings.footage`. A frame more than rows at the end is not shown; a frame fewer is let pass."""
         rows = self._rows(episode)
         seen = self._film(episode).footage(rows)
-        name, more = self.names[episode], seen.frames - len(rows)
+        name, more = self.places[episode].name(self.root), seen.frames - len(rows)
         if more == 0 and not self.places[episode].shared and not np.isclose(seen.rate, self.rate, rtol=1e-3):
             times = f"its video says {seen.rate:g} Hz, its rows {self.rate:g} Hz"
             self.remarks.add(name, f"{times}; there are as many, so each frame is taken for its row's")
