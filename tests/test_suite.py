@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -363,3 +364,12 @@ def test_paired_interval_covers_the_difference_as_often_as_it_says(program) -> N
         [program("planner.evaluation.paired").paired_interval(gained, lost, 200) for _, gained, lost, _ in cells]
     )
     assert 0.94 < np.mean((bounds[:, 0] <= 0.07) & (bounds[:, 1] >= 0.07)) < 0.97
+
+
+def test_results_are_called_after_the_suite_and_its_checkpoints(program, tmp_path: Path) -> None:
+    suites = program("planner.evaluation.suite_config")
+    options = suites.SuiteOptions(str(write_suite(tmp_path)))
+    suite = options.open()
+    assert options.folder(suite).name == "suite-suite-toy"
+    other = replace(suite.rows[0], name="other", checkpoint="runs/mine/checkpoint")
+    assert options.folder(replace(suite, rows=(suite.rows[0], other))).name == "suite-suite-toy-mine"
