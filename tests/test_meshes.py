@@ -72,5 +72,5 @@ def test_another_robot_is_refused() -> None:
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "mujoco_menagerie", None)
-    with pytest.raises(MeshError, match=r"vjepa-planner\[meshes\]"):
+    with pytest.raises(MeshError, match=r"\.\[meshes\]"):
         build_scene(SceneConfig(meshes=True))

@@ -70,8 +70,8 @@ def test_what_is_there_is_found_without_being_opened(vendor_libraries, port, tmp
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (FrankaConfig(address=HERE), r"franky cannot be imported .*vjepa-planner\[franka\]"),
-        (URConfig(address=HERE), r"rtde_receive cannot be imported .*vjepa-planner\[ur\]"),
+        (FrankaConfig(address=HERE), r"franky cannot be imported .*\.\[franka\]"),
+        (URConfig(address=HERE), r"rtde_receive cannot be imported .*\.\[ur\]"),
         (Ros2Config(), "rclpy cannot be imported"),
     ],
 )

@@ -240,7 +240,7 @@ def test_an_arm_that_failed_connects_again_when_the_robot_is_well(tmp_path):
 
 def test_a_missing_library_names_what_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "franky", None)
-    with pytest.raises(ArmError, match=r"vjepa-planner\[franka\]"):
+    with pytest.raises(ArmError, match=r"\.\[franka\]"):
         FrankaArm(FrankaConfig(camera=CAMERA)).connect()
     monkeypatch.setitem(sys.modules, "rclpy", None)
     with pytest.raises(ArmError, match=r"setup\.bash"):

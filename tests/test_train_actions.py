@@ -61,4 +61,6 @@ def test_a_hand_s_arm_and_a_checkpoint_of_joints_are_told_the_way_through_a_mode
     with pytest.raises(SpecError, match=r"joint space drives LeRobot's arms .*--model ARM\.xml --site NAME"):
         JOINTS.check_same_meaning(HAND)
     with pytest.raises(SpecError, match="Use a checkpoint trained for this arm"):
+        HAND.check_same_meaning(replace(HAND, frame="tool"))
+    with pytest.raises(SpecError, match=r"here rate: 4 in a Reading"):
         HAND.check_same_meaning(replace(HAND, rate=5.0))
