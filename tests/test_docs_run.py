@@ -93,6 +93,8 @@ STAND_INS = {
     "--nproc-per-node 8": "--nproc-per-node 2",
     "/dev/ttyACM0": "ttyACM0",  # a file of the fake of LeRobot
     "--encoder.image-size 64": "--encoder.image-size 64 --output runs/small",  # the page's recipe has left another run
+    "--latents.width 32 ": "--latents.width 32 --inverse-dynamics.modes 8 ",  # six short episodes have fewer actions
+    "--output runs/mine-heads": "--output runs/mine-heads --inverse-dynamics.modes 8",
 }
 """What of a command is another thing here."""
 
@@ -191,6 +193,8 @@ def prepare(page: Path, place: Path, theirs: Path, monkeypatch: pytest.MonkeyPat
             poses = np.array([[0.5, 0.0, 0.3, np.pi, 0.0, 0.0, 0.0], [0.53, -0.04, 0.32, np.pi, 0.0, 0.0, 0.0]])
             images = np.random.default_rng(0).integers(0, 255, (1, 2, 60, 80, 3), dtype=np.uint8)
             np.savez(place / "franka_example_traj.npz", observations=images, states=poses[None])
+        case "compact.md":
+            (place / "mine.yaml").write_text("rate: 4.0\n")
         case "evaluation.md":
             (suite,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
             (place / "my-suite.yaml").write_text(suite)
