@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -172,3 +173,11 @@ def _wait_and_end() -> None:
     assert parent is not None, "this is a worker process"
     parent.join()
     os._exit(1)
+
+
+def ask_git(*words: str) -> str | None:
+    """Returns what git answers in one line; None where there is no git, no repository or no answer."""
+    try:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip() or None
+    except FileNotFoundError:
+        return None

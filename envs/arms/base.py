@@ -15,6 +15,9 @@ from envs.spec import ActionSpec, Observation
 _POSE_BOUND = np.array([10.0] * 3 + [np.pi] * 3 + [1.0])
 """No arm's pose (7,) is beyond this [m, rad, 1]."""
 
+RELEASE = 0.1
+"""An arm that holds something lets go of it at a closedness that is more than this below the measured one."""
+
 
 class ArmError(RuntimeError):
     """A driver failed: one line that says what failed and what to do. The arm must not be relied on any more."""

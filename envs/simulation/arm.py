@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from envs.arms.base import RELEASE
 from envs.pose import euler_from_matrix, matrix_from_euler
 from envs.simulation.objects import SceneObject, touched_by
 from envs.simulation.scene import CAMERA, FINGER_TRAVEL, HOME, TCP_SITE, SceneConfig, build_scene
@@ -28,7 +29,7 @@ _START = np.array([0.5, 0.0, 0.25, *DOWN, 0.0])
 _RAMP_FRACTION = 0.5
 _MAX_JOINT_STEP = 1.0  # rad in one command; further is another branch of the inverse kinematics
 _POSITION_TOLERANCE, _ANGLE_TOLERANCE = 2e-3, 2e-2
-_RELEASE, _SQUEEZE = 0.1, 0.15  # closedness: a command to open by more lets go; how much tighter a grip is held
+_SQUEEZE = 0.15  # closedness: how much tighter a grip is held
 
 
 def arm_action_spec(
@@ -66,7 +67,7 @@ class MujocoArm:
     always has the same arm configuration. The servos' set-points ramp linearly over half of the control period.
 
     Fingers that both touch an object hold on to it, as a force-controlled gripper does: they squeeze (0.15 of their
-    travel tighter than where they are) until a command opens them by more than 0.1. So an action, a difference of
+    travel tighter than where they are) until a command opens them by more than `RELEASE`. So an action, a difference of
     measured poses, of 0 means the same in the hand as anywhere else: nothing changes.
 
     Attributes:
@@ -107,7 +108,7 @@ class MujocoArm:
             logger.warning("no joint angles near the present ones reach %s: holding", np.round(target_pose, 3))
             joints = start
         gripper = float(np.clip(gripper, 0.0, 1.0))
-        letting_go = gripper < self._closedness() - _RELEASE
+        letting_go = gripper < self._closedness() - RELEASE
         self.data.ctrl[7:9] = FINGER_TRAVEL * (1.0 - gripper)
         steps = max(1, round(duration / self.model.opt.timestep))
         ramp = max(1, round(_RAMP_FRACTION * steps))
@@ -123,7 +124,7 @@ class MujocoArm:
     def set_fingers(self, gripper: float) -> None:
         """Makes a closedness the fingers' set-point, or holds on to what they hold, see above (simulation only)."""
         self.data.ctrl[7:9] = FINGER_TRAVEL * (1.0 - gripper)
-        if gripper >= self._closedness() - _RELEASE and self.gripping():
+        if gripper >= self._closedness() - RELEASE and self.gripping():
             self._squeeze(gripper)
 
     def stop(self) -> None:

@@ -97,11 +97,16 @@ class EvaluateConfig:
         return self.checkpoint == "toy" or any(map(takes_goal_pose, asked))
 
     @property
+    def privileged(self) -> bool:
+        """Whether the simulator predicts in the model's place."""
+        return self.dynamics != "model"
+
+    @property
     def who(self) -> str:
         """Who chooses the actions, in words: a search and what it begins with, or proposals without a search."""
         proposers = " and ".join(each.kind for each in self.controller.proposers)
         if self.planner.algorithm == "first_guess":
             return f"{proposers or 'staying'}, no search"
         begun = f"begun with {proposers}" if proposers else "from noise"
-        dynamics = "" if self.dynamics == "model" else ", with the simulator in place of the model"
+        dynamics = ", with the simulator in place of the model" if self.privileged else ""
         return f"search by {self.planner.algorithm} {begun}{dynamics}"

@@ -7,7 +7,6 @@ import importlib
 import json
 import multiprocessing
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -24,7 +23,7 @@ from envs.simulation.arm import MujocoArm
 from envs.simulation.scene import SceneConfig
 from envs.spec import ActionSpec
 from envs.tasks.contract import check_task
-from envs.workers import ctrl_c_is_ours, end_with_parent
+from envs.workers import ask_git, ctrl_c_is_ours, end_with_parent
 from planner.control.baselines import RandomActions, ZeroActions
 from planner.control.controller import Controller
 from planner.control.episode import Actor, goals_of, run_episode
@@ -247,11 +246,8 @@ def code_hash() -> str:
 
 def commit() -> str | None:
     """Returns the git commit of this project's source, "-dirty" after it where it was changed since; None without."""
-    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--exclude=*", "--dirty", "--abbrev=7"]
-    try:
-        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or None
-    except FileNotFoundError:  # no git
-        return None
+    here = str(Path(__file__).parent)
+    return ask_git("-C", here, "describe", "--always", "--exclude=*", "--dirty", "--abbrev=7")
 
 
 def task_name(task: str) -> str:

@@ -79,7 +79,7 @@ def caption(config: EvaluateConfig, summary: Summary) -> str:
     goal = "the goal's pose and image" if config.takes_goal_pose else "a goal image alone"
     if config.checkpoint == "toy":
         goal = "the goal's pose (the toy model reads poses, not images)"
-    if config.dynamics != "model":
+    if config.privileged:
         goal += ", the simulator's own predictions in place of the model's (privileged)"
     return (
         f"{task_name(config.task)}, n = {summary.n}, seeds {config.seed}..{config.seed + config.episodes - 1}, at most "

@@ -159,9 +159,8 @@ class SuiteOptions:
 
     def folder(self, suite: SuiteConfig) -> Path:
         """Returns the folder for the results."""
-        return (
-            self.output or Path("results") / f"suite-{Path(self.suite).stem}-{'-'.join(map(called, suite.checkpoints))}"
-        )
+        names = "-".join(map(called, suite.checkpoints))
+        return self.output or Path("results") / f"suite-{Path(self.suite).stem}-{names}"
 
 
 def chosen(what: str, names: tuple[str, ...], there: tuple[N, ...]) -> tuple[N, ...]:
@@ -197,11 +196,6 @@ class Block:
     def seeds(self) -> range:
         """Seeds of the episodes."""
         return range(self.config.seed, self.config.seed + self.config.episodes)
-
-    @property
-    def privileged(self) -> bool:
-        """Whether the simulator predicts in the model's place."""
-        return self.actor == "planner" and self.config.dynamics != "model"
 
     def identity(self) -> dict[str, Any]:
         """Returns all that an episode of a seed depends on, for JSON: episodes of another identity are others."""

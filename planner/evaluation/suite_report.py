@@ -145,7 +145,8 @@ def _caption(suite: SuiteConfig, options: SuiteOptions, rows: Mapping[str, Mappi
         f"{name} is {task_name(config.task)}, at most {config.max_steps} actions" for name, config in settings.items()
     )
     named = ", ".join(_named(checkpoint) for checkpoint in suite.checkpoints)
-    simulated = {cell.block.column: None for cells in rows.values() for cell in cells.values() if cell.block.privileged}
+    planned = [cell.block for cells in rows.values() for cell in cells.values() if cell.block.actor == "planner"]
+    simulated = dict.fromkeys(block.column for block in planned if block.config.privileged)
     told = f" {', '.join(simulated)}: predictions by the simulator itself (privileged)." if simulated else ""
     return (
         f"Success at the end, 95 % Wilson intervals, {named}, seeds {suite.seed}..{suite.seed + suite.episodes - 1} or "

@@ -139,9 +139,9 @@ def join_recorded(parts: Sequence[R]) -> R:
     first, joined = parts[0], copy.copy(parts[0])
     for other in parts[1:]:
         first.action_spec.check_same_meaning(other.action_spec)
-    low, high = ([getattr(part.action_spec, side) for part in parts] for side in ("low", "high"))
-    widest = {"low": tuple(map(min, *low)), "high": tuple(map(max, *high))} if len(parts) > 1 else {}
-    joined.action_spec = replace(first.action_spec, **widest)
+    low = tuple(map(min, zip(*(part.action_spec.low for part in parts), strict=True)))
+    high = tuple(map(max, zip(*(part.action_spec.high for part in parts), strict=True)))
+    joined.action_spec = replace(first.action_spec, low=low, high=high)
     joined.lengths = tuple(length for part in parts for length in part.lengths)
     joined.poses = [poses for part in parts for poses in part.poses]
     joined.actions = [actions for part in parts for actions in part.actions]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from envs.bar import progress
 from envs.folders import writing
+from envs.workers import ask_git
 from world_model.training.loop import Report, RunLog
 from world_model.training.run_config import RunConfig
 from world_model.training.tracker import TrackerName
@@ -52,5 +52,4 @@ def reporting(
 
 def origin() -> dict[str, str | None]:
     """Returns the command line and the git commit that a checkpoint comes from."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {"command": f"python {shlex.join(sys.argv)}", "git_commit": git.stdout.strip() or None}
+    return {"command": f"python {shlex.join(sys.argv)}", "git_commit": ask_git("rev-parse", "HEAD")}

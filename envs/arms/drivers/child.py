@@ -54,12 +54,10 @@ class JsonChild:
             self._requests.flush()
         except (BrokenPipeError, ValueError) as error:  # ValueError: closed already
             raise ArmError(f"{self._name} has ended: {self._last_words()}") from error
-        self._late, deadline = self._late + 1, time.monotonic() + timeout
-        while True:
+        self._late, deadline, line = self._late + 1, time.monotonic() + timeout, b""
+        while self._late:
             line = self._read_line(deadline, timeout)
             self._late -= 1
-            if not self._late:
-                break
         try:
             return dict(json.loads(line))
         except ValueError as error:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from envs.arms.base import ArmError, OutOfReach
+from envs.arms.base import RELEASE, ArmError, OutOfReach
 from envs.arms.drivers.camera import Camera, OpenCVCamera
 from envs.arms.drivers.history import PoseHistory
 from envs.spec import POSE_NAMES, POSE_UNITS, ActionSpec, Observation
@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 _STATE_PERIOD = 0.01  # seconds between two measured poses
 _GRIPPER_PERIOD = 0.05  # seconds between two looks at the gripper
 _GRIPPER_STEP = 0.05  # smallest change of closedness that is worth a command
-_OPENS = 0.1  # closedness: a gripper that holds something lets go at a wish to be opened by more, as the simulated one
 _STOPPED = 0.01  # change of closedness from one look to the next under which a gripper stands
 _HOLDS = 0.2  # seconds that a gripper must have stood before it was as closed as it was told, to hold something
 _FIRST_IMAGE = 5.0  # seconds that the camera may take to deliver an image once the robot is there
@@ -40,7 +39,7 @@ class RealArm(abc.ABC):
 
     Actions are differences of measured poses, so while a thing keeps the fingers apart an action that changes nothing
     asks for them where they are, which would take the force off them. A gripper that stands before it is as closed as
-    it was told keeps its command until it is to open by more than 0.1, as the simulated one does.
+    it was told keeps its command until it is to open by more than `RELEASE`, as the simulated one does.
 
     Set ``errors`` to what the vendor's library raises; it becomes an `ArmError` that says what failed.
     """
@@ -247,7 +246,7 @@ class RealArm(abc.ABC):
             wanted = self._wanted
             if wanted is None or wanted == last or (abs(wanted - last) < _GRIPPER_STEP and wanted not in (0.0, 1.0)):
                 return
-            if self._holds(last) and self._closedness - _OPENS <= wanted < last:
+            if self._holds(last) and self._closedness - RELEASE <= wanted < last:
                 return
             last = wanted
             self.move_gripper(wanted)
