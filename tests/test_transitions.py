@@ -64,10 +64,12 @@ def energy() -> TransitionEnergy:
     torch.manual_seed(0)
     head = TransitionEnergy(Shape(2, 2, TransitionEnergyShape(JUDGE)))
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
+    slower = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, 400)
     for _ in range(400):
         optimizer.zero_grad()
         contrast(head, 128).total.backward()
         optimizer.step()
+        slower.step()
     return head.eval().requires_grad_(False)
 
 

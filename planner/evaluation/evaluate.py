@@ -31,8 +31,8 @@ def evaluate_task(config: EvaluateConfig) -> None:
     """
     output = config.output or Path("results") / f"{called(config.checkpoint)}-{task_name(config.task)}"
     with results_folder(output, "evaluate"):
-        for media in PICTURES:
-            (output / media.path).unlink(missing_ok=True)  # of an earlier evaluation
+        for name in (*(media.path for media in PICTURES), "video.gif"):
+            (output / name).unlink(missing_ok=True)  # of an earlier evaluation
         _, controller = workplace(config)
         view = make_view(config.view, output)
         records = evaluate(config, view.show)

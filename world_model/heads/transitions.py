@@ -158,11 +158,10 @@ class TransitionEnergy(Head):
 
     def _contrast(self, ways: ComparedWays) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Returns "contrast" and "told" of `TransitionErrors`."""
-        shape, batch = ways.led.shape[:3], len(ways.start)
-        looked = self.judge.look(torch.cat([ways.led.flatten(0, 2), ways.start, ways.goal]))
-        parts = zip(*(part.split((shape.numel(), batch, batch)) for part in looked), strict=True)
-        led, start, goal = (Looked(*part) for part in parts)
-        led = self.judge.told(Looked(*(part.unflatten(0, shape) for part in led)), ways.led_poses)
+        shape = ways.led.shape[:3]
+        looked = self.judge.look(torch.cat([ways.led.flatten(1, 2), ways.start[:, None], ways.goal[:, None]], dim=1))
+        led, start, goal = (Looked(*(part[:, of] for part in looked)) for of in (slice(-2), -2, -1))
+        led = self.judge.told(Looked(*(part.unflatten(1, shape[1:]) for part in led)), ways.led_poses)
         energies = self.energies(self.judge.told(start, ways.start_poses), led, goal, ways.counts).cumsum(dim=2)
         asked = ways.compared[:, 0] & (torch.arange(shape[2], device=energies.device) < ways.counts[:, None])
         others = energies[:, 1:].masked_fill(~ways.compared[:, 1:], torch.inf)

@@ -27,6 +27,18 @@ _OFFSET_WEIGHT, POSE_WEIGHT = 4.0, 2.0
 _FITTED = 20_000  # evenly chosen actions, at most, that typical ones are found in
 
 
+class _Dropout(nn.Dropout):
+    """Dropout of the same numbers in all that one row of a batch has: what is compared is told by the same network.
+
+    Ways that differ by a centimetre would else differ by what each was told without, and a mask a row is soon drawn.
+    """
+
+    def forward(self, input: Float[Tensor, "B *N W"]) -> Float[Tensor, "B *N W"]:  # noqa: A002 (torch's name)
+        if not self.training:
+            return input
+        return input * super().forward(input.new_ones(len(input), *[1] * (input.ndim - 2), input.shape[-1]))
+
+
 class _Block(nn.Module):
     """A residual block of two layers, normed before."""
 
@@ -36,7 +48,7 @@ class _Block(nn.Module):
             nn.LayerNorm(width),
             nn.Linear(width, 2 * width),
             nn.GELU(),
-            nn.Dropout(dropout),
+            _Dropout(dropout),
             nn.Linear(2 * width, width),
         )
 
