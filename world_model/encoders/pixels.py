@@ -44,8 +44,9 @@ def to_pixels(
     middle, spread = (pixels.new_tensor(values)[:, None, None] for values in (mean, std))
     for part, made in zip(square.split(_AT_ONCE), pixels.split(_AT_ONCE), strict=True):
         scaled = part.to(dtype).div_(255.0)
-        resized = functional.interpolate(scaled, (size, size), mode="bilinear", align_corners=False, antialias=False)
-        made.copy_(resized.sub_(middle).div_(spread))
+        if scaled.shape[-1] != size:
+            scaled = functional.interpolate(scaled, (size, size), mode="bilinear", align_corners=False, antialias=False)
+        made.copy_(scaled.sub_(middle).div_(spread))
     return pixels
 
 

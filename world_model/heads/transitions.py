@@ -156,13 +156,19 @@ class TransitionEnergy(Head):
         count, pose, _ = self.judge.errors(now, goal, poses, counts, blur)
         return TransitionErrors(*self._contrast(ways), count, pose)
 
-    def _contrast(self, ways: ComparedWays) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Returns "contrast" and "told" of `TransitionErrors`."""
+    def totals(self, ways):
+        return self._cumulated(ways)[..., -1]
+
+    def _cumulated(self, ways):
         shape = ways.led.shape[:3]
         looked = self.judge.look(torch.cat([ways.led.flatten(1, 2), ways.start[:, None], ways.goal[:, None]], dim=1))
         led, start, goal = (Looked(*(part[:, of] for part in looked)) for of in (slice(-2), -2, -1))
         led = self.judge.told(Looked(*(part.unflatten(1, shape[1:]) for part in led)), ways.led_poses)
-        energies = self.energies(self.judge.told(start, ways.start_poses), led, goal, ways.counts).cumsum(dim=2)
+        return self.energies(self.judge.told(start, ways.start_poses), led, goal, ways.counts).cumsum(dim=2)
+
+    def _contrast(self, ways: ComparedWays) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Returns "contrast" and "told" of `TransitionErrors`."""
+        shape, energies = ways.led.shape[:3], self._cumulated(ways)
         asked = ways.compared[:, 0] & (torch.arange(shape[2], device=energies.device) < ways.counts[:, None])
         others = energies[:, 1:].masked_fill(~ways.compared[:, 1:], torch.inf)
         likely = -torch.cat([energies[:, :1], others], dim=1)

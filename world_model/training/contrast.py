@@ -23,6 +23,7 @@ def with_others(
     others: int,
     staying: Float[Tensor, "A"],
     gripper: tuple[int, Float[Tensor, "K"]] | None = None,
+    alike: Float[Tensor, "B S H A"] | None = None,
 ) -> Float[Tensor, "B 1+M H A"]:
     """Returns recorded sequences of actions and, after each, so many others within the bounds; all normalised.
 
@@ -44,15 +45,16 @@ def with_others(
         gripper: Which number of an action has values of its own, and which: recorded ones have no others.
     """
     batch, steps, size = actions.shape
-    blurred = (actions + _BLUR * moved * torch.randn_like(actions)).clamp(low, high)
-    if gripper is not None:
-        blurred[..., gripper[0]] = actions[..., gripper[0]]
-    actions = blurred
+    actions = blurred(actions, moved, low, high, gripper)
     near, swapped = (others + 1) // 2, others // 4
     least, most = (math.log(scale) for scale in _NEAR)
     noise = torch.exp(least + (most - least) * actions.new_empty(batch, near, 1, 1).uniform_())
     noise = noise * actions.new_empty(batch, near, steps, size).normal_() * _some(actions, near, _TOUCHED[0])
-    elsewhere = actions[torch.rand(swapped, batch, device=actions.device).argsort(dim=1)].transpose(0, 1)
+    if alike is None:
+        elsewhere = actions[torch.rand(swapped, batch, device=actions.device).argsort(dim=1)].transpose(0, 1)
+    else:
+        elsewhere = blurred(alike, moved, low, high, gripper)
+        swapped = elsewhere.shape[1]
     drawn = low + (high - low) * actions.new_empty(batch, others - near - swapped, steps, size).uniform_()
     recorded = actions[:, None]
     anywhere = torch.lerp(recorded, drawn, _some(actions, drawn.shape[1], _TOUCHED[1]))
@@ -65,6 +67,28 @@ def with_others(
         found[..., index] = torch.where(anew, drawn, kept[..., index])
     found[:, near + swapped :][:, -1:] = staying
     return torch.cat([recorded, torch.lerp(recorded, found, moved * _differing(actions, others))], dim=1)
+
+
+def blurred(actions, moved, low, high, gripper):
+    found = (actions + _BLUR * moved * torch.randn_like(actions)).clamp(low, high)
+    if gripper is not None:
+        found[..., gripper[0]] = actions[..., gripper[0]]
+    return found
+
+
+def neighbours(actions, moved, low, high, gripper):
+    """(B M H A) -> same shape."""
+    batch, count, steps, size = actions.shape
+    least, most = (math.log(scale) for scale in _NEAR)
+    noise = torch.exp(least + (most - least) * actions.new_empty(batch, count, 1, 1).uniform_())
+    noise = noise * torch.randn_like(actions) * (torch.rand_like(actions) < _TOUCHED[0])
+    found = (actions + noise).clamp(low, high)
+    if gripper is not None:
+        index, values = gripper
+        drawn = values[torch.randint(len(values), found.shape[:3], device=found.device)]
+        anew = torch.rand(found.shape[:3], device=found.device) < 0.5 * _GRASPING
+        found[..., index] = torch.where(anew, drawn, actions[..., index])
+    return torch.lerp(actions, found, moved * _differing(actions[:, 0], count))
 
 
 def _some(like: Float[Tensor, "B H A"], count: int, share: float) -> Float[Tensor, "B M H A"]:

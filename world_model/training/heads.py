@@ -31,7 +31,7 @@ from world_model.heads.ways import (
 )
 from world_model.heads.ways_config import TemporalDistanceConfig, TransitionEnergyConfig
 from world_model.training.compact import make_inverse_dynamics
-from world_model.training.contrast import with_others
+from world_model.training.contrast import neighbours, with_others
 from world_model.training.heads_config import HeadsConfig
 from world_model.training.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate
 from world_model.training.run import run_steps
@@ -173,6 +173,16 @@ class HindsightPairs:
             episodes=pairs.episodes[rows],
             ways=pairs.ways[rows],
         )
+
+    def alike(self, poses, episodes, generator):
+        """(B, 3, H, A) actions."""
+        count, looked = len(poses), 1024
+        drawn = generator.choice(self._starts(self.first), (count, looked))
+        apart = (self.model.normalise_poses(self.poses[drawn]) - poses[:, None]).square().sum(-1)
+        apart[self.episodes[drawn] == episodes[:, None]] = torch.inf
+        found = [drawn[np.arange(count), apart[:, :among].argmin(1).numpy()] for among in (32, 256, 1024)]
+        places = np.stack(found, 1)[:, :, None] + np.arange(self.first)
+        return self.actions[places]
 
     def rollouts(self, count: int, steps: int, generator: np.random.Generator) -> Rollouts:
         """Returns so many recorded rollouts.
@@ -374,17 +384,39 @@ class HeadsTrainer:
             low, high = (
                 model.normalise_actions(model.action_mean.new_tensor(bound)) for bound in (spec.low, spec.high)
             )
-            actions = with_others(recorded[rows], self._moved, low, high, config.others, self._rest, self._gripper)
-            shape = actions.shape[:2]
-            led, led_poses = model.unroll(
-                start.repeat_interleave(shape[1], 0),
-                model.poses_at(poses).repeat_interleave(shape[1], 0),
-                model.actions_of(actions).flatten(0, 1),
-            )
-        differs = (actions[:, 1:] != actions[:, :1]).any(dim=3).cummax(dim=2).values
-        compared = torch.cat([moves[rows][:, None], differs], dim=1)
-        led, led_poses = led.float().unflatten(0, shape), model.normalise_poses(led_poses).unflatten(0, shape)
+            alike = None
+            if config.alike:
+                source = self.held_out if pairs.now.shape[0] == JUDGED_PAIRS else self.training
+                found = source.alike(poses, pairs.episodes[rows], generator)
+                alike = model.normalise_actions(in_gripper_modes(found, spec))
+            limits = self._moved, low, high
+            actions = with_others(recorded[rows], *limits, config.others, self._rest, self._gripper, alike)
+            led, led_poses = self._lead(start, poses, actions)
+            if config.sought:
+                compared = self._compared(moves[rows], actions)
+                ways = ComparedWays(start, poses, pairs.goals[rows], pairs.counts[rows], led, led_poses, compared)
+                energies = self.energy.totals(ways)  # (B, C)
+                worst = energies[:, 1:].topk(config.sought, dim=1).indices + 1
+                parents = torch.multinomial((-energies).softmax(1), config.sought, replacement=True)
+                rows_ = torch.arange(len(actions))[:, None]
+                sought = neighbours(actions[rows_, parents], *limits, self._gripper)
+                there, there_poses = self._lead(start, poses, sought)
+                actions[rows_, worst], led[rows_, worst], led_poses[rows_, worst] = sought, there, there_poses
+        compared = self._compared(moves[rows], actions)
         return ComparedWays(start, poses, pairs.goals[rows], pairs.counts[rows], led, led_poses, compared)
+
+    def _compared(self, moves, actions):
+        differs = (actions[:, 1:] != actions[:, :1]).any(dim=3).cummax(dim=2).values
+        return torch.cat([moves[:, None], differs], dim=1)
+
+    def _lead(self, start, poses, actions):
+        model, shape = self.model, actions.shape[:2]
+        led, led_poses = model.unroll(
+            start.repeat_interleave(shape[1], 0),
+            model.poses_at(poses).repeat_interleave(shape[1], 0),
+            model.actions_of(actions).flatten(0, 1),
+        )
+        return led.float().unflatten(0, shape), model.normalise_poses(led_poses).unflatten(0, shape)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

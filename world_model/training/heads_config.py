@@ -71,6 +71,8 @@ class HeadsConfig(DecodedRunConfig):
     contrasted: int = 288
     contrast_steps: int = 2
     others: int = 13
+    sought: int = 0
+    alike: bool = False
     bank_frames: int = 0
     noise: float = 0.1
     blur: float = 0.05
