@@ -21,7 +21,7 @@ from world_model.heads.transitions import ComparedWays, TransitionEnergy, Transi
 from world_model.heads.ways_config import JudgeShape, TransitionEnergyShape
 from world_model.heads.ways_config import TransitionEnergyConfig as Shape
 from world_model.toy import ToyWorldModel
-from world_model.training.contrast import with_others
+from world_model.training.contrast import Others
 
 JUDGE = JudgeShape(code=8, reader=32, longest=6, width=48, depth=1, dropout=0.0)
 STEP = 0.3  # that recordings go at once, straight to the goal
@@ -51,7 +51,9 @@ def contrast(head: TransitionEnergy, count: int) -> TransitionErrors:
     now, goal, counts, recorded = draw(count)
     ahead = counts > 0
     low, high = (bound / STD for bound in BOUNDS)
-    actions = STD * with_others(recorded[ahead] / STD, torch.ones(2), low, high, others=12, staying=torch.zeros(2))
+    recorded = recorded[ahead] / STD
+    alike = torch.stack([recorded[torch.randperm(len(recorded))] for _ in range(3)], dim=1)
+    actions = STD * Others(torch.ones(2), low, high, rest=torch.zeros(2)).beside(recorded, alike, 12)
     led = now[ahead, None, None] + actions.cumsum(dim=2)
     compared = (actions != actions[:, :1]).any(3).cummax(2).values
     compared[:, 0] = True
@@ -164,7 +166,9 @@ def test_others_are_within_the_bounds_and_leave_what_recordings_hold_fixed() -> 
     torch.manual_seed(0)
     actions = torch.randn(50, 2, 3).clamp(-0.9, 0.9)
     low, high = torch.tensor([-1.0, -2.0, -1.0]), torch.tensor([1.0, 2.0, 1.0])
-    found = with_others(actions, torch.tensor([1.0, 1.0, 0.0]), low, high, 13, torch.zeros(3))
+    others = Others(torch.tensor([1.0, 1.0, 0.0]), low, high, torch.zeros(3))
+    alike = torch.stack([actions.roll(by, dims=0) for by in (1, 2, 3)], dim=1)
+    found = others.beside(actions, alike, 13)
     assert found.shape == (50, 14, 2, 3)
     blurred = (found[:, 0] - actions)[..., :2]
     assert 0.2 < blurred.std() < 0.3 and blurred.mean().abs() < 0.05
@@ -173,14 +177,17 @@ def test_others_are_within_the_bounds_and_leave_what_recordings_hold_fixed() -> 
     differs = (found[:, 1:] != found[:, :1]).any(-1)
     assert differs.any(-1).float().mean() > 0.8 and 0.3 < differs.float().mean() < 0.8  # some actions are kept
     assert found[..., 1].min() < -1.5 and found[..., 1].max() > 1.5
-    assert with_others(actions, torch.ones(3), low, high, 1, torch.zeros(3)).shape == (50, 2, 2, 3)
+    assert others.beside(actions, alike, 1).shape == (50, 2, 2, 3)
+    near = (others.near(found) - found).abs()
+    assert near[..., 2].max() == 0.0 and 0.1 < near[..., :2].mean() < 0.3
 
 
 def test_others_move_a_gripper_as_a_search_does() -> None:
     torch.manual_seed(0)
     modes = torch.tensor([-4.0, 0.0, 4.0])
     actions = torch.cat([torch.randn(50, 1, 2), modes[torch.randint(3, (50, 1, 1))]], dim=2)
-    found = with_others(actions, torch.ones(3), -5 * torch.ones(3), 5 * torch.ones(3), 13, torch.zeros(3), (2, modes))
+    others = Others(torch.ones(3), -5 * torch.ones(3), 5 * torch.ones(3), torch.zeros(3), (2, modes))
+    found = others.beside(actions, actions[:, None].expand(-1, 3, -1, -1), 13)
     assert torch.isin(found[..., 2], modes).all() and torch.equal(found[:, 0, :, 2], actions[..., 2])
     assert 0.1 < (found[:, 1:, :, 2] != actions[:, None, :, 2]).float().mean() < 0.5
 

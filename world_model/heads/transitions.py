@@ -156,10 +156,8 @@ class TransitionEnergy(Head):
         count, pose, _ = self.judge.errors(now, goal, poses, counts, blur)
         return TransitionErrors(*self._contrast(ways), count, pose)
 
-    def totals(self, ways):
-        return self._cumulated(ways)[..., -1]
-
-    def _cumulated(self, ways):
+    def sums(self, ways: ComparedWays) -> Float[Tensor, "B C H"]:
+        """Returns the energy of each way after 1 .. H actions, up to a constant for all ways of a pair."""
         shape = ways.led.shape[:3]
         looked = self.judge.look(torch.cat([ways.led.flatten(1, 2), ways.start[:, None], ways.goal[:, None]], dim=1))
         led, start, goal = (Looked(*(part[:, of] for part in looked)) for of in (slice(-2), -2, -1))
@@ -168,8 +166,8 @@ class TransitionEnergy(Head):
 
     def _contrast(self, ways: ComparedWays) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Returns "contrast" and "told" of `TransitionErrors`."""
-        shape, energies = ways.led.shape[:3], self._cumulated(ways)
-        asked = ways.compared[:, 0] & (torch.arange(shape[2], device=energies.device) < ways.counts[:, None])
+        energies, steps = self.sums(ways), ways.led.shape[2]
+        asked = ways.compared[:, 0] & (torch.arange(steps, device=energies.device) < ways.counts[:, None])
         others = energies[:, 1:].masked_fill(~ways.compared[:, 1:], torch.inf)
         likely = -torch.cat([energies[:, :1], others], dim=1)
         contrast = (likely.logsumexp(dim=1) - likely[:, 0])[asked]

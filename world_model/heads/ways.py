@@ -33,7 +33,7 @@ class _Dropout(nn.Dropout):
     Ways that differ by a centimetre would else differ by what each was told without, and a mask a row is soon drawn.
     """
 
-    def forward(self, input: Float[Tensor, "B *N W"]) -> Float[Tensor, "B *N W"]:  # noqa: A002 (torch's name)
+    def forward(self, input: Float[Tensor, "B *N W"]) -> Float[Tensor, "B *N W"]:
         if not self.training:
             return input
         return input * super().forward(input.new_ones(len(input), *[1] * (input.ndim - 2), input.shape[-1]))

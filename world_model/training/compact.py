@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -365,8 +366,9 @@ def jitter_colours(
     cosine, sine = (each[:, None, None] for each in (torch.cos(torch.pi * turn), torch.sin(torch.pi * turn)))
     hue = grey + (1 + saturation)[:, None, None] * (cosine * (torch.eye(3) - grey) + sine * across)
     mix = ((1 + contrast)[:, None, None] * hue).to(pixels)
-    several = torch.block_diag(*[mix.new_ones(3, 3)] * _ABREAST) * mix.mT.repeat(1, _ABREAST, _ABREAST)
-    rows = pixels.permute(0, 2, 3, 1).reshape(len(pixels), -1, 3 * _ABREAST)  # as it lies in memory
+    abreast = math.gcd(pixels[0, 0].numel(), _ABREAST)
+    several = torch.block_diag(*[mix.new_ones(3, 3)] * abreast) * mix.mT.repeat(1, abreast, abreast)
+    rows = pixels.permute(0, 2, 3, 1).reshape(len(pixels), -1, 3 * abreast)  # as it lies in memory
     with torch.autocast(pixels.device.type, enabled=False):
         changed = torch.bmm(rows, several).add_(brightness[:, None, None].to(pixels))
     return changed.view(len(pixels), *pixels.shape[2:], 3).permute(0, 3, 1, 2)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from world_model.checkpoints.checkpoint import Head, Manifest, find_head, save_with_history
@@ -31,7 +31,7 @@ from world_model.heads.ways import (
 )
 from world_model.heads.ways_config import TemporalDistanceConfig, TransitionEnergyConfig
 from world_model.training.compact import make_inverse_dynamics
-from world_model.training.contrast import neighbours, with_others
+from world_model.training.contrast import Others
 from world_model.training.heads_config import HeadsConfig
 from world_model.training.loop import Report, clip_gradients, learning_rate_factor, make_adamw, set_learning_rate
 from world_model.training.run import run_steps
@@ -39,6 +39,7 @@ from world_model.training.run import run_steps
 JUDGED_PAIRS = 2048
 _MEASURED = 20_000  # pairs from which it is learnt how much frames change
 _ALIKE = (1, 64, 1, 1024)  # goals of other episodes that one of a like pose is chosen among, in turn
+_DONE_ALIKE = (32, 256, 1024)  # frames that one of a like pose is chosen among, whose actions are compared
 _RATHER_NOT = 1e6  # more than any squared distance of normalised poses
 _NEAR = 3  # actions
 _THERE = 16  # of one pair in so many the distance is asked from a frame to itself
@@ -157,32 +158,50 @@ class HindsightPairs:
         device = self.model.action_mean.device
         rows = torch.from_numpy(generator.choice(len(pairs.now), count, replace=False)).to(device)
         drawn = generator.integers(len(self.latents), size=(count, max(_ALIKE)))
-        poses, frames = self.model.normalise_poses(self.poses[drawn].to(device)), pairs.poses[0, rows]
-        apart = (poses - frames[:, None]).square().sum(-1)
-        apart[self.episodes[drawn].to(device) == pairs.episodes[rows, None]] = torch.inf
+        frames = pairs.poses[0, rows]
+        apart = self._apart(drawn, frames, pairs.episodes[rows])
         each = torch.arange(count, device=device)
         looked_at = torch.tensor(_ALIKE, device=device)[each % len(_ALIKE)]
         rather_not = torch.arange(max(_ALIKE), device=device) >= looked_at[:, None]
         nearest = (apart + _RATHER_NOT * rather_not).argmin(1)
+        goals = drawn[np.arange(count), nearest.cpu().numpy()]
         return pairs._replace(
             now=pairs.now[rows],
-            goals=self.latents[torch.from_numpy(drawn).to(device)[each, nearest]],
-            poses=torch.stack([frames, poses[each, nearest]]),
+            goals=self.latents[goals],
+            poses=torch.stack([frames, self._normalised_poses(goals)]),
             actions=pairs.actions[rows],
             counts=torch.full_like(rows, UNRELATED),
             episodes=pairs.episodes[rows],
             ways=pairs.ways[rows],
         )
 
-    def alike(self, poses, episodes, generator):
-        """(B, 3, H, A) actions."""
-        count, looked = len(poses), 1024
-        drawn = generator.choice(self._starts(self.first), (count, looked))
-        apart = (self.model.normalise_poses(self.poses[drawn]) - poses[:, None]).square().sum(-1)
-        apart[self.episodes[drawn] == episodes[:, None]] = torch.inf
-        found = [drawn[np.arange(count), apart[:, :among].argmin(1).numpy()] for among in (32, 256, 1024)]
-        places = np.stack(found, 1)[:, :, None] + np.arange(self.first)
-        return self.actions[places]
+    def _normalised_poses(self, frames: Int[np.ndarray, "*B"]) -> Float[Tensor, "*B P"]:
+        """Returns the poses at some places."""
+        return self.model.normalise_poses(self.poses[frames].to(self.model.action_mean.device))
+
+    def _apart(
+        self, frames: Int[np.ndarray, "B N"], poses: Float[Tensor, "B P"], episodes: Int[Tensor, "B"]
+    ) -> Float[Tensor, "B N"]:
+        """Returns squared distances of N frames' poses from each pose, endless where they are of its episode."""
+        apart = (self._normalised_poses(frames) - poses[:, None]).square().sum(-1)
+        return apart.masked_fill(self.episodes[frames].to(poses.device) == episodes[:, None], torch.inf)
+
+    def alike(
+        self, poses: Float[Tensor, "B P"], episodes: Int[Tensor, "B"], generator: np.random.Generator
+    ) -> Float[Tensor, "B S H A"]:
+        """Returns what was done from frames of like poses, of other episodes: each the nearest of some that are drawn.
+
+        Args:
+            poses: Normalised.
+            episodes: Which they are of.
+            generator: Draws frames.
+        """
+        drawn = generator.choice(self._starts(1), (len(poses), max(_DONE_ALIKE)))
+        apart = self._apart(drawn, poses, episodes)
+        nearest = torch.stack([apart[:, :among].argmin(dim=1) for among in _DONE_ALIKE], dim=1).cpu().numpy()
+        frames = drawn[np.arange(len(drawn))[:, None], nearest]  # (B, S)
+        ahead = np.minimum(np.arange(self.first), self.left[frames][:, :, None] - 1)  # a last action is done again
+        return self.actions[frames[:, :, None] + ahead].to(poses)
 
     def rollouts(self, count: int, steps: int, generator: np.random.Generator) -> Rollouts:
         """Returns so many recorded rollouts.
@@ -255,6 +274,7 @@ class HeadsTrainer:
         parent = find_head(model, INVERSE_DYNAMICS, InverseDynamics)
         self._moved = moved if parent is None else bounded[0] * parent.free
         self._rest = model.rest
+        self._others = self._make_others()
         if "inverse_dynamics" in config.learn:
             if self._begin(INVERSE_DYNAMICS, inverse):
                 inverse.restrict(*bounded)
@@ -275,7 +295,6 @@ class HeadsTrainer:
         if "transition_energy" in config.learn:
             energy.judge.restrict(bounded[1] if self._begin(TRANSITION_ENERGY, energy) else used)
             self.energy = self.parts[TRANSITION_ENERGY] = energy
-            self._gripper = self._gripper_values()
         if "dynamics" in config.learn:
             self.parts["dynamics"] = model.dynamics.train().requires_grad_(True)
         self.optimizer = make_adamw(tuple(self.parts.values()), config.learning_rate, config.weight_decay)
@@ -298,13 +317,15 @@ class HeadsTrainer:
             head.judge.load_state_dict(known.judge.state_dict())
         return False
 
-    def _gripper_values(self) -> tuple[int, Float[Tensor, "3"]] | None:
-        """Returns which number of an action is the gripper's, and its modes, normalised; None if none is."""
-        model, modes = self.model, gripper_modes(self.model.action_spec)
-        if modes is None:
-            return None
-        index, values = modes
-        return index, (model.action_mean.new_tensor(values) - model.action_mean[index]) / model.action_std[index]
+    def _make_others(self) -> Others:
+        """Returns what draws actions beside recorded ones."""
+        model, spec, modes = self.model, self.model.action_spec, gripper_modes(self.model.action_spec)
+        low, high = (model.normalise_actions(model.action_mean.new_tensor(bound)) for bound in (spec.low, spec.high))
+        gripper = None
+        if modes is not None:
+            index, values = modes
+            gripper = index, (model.action_mean.new_tensor(values) - model.action_mean[index]) / model.action_std[index]
+        return Others(self._moved, low, high, self._rest, gripper)
 
     @property
     def heads(self) -> dict[str, Head]:
@@ -352,7 +373,8 @@ class HeadsTrainer:
         if self.subgoals is not None:
             losses["subgoals"] = self.subgoals.errors(now, goals, asked.poses, asked.counts, pairs.ways, blur).total
         if self.energy is not None:
-            ways = self._ways(pairs._replace(now=now[: config.batch], goals=goals[: config.batch]), generator)
+            compared = pairs._replace(now=now[: config.batch], goals=goals[: config.batch])
+            ways = self._ways(compared, self.training, generator)
             losses["energy"] = self.energy.errors(now, goals, asked.poses, asked.counts, ways, blur).total
         return losses
 
@@ -372,51 +394,46 @@ class HeadsTrainer:
         there = torch.stack([self.model.normalise_poses(poses[rows, steps]), recorded.poses[1]])
         return recorded._replace(now=predicted[rows, steps], poses=there)
 
-    def _ways(self, pairs: Pairs, generator: np.random.Generator) -> ComparedWays:
+    @torch.no_grad()
+    def _ways(self, pairs: Pairs, recordings: HindsightPairs, generator: np.random.Generator) -> ComparedWays:
         """Returns what recorded actions, and others beside them, are predicted to lead to from some of the frames."""
-        config, model, spec = self.config, self.model, self.model.action_spec
-        recorded = model.normalise_actions(in_gripper_modes(model.actions_of(pairs.actions), spec))
+        recorded = self._in_modes(self.model.actions_of(pairs.actions))
         moves = ((recorded - self._rest).abs() * self._moved >= STILL).any(dim=2)  # (B, H)
         rows = torch.from_numpy(generator.permutation(np.flatnonzero((moves[:, 0] & (pairs.counts > 0)).cpu().numpy())))
-        rows = rows[: config.contrasted].to(self.device)
+        rows = rows[: self.config.contrasted].to(self.device)
         start, poses = pairs.now[rows], pairs.poses[0, rows]
-        with torch.no_grad():
-            low, high = (
-                model.normalise_actions(model.action_mean.new_tensor(bound)) for bound in (spec.low, spec.high)
-            )
-            alike = None
-            if config.alike:
-                source = self.held_out if pairs.now.shape[0] == JUDGED_PAIRS else self.training
-                found = source.alike(poses, pairs.episodes[rows], generator)
-                alike = model.normalise_actions(in_gripper_modes(found, spec))
-            limits = self._moved, low, high
-            actions = with_others(recorded[rows], *limits, config.others, self._rest, self._gripper, alike)
-            led, led_poses = self._lead(start, poses, actions)
-            if config.sought:
-                compared = self._compared(moves[rows], actions)
-                ways = ComparedWays(start, poses, pairs.goals[rows], pairs.counts[rows], led, led_poses, compared)
-                energies = self.energy.totals(ways)  # (B, C)
-                worst = energies[:, 1:].topk(config.sought, dim=1).indices + 1
-                parents = torch.multinomial((-energies).softmax(1), config.sought, replacement=True)
-                rows_ = torch.arange(len(actions))[:, None]
-                sought = neighbours(actions[rows_, parents], *limits, self._gripper)
-                there, there_poses = self._lead(start, poses, sought)
-                actions[rows_, worst], led[rows_, worst], led_poses[rows_, worst] = sought, there, there_poses
-        compared = self._compared(moves[rows], actions)
-        return ComparedWays(start, poses, pairs.goals[rows], pairs.counts[rows], led, led_poses, compared)
+        alike = self._in_modes(recordings.alike(poses, pairs.episodes[rows], generator))
+        actions = self._others.beside(recorded[rows], alike, self.config.others)
+        led = self._lead(start, poses, actions)
+        ways = ComparedWays(start, poses, pairs.goals[rows], pairs.counts[rows], *led, _compared(moves[rows], actions))
+        return self._sought(ways, actions) if self.config.sought else ways
 
-    def _compared(self, moves, actions):
-        differs = (actions[:, 1:] != actions[:, :1]).any(dim=3).cummax(dim=2).values
-        return torch.cat([moves[:, None], differs], dim=1)
+    def _sought(self, ways: ComparedWays, actions: Float[Tensor, "B C H A"]) -> ComparedWays:
+        """Returns ways with neighbours of those that the energy takes for likely in the place of the least likely."""
+        assert self.energy is not None
+        count, each = self.config.sought, torch.arange(len(actions), device=self.device)[:, None]
+        energies = self.energy.sums(ways)[:, :, -1]
+        least = each, energies[:, 1:].topk(count, dim=1).indices + 1  # the first is the recorded one
+        likely = each, torch.multinomial((-energies).softmax(dim=1), count, replacement=True)
+        actions[least] = found = self._others.near(actions[likely])
+        ways.led[least], ways.led_poses[least] = self._lead(ways.start, ways.start_poses, found)
+        return ways._replace(compared=_compared(ways.compared[:, 0], actions))
 
-    def _lead(self, start, poses, actions):
+    def _in_modes(self, actions: Float[Tensor, "*B A"]) -> Float[Tensor, "*B A"]:
+        """Returns actions normalised, the gripper in one of its modes, as planners act."""
+        return self.model.normalise_actions(in_gripper_modes(actions, self.model.action_spec))
+
+    def _lead(
+        self, start: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"], actions: Float[Tensor, "B C H A"]
+    ) -> tuple[Float[Tensor, "B C H Z"], Float[Tensor, "B C H P"]]:
+        """Returns the latents and poses that ways are predicted to lead to; poses and actions are normalised."""
         model, shape = self.model, actions.shape[:2]
-        led, led_poses = model.unroll(
+        latents, led = model.unroll(
             start.repeat_interleave(shape[1], 0),
             model.poses_at(poses).repeat_interleave(shape[1], 0),
             model.actions_of(actions).flatten(0, 1),
         )
-        return led.float().unflatten(0, shape), model.normalise_poses(led_poses).unflatten(0, shape)
+        return latents.float().unflatten(0, shape), model.normalise_poses(led).unflatten(0, shape)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -444,7 +461,7 @@ class HeadsTrainer:
         if self.energy is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)  # other actions
-                ways = self._ways(pairs, generator)
+                ways = self._ways(pairs, self.held_out, generator)
             errors = self.energy.errors(pairs.now, pairs.goals, pairs.poses, pairs.counts, ways)
             measured |= {"contrast": errors.contrast.item(), "told": errors.told.item()}
         if self.distance is not None:
@@ -474,6 +491,12 @@ class HeadsTrainer:
         """Restores what `state_dict` returned."""
         for name, part in (*self.parts.items(), ("optimizer", self.optimizer)):
             part.load_state_dict(state[name])
+
+
+def _compared(moves: Bool[Tensor, "B H"], actions: Float[Tensor, "B C H A"]) -> Bool[Tensor, "B C H"]:
+    """Returns what is compared of ways: of the recorded one what moves, of others what differs from it so far."""
+    differs = (actions[:, 1:] != actions[:, :1]).any(dim=3).cummax(dim=2).values
+    return torch.cat([moves[:, None], differs], dim=1)
 
 
 def _join(one: Pairs, other: Pairs) -> Pairs:
