@@ -460,6 +460,26 @@ def test_goals_of_other_episodes_are_of_others_and_half_of_them_alike(batches: I
     assert not len(alone.unrelated(alone.draw(10, np.random.default_rng(0)), 10, np.random.default_rng(1)).now)
 
 
+def test_what_was_done_in_like_poses_is_of_other_episodes_and_goes_on_as_recorded(
+    batches: ImageBatches, tmp_path: Path
+) -> None:
+    run(make_config(tmp_path / "run"), batches)
+    model = load_world_model(tmp_path / "run/checkpoint")
+    assert isinstance(model, CompactModel)
+    latents = [torch.zeros(len(poses), 12) for poses in batches.recorded.poses]
+    drawn = HindsightPairs(model, latents, batches.recorded, range(len(latents)), furthest=4, first=2)
+    pairs = drawn.draw(100, np.random.default_rng(0))
+    done = drawn.alike(pairs.poses[0], pairs.episodes, np.random.default_rng(1))
+    assert done.shape == (100, 3, 2, pairs.actions.shape[2])
+    recorded = [torch.from_numpy(actions).to(done) for actions in batches.recorded.actions]
+    for row, episode in zip(done, pairs.episodes.tolist(), strict=True):
+        for way in row:
+            found = [index for index, actions in enumerate(recorded) if (actions == way[0]).all(1).any()]
+            assert found and episode not in found
+            [frame] = (recorded[found[0]] == way[0]).all(1).nonzero()[:1, 0].tolist()
+            assert torch.equal(way[1], recorded[found[0]][min(frame + 1, len(recorded[found[0]]) - 1)])
+
+
 def test_how_far_a_gripper_is_closed_is_read_from_the_frame() -> None:
     torch.manual_seed(0)
     head = InverseDynamics(WaysConfig(6, 3, 3, InverseDynamicsShape(JUDGE, modes=4))).eval()

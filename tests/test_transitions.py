@@ -178,8 +178,14 @@ def test_others_are_within_the_bounds_and_leave_what_recordings_hold_fixed() -> 
     assert differs.any(-1).float().mean() > 0.8 and 0.3 < differs.float().mean() < 0.8  # some actions are kept
     assert found[..., 1].min() < -1.5 and found[..., 1].max() > 1.5
     assert others.beside(actions, alike, 1).shape == (50, 2, 2, 3)
-    near = (others.near(found) - found).abs()
-    assert near[..., 2].max() == 0.0 and 0.1 < near[..., :2].mean() < 0.3
+
+
+def test_dropout_is_the_same_for_all_that_is_compared_of_a_pair() -> None:
+    torch.manual_seed(0)
+    judge = TransitionEnergy(Shape(2, 2, TransitionEnergyShape(replace(JUDGE, dropout=0.5)))).train().judge
+    latents = torch.randn(2).expand(3, 4, 2)
+    code = judge.look(latents).code
+    assert torch.equal(code[:, :1].expand_as(code), code) and not torch.equal(code[0], code[1])
 
 
 def test_others_move_a_gripper_as_a_search_does() -> None:

@@ -156,18 +156,14 @@ class TransitionEnergy(Head):
         count, pose, _ = self.judge.errors(now, goal, poses, counts, blur)
         return TransitionErrors(*self._contrast(ways), count, pose)
 
-    def sums(self, ways: ComparedWays) -> Float[Tensor, "B C H"]:
-        """Returns the energy of each way after 1 .. H actions, up to a constant for all ways of a pair."""
+    def _contrast(self, ways: ComparedWays) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Returns "contrast" and "told" of `TransitionErrors`."""
         shape = ways.led.shape[:3]
         looked = self.judge.look(torch.cat([ways.led.flatten(1, 2), ways.start[:, None], ways.goal[:, None]], dim=1))
         led, start, goal = (Looked(*(part[:, of] for part in looked)) for of in (slice(-2), -2, -1))
         led = self.judge.told(Looked(*(part.unflatten(1, shape[1:]) for part in led)), ways.led_poses)
-        return self.energies(self.judge.told(start, ways.start_poses), led, goal, ways.counts).cumsum(dim=2)
-
-    def _contrast(self, ways: ComparedWays) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Returns "contrast" and "told" of `TransitionErrors`."""
-        energies, steps = self.sums(ways), ways.led.shape[2]
-        asked = ways.compared[:, 0] & (torch.arange(steps, device=energies.device) < ways.counts[:, None])
+        energies = self.energies(self.judge.told(start, ways.start_poses), led, goal, ways.counts).cumsum(dim=2)
+        asked = ways.compared[:, 0] & (torch.arange(shape[2], device=energies.device) < ways.counts[:, None])
         others = energies[:, 1:].masked_fill(~ways.compared[:, 1:], torch.inf)
         likely = -torch.cat([energies[:, :1], others], dim=1)
         contrast = (likely.logsumexp(dim=1) - likely[:, 0])[asked]

@@ -59,10 +59,10 @@ class Others:
         anywhere = self._as_in(kept, torch.lerp(kept, drawn, _some(kept, _TOUCHED[1])))
         further = self._gripping(torch.cat([alike, anywhere], dim=1))
         further[:, -1:] = self.rest
-        neighbours = self.near(recorded.expand(-1, near, -1, -1))
+        neighbours = self._near(recorded.expand(-1, near, -1, -1))
         return torch.cat([recorded, neighbours, self._differing(recorded.expand_as(further), further)], dim=1)
 
-    def near(self, actions: Float[Tensor, "B M H A"]) -> Float[Tensor, "B M H A"]:
+    def _near(self, actions: Float[Tensor, "B M H A"]) -> Float[Tensor, "B M H A"]:
         """Returns a neighbour of each sequence."""
         least, most = (math.log(scale) for scale in _NEAR)
         scale = torch.exp(least + (most - least) * torch.rand_like(actions[:, :, :1, :1]))

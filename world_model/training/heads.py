@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from world_model.checkpoints.checkpoint import Head, Manifest, find_head, save_with_history
@@ -405,19 +405,9 @@ class HeadsTrainer:
         alike = self._in_modes(recordings.alike(poses, pairs.episodes[rows], generator))
         actions = self._others.beside(recorded[rows], alike, self.config.others)
         led = self._lead(start, poses, actions)
-        ways = ComparedWays(start, poses, pairs.goals[rows], pairs.counts[rows], *led, _compared(moves[rows], actions))
-        return self._sought(ways, actions) if self.config.sought else ways
-
-    def _sought(self, ways: ComparedWays, actions: Float[Tensor, "B C H A"]) -> ComparedWays:
-        """Returns ways with neighbours of those that the energy takes for likely in the place of the least likely."""
-        assert self.energy is not None
-        count, each = self.config.sought, torch.arange(len(actions), device=self.device)[:, None]
-        energies = self.energy.sums(ways)[:, :, -1]
-        least = each, energies[:, 1:].topk(count, dim=1).indices + 1  # the first is the recorded one
-        likely = each, torch.multinomial((-energies).softmax(dim=1), count, replacement=True)
-        actions[least] = found = self._others.near(actions[likely])
-        ways.led[least], ways.led_poses[least] = self._lead(ways.start, ways.start_poses, found)
-        return ways._replace(compared=_compared(ways.compared[:, 0], actions))
+        differs = (actions[:, 1:] != actions[:, :1]).any(dim=3).cummax(dim=2).values
+        compared = torch.cat([moves[rows][:, None], differs], dim=1)
+        return ComparedWays(start, poses, pairs.goals[rows], pairs.counts[rows], *led, compared)
 
     def _in_modes(self, actions: Float[Tensor, "*B A"]) -> Float[Tensor, "*B A"]:
         """Returns actions normalised, the gripper in one of its modes, as planners act."""
@@ -491,12 +481,6 @@ class HeadsTrainer:
         """Restores what `state_dict` returned."""
         for name, part in (*self.parts.items(), ("optimizer", self.optimizer)):
             part.load_state_dict(state[name])
-
-
-def _compared(moves: Bool[Tensor, "B H"], actions: Float[Tensor, "B C H A"]) -> Bool[Tensor, "B C H"]:
-    """Returns what is compared of ways: of the recorded one what moves, of others what differs from it so far."""
-    differs = (actions[:, 1:] != actions[:, :1]).any(dim=3).cummax(dim=2).values
-    return torch.cat([moves[:, None], differs], dim=1)
 
 
 def _join(one: Pairs, other: Pairs) -> Pairs:

@@ -42,8 +42,6 @@ class HeadsConfig(DecodedRunConfig):
         contrasted: Pairs a step, of the batch at most, that the transition energy learns from.
         contrast_steps: Actions of the ways that it compares; as many as it is searched ahead by.
         others: Ways that it tells from each recorded one.
-        sought: How many of them are neighbours of those that it takes for likely, in place of the least likely: what a
-            search would find is told apart as well.
         bank_frames: Frames, at most, of the bank of all these recordings that takes the place of the parent's; 0: that
             stays.
         noise: Std of the noise on latents, which have a std of about 1.
@@ -73,7 +71,6 @@ class HeadsConfig(DecodedRunConfig):
     contrasted: int = 288
     contrast_steps: int = 2
     others: int = 13
-    sought: int = 6
     bank_frames: int = 0
     noise: float = 0.1
     blur: float = 0.05
@@ -96,9 +93,7 @@ class HeadsConfig(DecodedRunConfig):
             "others",
             "contrast_steps",
         )
-        check_range(self, "[0, inf)", "noise", "blur", "bank_frames", "sought")
+        check_range(self, "[0, inf)", "noise", "blur", "bank_frames")
         check_range(self, "[0, 1]", "imagined", "unrelated")
-        if self.sought > self.others:
-            raise ValueError(f"sought is how many of the {self.others} others are near likely ones, got {self.sought}")
         if not self.learn or len(set(self.learn)) < len(self.learn):
             raise ValueError(f"learn names what learns, each once, got {self.learn}")
