@@ -444,7 +444,10 @@ def test_the_first_action_to_a_goal_of_another_episode_is_not_asked_for() -> Non
     assert pausing.mode == pausing.offset == 0
 
 
-def test_goals_of_other_episodes_are_of_others_and_half_of_them_alike(batches: ImageBatches, tmp_path: Path) -> None:
+def test_goals_of_other_episodes_are_of_others_and_two_thirds_of_them_alike(
+    batches: ImageBatches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("world_model.training.heads._NEAREST", 9)  # of 78 frames
     run(make_config(tmp_path / "run"), batches)
     model = load_world_model(tmp_path / "run/checkpoint")
     assert isinstance(model, CompactModel)
@@ -454,8 +457,11 @@ def test_goals_of_other_episodes_are_of_others_and_half_of_them_alike(batches: I
     far = drawn.unrelated(pairs, 200, np.random.default_rng(1))
     assert (far.now[:, 0] == far.episodes).all() and (far.goals[:, 0] != far.episodes).all()
     assert (far.counts == UNRELATED).all() and set(far.goals[:, 0].int().tolist()) == {3, *range(8, 20)}
-    apart = (far.poses[1] - far.poses[0]).norm(dim=1)
-    assert apart[1::2].median() < 0.5 * apart[::2].median()
+    anywhere, alike, there = ((far.poses[1] - far.poses[0]).norm(dim=1)[kind::3].median() for kind in range(3))
+    assert max(alike, there) < 0.7 * anywhere
+    same = HindsightPairs(model, [0.1 * each for each in latents], batches.recorded, [8, 9, 15], furthest=4)
+    far = same.unrelated(same.draw(200, np.random.default_rng(0)), 200, np.random.default_rng(1))
+    assert ((far.goals - far.now).abs() > 0.3).all()  # the neighbour's frames look the same
     alone = HindsightPairs(model, latents, batches.recorded, [3], furthest=4)
     assert not len(alone.unrelated(alone.draw(10, np.random.default_rng(0)), 10, np.random.default_rng(1)).now)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from world_model.checkpoints.checkpoint import Head, Manifest, find_head, save_with_history
@@ -38,9 +39,9 @@ from world_model.training.run import run_steps
 
 JUDGED_PAIRS = 2048
 _MEASURED = 20_000  # pairs from which it is learnt how much frames change
-_ALIKE = (1, 64, 1, 1024)  # goals of other episodes that one of a like pose is chosen among, in turn
+_DRAWN, _NEAREST = 64, 32  # frames that goals of other episodes are chosen among: any, and those of the nearest poses
+_SAME = 0.02  # squared difference of latents below which frames look the same: in Fetch the block is 1 cm off
 _DONE_ALIKE = (32, 256, 1024)  # frames that one of a like pose is chosen among, whose actions are compared
-_RATHER_NOT = 1e6  # more than any squared distance of normalised poses
 _NEAR = 3  # actions
 _THERE = 16  # of one pair in so many the distance is asked from a frame to itself
 
@@ -120,6 +121,7 @@ class HindsightPairs:
         self.left = np.concatenate([np.arange(len(latents[episode]) - 1, -1, -1) for episode in chosen])
         self.episodes = torch.from_numpy(np.repeat(chosen, [len(latents[episode]) for episode in chosen]))
         self.several = len(chosen) > 1
+        self._tree = cKDTree(self._normalised_poses(np.arange(len(self.latents))).cpu().numpy())
         self._starts = cache(lambda actions: np.flatnonzero(self.left >= actions))  # frames that so many follow on
 
     @property
@@ -152,19 +154,23 @@ class HindsightPairs:
     def unrelated(self, pairs: Pairs, count: int, generator: np.random.Generator) -> Pairs:
         """Returns the frames of so many of the pairs with goals of other episodes, further away than can be told.
 
-        Every other goal's pose is, of some that are drawn, the nearest to the frame's. Of one episode there are none.
+        A third of them is any, a third has the pose that is nearest to the frame's of some that are drawn, a third is
+        one of the nearest of all: the hand is there, to a few millimetres, and something else is not. What looks the
+        same is no such goal. Of one episode there are none.
         """
         count = count if self.several else 0
         device = self.model.action_mean.device
         rows = torch.from_numpy(generator.choice(len(pairs.now), count, replace=False)).to(device)
-        drawn = generator.integers(len(self.latents), size=(count, max(_ALIKE)))
-        frames = pairs.poses[0, rows]
+        frames, now, each = pairs.poses[0, rows], pairs.now[rows], torch.arange(count, device=device)
+        nearest = self._tree.query(frames.cpu().numpy(), range(1, 1 + min(_NEAREST, len(self.latents))))[1]
+        drawn = np.concatenate([generator.integers(len(self.latents), size=(count, _DRAWN)), nearest], axis=1)
         apart = self._apart(drawn, frames, pairs.episodes[rows])
-        each = torch.arange(count, device=device)
-        looked_at = torch.tensor(_ALIKE, device=device)[each % len(_ALIKE)]
-        rather_not = torch.arange(max(_ALIKE), device=device) >= looked_at[:, None]
-        nearest = (apart + _RATHER_NOT * rather_not).argmin(1)
-        goals = drawn[np.arange(count), nearest.cpu().numpy()]
+        apart[(self.latents[drawn] - now[:, None]).square().mean(dim=-1) < _SAME] = torch.inf
+        order = torch.from_numpy(generator.random(drawn.shape)).to(apart)
+        order[:, :_DRAWN] += 1.0
+        order[apart.isinf()] = 2.0
+        kinds = apart.isfinite()[:, :_DRAWN].int().argmax(1), apart[:, :_DRAWN].argmin(1), order.argmin(1)
+        goals = drawn[each.cpu(), torch.stack(kinds)[each % len(kinds), each].cpu()]
         return pairs._replace(
             now=pairs.now[rows],
             goals=self.latents[goals],
