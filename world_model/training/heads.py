@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from world_model.checkpoints.checkpoint import Head, Manifest, find_head, save_with_history
@@ -121,7 +121,7 @@ class HindsightPairs:
         self.left = np.concatenate([np.arange(len(latents[episode]) - 1, -1, -1) for episode in chosen])
         self.episodes = torch.from_numpy(np.repeat(chosen, [len(latents[episode]) for episode in chosen]))
         self.several = len(chosen) > 1
-        self._tree = cKDTree(self._normalised_poses(np.arange(len(self.latents))).cpu().numpy())
+        self._tree = KDTree(self._normalised_poses(np.arange(len(self.latents))).cpu().numpy())
         self._starts = cache(lambda actions: np.flatnonzero(self.left >= actions))  # frames that so many follow on
 
     @property
