@@ -162,7 +162,8 @@ class HindsightPairs:
         device = self.model.action_mean.device
         rows = torch.from_numpy(generator.choice(len(pairs.now), count, replace=False)).to(device)
         frames, now, each = pairs.poses[0, rows], pairs.now[rows], torch.arange(count, device=device)
-        nearest = self._tree.query(frames.cpu().numpy(), range(1, 1 + min(_NEAREST, len(self.latents))))[1]
+        among = min(_NEAREST, len(self.latents))
+        nearest = np.reshape(self._tree.query(frames.cpu().numpy(), among)[1], (count, among))
         drawn = np.concatenate([generator.integers(len(self.latents), size=(count, _DRAWN)), nearest], axis=1)
         apart = self._apart(drawn, frames, pairs.episodes[rows])
         apart[(self.latents[drawn] - now[:, None]).square().mean(dim=-1) < _SAME] = torch.inf
