@@ -161,7 +161,7 @@ class HindsightPairs:
         count = count if self.several else 0
         device = self.model.action_mean.device
         rows = torch.from_numpy(generator.choice(len(pairs.now), count, replace=False)).to(device)
-        frames, now, each = pairs.poses[0, rows], pairs.now[rows], torch.arange(count, device=device)
+        frames, now, each = pairs.poses[0, rows], pairs.now[rows], np.arange(count)
         among = min(_NEAREST, len(self.latents))
         nearest = np.reshape(self._tree.query(frames.cpu().numpy(), among)[1], (count, among))
         drawn = np.concatenate([generator.integers(len(self.latents), size=(count, _DRAWN)), nearest], axis=1)
@@ -171,7 +171,7 @@ class HindsightPairs:
         order[:, :_DRAWN] += 1.0
         order[apart.isinf()] = 2.0
         kinds = apart.isfinite()[:, :_DRAWN].int().argmax(1), apart[:, :_DRAWN].argmin(1), order.argmin(1)
-        goals = drawn[each.cpu(), torch.stack(kinds)[each % len(kinds), each].cpu()]
+        goals = drawn[each, torch.stack(kinds).cpu().numpy()[each % len(kinds), each]]
         return pairs._replace(
             now=pairs.now[rows],
             goals=self.latents[goals],
