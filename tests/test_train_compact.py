@@ -459,6 +459,8 @@ def test_goals_of_other_episodes_are_of_others_and_two_thirds_of_them_alike(
     assert (far.counts == UNRELATED).all() and set(far.goals[:, 0].int().tolist()) == {3, *range(8, 20)}
     anywhere, alike, there = ((far.poses[1] - far.poses[0]).norm(dim=1)[kind::3].median() for kind in range(3))
     assert max(alike, there) < 0.7 * anywhere
+    _, alike, there = ((far.goals[:, 0] - far.now[:, 0])[kind::3].square().median() for kind in range(3))
+    assert there < 0.5 * alike  # of the nearest poses, what looks more like the frame
     same = HindsightPairs(model, [0.1 * each for each in latents], batches.recorded, [8, 9, 15], furthest=4)
     far = same.unrelated(same.draw(200, np.random.default_rng(0)), 200, np.random.default_rng(1))
     assert ((far.goals - far.now).abs() > 0.3).all()  # the neighbour's frames look the same

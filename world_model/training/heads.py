@@ -155,8 +155,9 @@ class HindsightPairs:
         """Returns the frames of so many of the pairs with goals of other episodes, further away than can be told.
 
         A third of them is any, a third has the pose that is nearest to the frame's of some that are drawn, a third is
-        one of the nearest of all: the hand is there, to a few millimetres, and something else is not. What looks the
-        same is no such goal. Of one episode there are none.
+        that of the nearest of all which differs most nearly as much as is drawn, from hardly to much: the hand is
+        there, to a few millimetres, and something else is not. What looks the same is no such goal. Of one episode
+        there are none.
         """
         count = count if self.several else 0
         device = self.model.action_mean.device
@@ -166,11 +167,12 @@ class HindsightPairs:
         nearest = np.reshape(self._tree.query(frames.cpu().numpy(), among)[1], (count, among))
         drawn = np.concatenate([generator.integers(len(self.latents), size=(count, _DRAWN)), nearest], axis=1)
         apart = self._apart(drawn, frames, pairs.episodes[rows])
-        apart[(self.latents[drawn] - now[:, None]).square().mean(dim=-1) < _SAME] = torch.inf
-        order = torch.from_numpy(generator.random(drawn.shape)).to(apart)
-        order[:, :_DRAWN] += 1.0
-        order[apart.isinf()] = 2.0
-        kinds = apart.isfinite()[:, :_DRAWN].int().argmax(1), apart[:, :_DRAWN].argmin(1), order.argmin(1)
+        differs = (self.latents[drawn] - now[:, None]).square().mean(dim=-1)
+        apart[differs < _SAME] = torch.inf
+        asked = _SAME ** torch.from_numpy(generator.random((count, 1))).to(apart)  # from as good as the same to far
+        unlike = (differs / asked).log().abs().masked_fill(apart.isinf(), torch.inf)
+        unlike[:, :_DRAWN] += 1e6  # only if none of the nearest can be a goal
+        kinds = apart.isfinite()[:, :_DRAWN].int().argmax(1), apart[:, :_DRAWN].argmin(1), unlike.argmin(1)
         goals = drawn[each, torch.stack(kinds).cpu().numpy()[each % len(kinds), each]]
         return pairs._replace(
             now=pairs.now[rows],
