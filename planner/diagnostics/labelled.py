@@ -90,7 +90,7 @@ class Viewer:
         """Returns recorded actions as the model was trained on them: compact ones learn what a gripper was told."""
         if gripper is None or not isinstance(self.model, CompactModel):
             return actions
-        return told_actions(poses, actions, gripper)
+        return told_actions(poses, actions, gripper, self.model.action_spec.high[gripper])
 
 
 class _Places(Watch):

@@ -73,9 +73,11 @@ class RecordedWindows:
             actions[:, low == high] = low[low == high]
         gripper = self.action_spec.gripper
         if told and gripper is not None:
+            most = self.action_spec.high[gripper]
             for poses, actions in zip(self.poses, self.actions, strict=True):
                 for first in range(stride):
-                    actions[first::stride] = told_actions(poses[first::stride], actions[first::stride], gripper)
+                    strided = poses[first::stride], actions[first::stride]
+                    actions[first::stride] = told_actions(*strided, gripper, most)
 
     def windows(self, episodes: Sequence[int], frames: int) -> Windows:
         """Returns the windows of some episodes, to be numbered and located."""

@@ -1,46 +1,61 @@
-"""What a gripper was told to do, which measured closedness does not say where something stopped it."""
+"""What a gripper was told to do, which measured closedness does not say."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 OPEN, CLOSED = 0.2, 0.72
 """A gripper that stays between these closednesses was stopped by something; 0 is open, 1 closed."""
 
-STEADY = 0.03
-"""It moves less than this from one frame to the next."""
+STEADY = 0.08
+"""It holds something while it moves by less than this from one frame to the next; fingers give way by 0.06."""
+
+_MOVES = 0.03  # it is on its way while it moves by more than this from one frame to the next
 
 
 def told_actions(
-    poses: Float[np.ndarray, "T P"], actions: Float[np.ndarray, "U A"], gripper: int
+    poses: Float[np.ndarray, "T P"], actions: Float[np.ndarray, "U A"], gripper: int, most: float
 ) -> Float[np.ndarray, "U A"]:
-    """Returns measured actions with what a gripper was told where something stopped it: to shut.
+    """Returns measured actions with what a gripper was told: to shut or open until that, or a thing, stops it.
 
     A policy that is taught how far the gripper came closes as far as the mean of all things is wide, and does not
-    touch a narrower one. An arm that is told to shut stops at the thing all the same.
+    touch a narrower one. An arm that is told to shut stops at the thing all the same, and while it holds that, it is
+    told nothing. So recordings have the actions that plans have, and what comes of them is left to be predicted.
 
     Args:
         poses: Of one episode.
         actions: Differences of consecutive poses, U at least T - 1.
         gripper: Which of the numbers of a pose, and of an action, is the closedness.
+        most: What an action can close or open by, its bound.
     """
     told, closedness = actions.copy(), poses[:, gripper]
-    for first, _ in grips(closedness):
-        for frame in range(grip_began(closedness, first), first):
-            told[frame, gripper] = 1.0 - closedness[frame]
+    held = grips(closedness)
+    for first, last in held:
+        told[first:last, gripper] = 0.0
+    shut, opened = closedness > CLOSED, closedness < OPEN
+    for way, stops in ((1.0, [first for first, _ in held] + _begin(shut)), (-1.0, _begin(opened))):
+        for stop in stops:
+            began = _began(way * closedness, stop)
+            left = (way > 0) - closedness[began:stop]  # to its end
+            told[began:stop, gripper] = np.clip(left, -most, most)
     return told
 
 
-def grip_began(closedness: Float[np.ndarray, " T"], first: int) -> int:
-    """Returns the last frame before the gripper closes on what stops it from `first` on; the arm may move meanwhile."""
-    while first > 0 and closedness[first] - closedness[first - 1] > STEADY:
-        first -= 1
-    return first
+def _begin(states: Bool[np.ndarray, " T"]) -> list[int]:
+    """Returns the frames from which on something is so that was not before."""
+    return (np.flatnonzero(states[1:] & ~states[:-1]) + 1).tolist()
+
+
+def _began(closedness: Float[np.ndarray, " T"], stop: int) -> int:
+    """Returns the last frame before the gripper closes without a pause until a frame; the arm may move meanwhile."""
+    while stop > 0 and closedness[stop] - closedness[stop - 1] > _MOVES:
+        stop -= 1
+    return stop
 
 
 def grips(closedness: Float[np.ndarray, " T"]) -> list[tuple[int, int]]:
-    """Returns first and last frames of where the gripper is stopped and does not move, three frames or longer."""
+    """Returns first and last frames of where something stops the gripper and it holds that, three frames or longer."""
     stopped, runs, first = (closedness > OPEN) & (closedness < CLOSED), [], None
     for frame in range(len(stopped) + 1):
         goes_on = frame < len(stopped) and stopped[frame]
