@@ -23,6 +23,12 @@ def test_a_gripper_was_told_to_shut_or_open_until_something_stops_it_and_nothing
     np.testing.assert_allclose(told_actions(poses, actions, gripper=6, most=0.6), expected, atol=1e-6)
 
 
+def test_a_grip_that_takes_two_actions_was_told_to_shut_by_both() -> None:
+    poses = np.array([[0.0], [0.51], [0.562], [0.562], [0.55], [0.562]], np.float32)  # OGBench's, at a cube
+    told = told_actions(poses, np.diff(poses, axis=0), gripper=0, most=0.6)
+    np.testing.assert_allclose(told[:, 0], [0.6, 0.49, 0.0, 0.0, 0.0], atol=1e-6)
+
+
 def test_fingers_that_give_way_hold_all_the_same() -> None:
     poses = np.array([[0.0], [0.58], [0.52], [0.52], [0.52]], np.float32)  # Fetch's, at a block
     told = told_actions(poses, np.diff(poses, axis=0), gripper=0, most=0.8)

@@ -50,7 +50,7 @@ class OgbenchPlay:
         lead_in: Most control steps (0.05 s) that it decides 20 times a second before a driven episode begins. Without,
             no recording shows what to do in the middle of what the 20 Hz script does, where the protocol's starts are.
         noise: Largest noise, as a share of the actions' range; each episode draws its own up to this.
-        random_actions: Share of decisions that are drawn from the actions' range instead.
+        random_actions: Share of decisions that are drawn from the actions' range instead, but for a lead-in's.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -108,13 +108,17 @@ class OgbenchScript:
         self._begin()
         if self.driven:
             for _ in range(self._generator.integers(config.lead_in + 1)):
-                self.step()
+                self.step(random_actions=0.0)
 
-    def step(self) -> None:
-        """Decides and executes one control step of OGBench (0.05 s)."""
+    def step(self, random_actions: float | None = None) -> None:
+        """Decides and executes one control step of OGBench (0.05 s).
+
+        Args:
+            random_actions: Share of decisions that are drawn instead; None for the play's.
+        """
         action = self._decide(self._info, _LEAST)
         action = np.clip(action + self._generator.normal(0.0, 1.0, 5) * self._noise * _NOISE, -1.0, 1.0)
-        if self._generator.random() < self._config.random_actions:
+        if self._generator.random() < (self._config.random_actions if random_actions is None else random_actions):
             action = self._generator.uniform(-1.0, 1.0, 5)
         self._env.step(action)
         self.look()

@@ -11,6 +11,7 @@ OPEN, CLOSED = 0.2, 0.72
 STEADY = 0.08
 """It holds something while it moves by less than this from one frame to the next; fingers give way by 0.06."""
 
+_GIVES = 0.015  # so much less closed than it is in the middle of a grip it has not arrived yet
 _MOVES = 0.03  # it is on its way while it moves by more than this from one frame to the next
 
 
@@ -30,13 +31,15 @@ def told_actions(
         most: What an action can close or open by, its bound.
     """
     told, closedness = actions.copy(), poses[:, gripper]
-    held = grips(closedness)
-    for first, last in held:
-        told[first:last, gripper] = 0.0
-    shut, opened = closedness > CLOSED, closedness < OPEN
-    for way, stops in ((1.0, [first for first, _ in held] + _begin(shut)), (-1.0, _begin(opened))):
-        for stop in stops:
-            began = _began(way * closedness, stop)
+    shuts = [(stop, stop) for stop in _begin(closedness > CLOSED)]
+    for first, last in grips(closedness):
+        there = closedness[first : last + 1] > np.median(closedness[first : last + 1]) - _GIVES
+        arrived = first + int(there.argmax())
+        told[arrived:last, gripper] = 0.0
+        shuts.append((first, arrived))
+    for way, stops in ((1.0, shuts), (-1.0, [(stop, stop) for stop in _begin(closedness < OPEN)])):
+        for first, stop in stops:
+            began = _began(way * closedness, first)
             left = (way > 0) - closedness[began:stop]  # to its end
             told[began:stop, gripper] = np.clip(left, -most, most)
     return told

@@ -17,7 +17,10 @@ INVERSE_DYNAMICS, TEMPORAL_DISTANCE = "inverse_dynamics", "temporal_distance"
 """Their names among a model's heads."""
 
 UNRELATED = 2**30
-"""The number of actions to another episode's goal: further than any that is told apart, and no first one is known."""
+"""The number of actions to another episode's goal, which nobody counted: `APART` or more, and no first one is known."""
+
+APART = 4
+"""Another episode's goal is at least so many actions away: something else is where the hand must go to move it."""
 
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)
 """Scales that differences are told in; beyond each they saturate."""
@@ -125,13 +128,16 @@ class Judge(nn.Module):
         One goal may stand for all, G = 1, and is read once; else each frame has its own, G = B.
         """
         count = len(now)
-        looked = self.look(torch.cat([now, goal]))
-        code, wanted = looked.code[:count], looked.code[count:].expand(count, -1)
-        seen = torch.stack([looked.pose[:count], looked.pose[count:].expand(count, -1)])
-        here = Looked(code, seen[0])
+        if len(goal) == count:  # either is read by the same network, see `_Dropout`
+            code, pose = (part.unbind(1) for part in self.look(torch.stack([now, goal], dim=1)))
+        else:
+            code, pose = (
+                (part[:count], part[count:].expand(count, -1)) for part in self.look(torch.cat([now, goal]))
+            )
+        here, wanted = (Looked(*side) for side in zip(code, pose, strict=True))
         here = here if poses is None else self.told(here, poses)
-        x = self.compare(self.facing(here, Looked(wanted, seen[1])))
-        return Judged(self.count(x).float(), x, seen)
+        x = self.compare(self.facing(here, wanted))
+        return Judged(self.count(x).float(), x, torch.stack(pose))
 
     def look(self, latents: Float[Tensor, "B Z"]) -> Looked:
         """Returns what is read from frames."""
@@ -190,17 +196,22 @@ class Judge(nn.Module):
         counts: Int[Tensor, "B"],
         blur: float = 0.0,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, "B W"]]:
-        """Returns the cross-entropy of the numbers, the mean absolute error of the poses that are read, and features.
+        """Returns how unlikely the numbers are, the mean absolute error of the poses that are read, and features.
+
+        The first is the mean of -log P(n), and of -log P(n >= `APART`) where a goal is `UNRELATED`: which number it has
+        is left to what recorded ways say of the like.
 
         Args:
             now: Latents of the frames.
             goal: Latents of the goals.
             poses: Of the frames and of the goals, normalised; a goal's is only learnt to be read.
-            counts: Actions to each goal; more than K count as K.
+            counts: Actions to each goal, or `UNRELATED`; more than K count as K.
             blur: Std of noise on the frames' poses: what they tell of the past tells what comes next without looking.
         """
         judged = self(now, goal, poses[0] + blur * torch.randn_like(poses[0]))
-        count = functional.cross_entropy(judged.logits, counts.clamp(max=self.longest))
+        likely, known = judged.logits.log_softmax(dim=1), counts.clamp(max=self.longest)[:, None]
+        counted, apart = likely.gather(1, known)[:, 0], likely[:, APART:].logsumexp(dim=1)
+        count = -torch.where(counts < UNRELATED, counted, apart).mean()
         return count, (judged.poses - poses * self.used).abs().mean(), judged.features
 
 
@@ -208,7 +219,7 @@ class WayErrors(NamedTuple):
     """How wrong `InverseDynamics` is, each a scalar.
 
     Attributes:
-        count: Cross-entropy of the number of actions.
+        count: Of the number of actions, see `Judge.errors`.
         mode: Cross-entropy of the first action's mode, given the number.
         offset: Mean absolute error of the first action given its mode, in standard deviations.
         pose: Mean absolute error of the poses that are read from frames and goals, in standard deviations.

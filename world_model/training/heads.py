@@ -26,6 +26,7 @@ from world_model.heads.transitions import TRANSITION_ENERGY, ComparedWays, Trans
 from world_model.heads.ways import (
     INVERSE_DYNAMICS,
     TEMPORAL_DISTANCE,
+    APART,
     UNRELATED,
     InverseDynamics,
     TemporalDistance,
@@ -42,7 +43,6 @@ _MEASURED = 20_000  # pairs from which it is learnt how much frames change
 _DRAWN, _NEAREST = 64, 32  # frames that goals of other episodes are chosen among: any, and those of the nearest poses
 _SAME = 0.02  # squared difference of latents below which frames look the same: in Fetch the block is 1 cm off
 _DONE_ALIKE = (32, 256, 1024)  # frames that one of a like pose is chosen among, whose actions are compared
-_NEAR = 3  # actions
 _THERE = 16  # of one pair in so many the distance is asked from a frame to itself
 
 
@@ -121,7 +121,8 @@ class HindsightPairs:
         self.left = np.concatenate([np.arange(len(latents[episode]) - 1, -1, -1) for episode in chosen])
         self.episodes = torch.from_numpy(np.repeat(chosen, [len(latents[episode]) for episode in chosen]))
         self.several = len(chosen) > 1
-        self._tree = KDTree(self._normalised_poses(np.arange(len(self.latents))).cpu().numpy())
+        self._used = model.free(self.normalised_actions)[1]  # the rest of a pose trembles
+        self._tree = KDTree((self._normalised_poses(np.arange(len(self.latents))) * self._used).cpu().numpy())
         self._starts = cache(lambda actions: np.flatnonzero(self.left >= actions))  # frames that so many follow on
 
     @property
@@ -152,7 +153,7 @@ class HindsightPairs:
         )
 
     def unrelated(self, pairs: Pairs, count: int, generator: np.random.Generator) -> Pairs:
-        """Returns the frames of so many of the pairs with goals of other episodes, further away than can be told.
+        """Returns the frames of so many of the pairs with goals of other episodes, which are not near.
 
         A third of them is any, a third has the pose that is nearest to the frame's of some that are drawn, a third is
         that of the nearest of all which differs most nearly as much as is drawn, from hardly to much: the hand is
@@ -164,7 +165,7 @@ class HindsightPairs:
         rows = torch.from_numpy(generator.choice(len(pairs.now), count, replace=False)).to(device)
         frames, now, each = pairs.poses[0, rows], pairs.now[rows], np.arange(count)
         among = min(_NEAREST, len(self.latents))
-        nearest = np.reshape(self._tree.query(frames.cpu().numpy(), among)[1], (count, among))
+        nearest = np.reshape(self._tree.query((frames * self._used).cpu().numpy(), among)[1], (count, among))
         drawn = np.concatenate([generator.integers(len(self.latents), size=(count, _DRAWN)), nearest], axis=1)
         apart = self._apart(drawn, frames, pairs.episodes[rows])
         differs = (self.latents[drawn] - now[:, None]).square().mean(dim=-1)
@@ -191,8 +192,8 @@ class HindsightPairs:
     def _apart(
         self, frames: Int[np.ndarray, "B N"], poses: Float[Tensor, "B P"], episodes: Int[Tensor, "B"]
     ) -> Float[Tensor, "B N"]:
-        """Returns squared distances of N frames' poses from each pose, endless where they are of its episode."""
-        apart = (self._normalised_poses(frames) - poses[:, None]).square().sum(-1)
+        """Returns squared distances of N frames' poses from each, in what moves, endless where they are of its episode."""
+        apart = ((self._normalised_poses(frames) - poses[:, None]) * self._used).square().sum(-1)
         return apart.masked_fill(self.episodes[frames].to(poses.device) == episodes[:, None], torch.inf)
 
     def alike(
@@ -238,7 +239,7 @@ class HeadsTrainer:
             + mean_h CE(a_t .. a_{t+h-1} among these and others | exp(-sum_i E(z_i-1, s_i-1, z_i, s_i, z_{t+n}, n - i)))
 
     Each of the heads also learns to read the arm's pose in z_t and z_{t+n}, and the last two to tell n; n of another
-    episode's goal is more than is told apart, and no way to it is known. Some of the z_t are such predictions, from h
+    episode's goal is unknown but not small, see `APART`, and so is the way to it. Some of the z_t are such predictions, from h
     frames before, and their s_t what the actions lead to. What learns begins as the parent's, if that has it in the
     same shape. Or else the generator of subgoals and the transition energy begin by comparing frames with goals as the
     parent's inverse dynamics do.
@@ -395,11 +396,12 @@ class HeadsTrainer:
         count: int,
         generator: np.random.Generator,
     ) -> Pairs:
-        """Returns so many pairs whose frames are predicted ones."""
+        """Returns so many pairs whose frames are predicted ones; what looks otherwise than recorded is not there yet."""
         rows, steps = generator.integers(len(predicted), size=count), generator.integers(predicted.shape[1], size=count)
         frames = rollouts.frames[rows] + steps + 1
-        counts = generator.integers(0, np.minimum(self.config.furthest, self.training.left[frames]) + 1)
-        recorded = self.training.pairs(frames, counts)
+        wrong = (predicted - rollouts.latents[:, 1:]).square().mean(dim=-1)[rows, steps].cpu().numpy()
+        most = np.minimum(self.config.furthest, self.training.left[frames])
+        recorded = self.training.pairs(frames, generator.integers(np.minimum(wrong > _SAME, most), most + 1))
         there = torch.stack([self.model.normalise_poses(poses[rows, steps]), recorded.poses[1]])
         return recorded._replace(now=predicted[rows, steps], poses=there)
 
@@ -476,7 +478,7 @@ class HeadsTrainer:
             measured["rollout_copy"] = (start - end).square().mean().item()
         if self.inverse is not None and self.held_out.several:
             far = self.held_out.unrelated(pairs, len(pairs.now), generator)
-            near = self.inverse.judge(far.now, far.goals, far.poses[0]).logits.softmax(-1)[:, : _NEAR + 1]
+            near = self.inverse.judge(far.now, far.goals, far.poses[0]).logits.softmax(-1)[:, :APART]
             measured["mistaken"] = near.sum(-1).mean().item()
         for part in self.parts.values():
             part.train()
