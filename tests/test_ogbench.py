@@ -109,8 +109,8 @@ def test_the_gripper_closes_and_opens_as_commanded(make):
     start = env.reset(seed=0)[0]["pose"][6]
     closed = env.step(0.5 * np.eye(7)[6])[0]["pose"][6]
     opened = env.step(-0.5 * np.eye(7)[6])[0]["pose"][6]
-    assert closed - start == pytest.approx(0.5, abs=0.1)
-    assert opened == pytest.approx(start, abs=0.1)
+    assert closed - start == pytest.approx(0.5, abs=0.02)
+    assert opened == pytest.approx(start, abs=0.02)
 
 
 def test_commands_stay_in_ogbenchs_workspace(make):

@@ -30,7 +30,7 @@ from world_model.encoders.convolutions_config import ConvolutionsConfig
 from world_model.encoders.vjepa2_config import EncoderConfig
 from world_model.finite import DivergedError
 from world_model.heads.bank import Bank
-from world_model.heads.ways import UNRELATED, InverseDynamics, Judge, Judged, TemporalDistance, quick
+from world_model.heads.ways import APART, UNRELATED, InverseDynamics, Judge, Judged, TemporalDistance, quick
 from world_model.heads.ways_config import InverseDynamicsConfig as WaysConfig
 from world_model.heads.ways_config import (
     InverseDynamicsShape,
@@ -441,6 +441,25 @@ def test_the_first_action_to_a_goal_of_another_episode_is_not_asked_for() -> Non
     assert unknown.mode == unknown.offset == 0 and unknown.count > 0
     pausing = head.errors(now, goal, poses, counts, actions[:1].expand(8, -1), actions[0])
     assert pausing.mode == pausing.offset == 0
+
+
+def test_another_episodes_goal_is_not_near_and_nothing_more_is_learnt_of_how_far_it_is() -> None:
+    torch.manual_seed(0)
+    judge = Judge(6, 3, replace(JUDGE, longest=8)).eval()
+    now, goal, poses = torch.randn(5, 6), torch.randn(5, 6), torch.randn(2, 5, 3)
+    loss, _, _ = judge.errors(now, goal, poses, torch.full((5,), UNRELATED))
+    likely = judge(now, goal, poses[0]).logits.softmax(-1)
+    torch.testing.assert_close(loss, -likely[:, APART:].sum(1).log().mean())
+    counted, _, _ = judge.errors(now, goal, poses, torch.tensor([0, 3, 4, 8, 11]))
+    torch.testing.assert_close(counted, -likely[torch.arange(5), [0, 3, 4, 8, 8]].log().mean())
+
+
+def test_a_frame_is_read_as_the_goal_that_it_is_while_training() -> None:
+    torch.manual_seed(0)
+    judge = Judge(6, 3, replace(JUDGE, dropout=0.5)).train()
+    now = torch.randn(32, 6)
+    poses = judge(now, now, None).poses
+    assert torch.equal(poses[0], poses[1]) and not torch.equal(poses, judge(now, now, None).poses)
 
 
 def test_goals_of_other_episodes_are_of_others_and_two_thirds_of_them_alike(

@@ -5,7 +5,7 @@ noise on the actions (its "noisy" datasets, and the peers' data). They decide ei
 data was made, or once an action, which is then carried out as a planner's actions are ("driven"). A planner at 4 Hz
 should learn from the second: in a quarter second of the first the fingers close and then rise, and the measured
 difference does not tell that from both at once. Replayed from where they were recorded, five such differences in a row
-bring 16 of 45 cubes that were moved to their place, five driven ones 70 of 93.
+bring 16 of 45 cubes that were moved to their place; driven ones bring 27 of 28.
 """
 
 from __future__ import annotations

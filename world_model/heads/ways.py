@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from world_model.checkpoints.checkpoint import Head, StoredModel
 from world_model.heads.action_modes import STILL, ActionModes
@@ -131,9 +130,7 @@ class Judge(nn.Module):
         if len(goal) == count:  # either is read by the same network, see `_Dropout`
             code, pose = (part.unbind(1) for part in self.look(torch.stack([now, goal], dim=1)))
         else:
-            code, pose = (
-                (part[:count], part[count:].expand(count, -1)) for part in self.look(torch.cat([now, goal]))
-            )
+            code, pose = ((part[:count], part[count:].expand(count, -1)) for part in self.look(torch.cat([now, goal])))
         here, wanted = (Looked(*side) for side in zip(code, pose, strict=True))
         here = here if poses is None else self.told(here, poses)
         x = self.compare(self.facing(here, wanted))

@@ -24,9 +24,9 @@ from world_model.heads.bank import HEAD, Bank, spread
 from world_model.heads.subgoals import SUBGOAL_GENERATOR, SubgoalGenerator, SubgoalGeneratorConfig
 from world_model.heads.transitions import TRANSITION_ENERGY, ComparedWays, TransitionEnergy
 from world_model.heads.ways import (
+    APART,
     INVERSE_DYNAMICS,
     TEMPORAL_DISTANCE,
-    APART,
     UNRELATED,
     InverseDynamics,
     TemporalDistance,
@@ -192,7 +192,7 @@ class HindsightPairs:
     def _apart(
         self, frames: Int[np.ndarray, "B N"], poses: Float[Tensor, "B P"], episodes: Int[Tensor, "B"]
     ) -> Float[Tensor, "B N"]:
-        """Returns squared distances of N frames' poses from each, in what moves, endless where they are of its episode."""
+        """Returns squared distances of N frames' poses from each, in what moves; endless for frames of its episode."""
         apart = ((self._normalised_poses(frames) - poses[:, None]) * self._used).square().sum(-1)
         return apart.masked_fill(self.episodes[frames].to(poses.device) == episodes[:, None], torch.inf)
 
@@ -239,10 +239,10 @@ class HeadsTrainer:
             + mean_h CE(a_t .. a_{t+h-1} among these and others | exp(-sum_i E(z_i-1, s_i-1, z_i, s_i, z_{t+n}, n - i)))
 
     Each of the heads also learns to read the arm's pose in z_t and z_{t+n}, and the last two to tell n; n of another
-    episode's goal is unknown but not small, see `APART`, and so is the way to it. Some of the z_t are such predictions, from h
-    frames before, and their s_t what the actions lead to. What learns begins as the parent's, if that has it in the
-    same shape. Or else the generator of subgoals and the transition energy begin by comparing frames with goals as the
-    parent's inverse dynamics do.
+    episode's goal is unknown but not small, see `APART`, and no way to it is known. Some of the z_t are such
+    predictions, from h frames before, and their s_t what the actions lead to. What learns begins as the parent's, if
+    that has it in the same shape. Or else the generator of subgoals and the transition energy begin by comparing
+    frames with goals as the parent's inverse dynamics do.
 
     Source: hindsight relabelling (arXiv 1707.01495); what a planner tried as data (Dyna, Sutton 1991). What happens in
     a step is fixed by the seed and its number.
@@ -396,7 +396,7 @@ class HeadsTrainer:
         count: int,
         generator: np.random.Generator,
     ) -> Pairs:
-        """Returns so many pairs whose frames are predicted ones; what looks otherwise than recorded is not there yet."""
+        """Returns so many pairs whose frames are predicted ones; those that look wrong are not at their goals yet."""
         rows, steps = generator.integers(len(predicted), size=count), generator.integers(predicted.shape[1], size=count)
         frames = rollouts.frames[rows] + steps + 1
         wrong = (predicted - rollouts.latents[:, 1:]).square().mean(dim=-1)[rows, steps].cpu().numpy()
