@@ -8,7 +8,7 @@ configs=scripts/configs/cube-single
 within=(--config $configs/collect.yaml --play.lead-in 175 --play.frames 15)   # begins where the protocol does
 
 $python scripts/collect_benchmark.py --config $configs/collect.yaml
-$python scripts/collect_benchmark.py "${within[@]}" --episodes 1200 --seed 2000 --output data/cube-single-starts
+$python scripts/collect_benchmark.py "${within[@]}" --episodes 900 --seed 2000 --output data/cube-single-starts
 $python scripts/train_compact.py --config $configs/compact.yaml
 $python scripts/train_heads.py --config $configs/heads.yaml
 $python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, the script goes on
