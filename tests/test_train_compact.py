@@ -479,6 +479,12 @@ def test_goals_of_other_episodes_are_of_others_and_two_thirds_of_them_alike(
     assert max(alike, there) < 0.7 * anywhere
     _, alike, there = ((far.goals[:, 0] - far.now[:, 0])[kind::3].square().median() for kind in range(3))
     assert there < 0.5 * alike  # of the nearest poses, what looks more like the frame
+    frames = np.flatnonzero(drawn.left >= 3)
+    pairs = drawn.pairs(frames, np.full_like(frames, 3))
+    far = drawn.unrelated(pairs, 30, np.random.default_rng(1))
+    row = (far.poses[0][:, None] - pairs.poses[0]).norm(dim=2).argmin(1)  # which each is of
+    short, long = ((far.poses[1] - pairs.poses[side, row]).norm(dim=1)[2::3].median() for side in (1, 0))
+    assert short < 0.7 * long  # the third kind is where the near goal has the hand, three actions on
     same = HindsightPairs(model, [0.1 * each for each in latents], batches.recorded, [8, 9, 15], furthest=4)
     far = same.unrelated(same.draw(200, np.random.default_rng(0)), 200, np.random.default_rng(1))
     assert ((far.goals - far.now).abs() > 0.3).all()  # the neighbour's frames look the same

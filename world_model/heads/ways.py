@@ -18,7 +18,7 @@ INVERSE_DYNAMICS, TEMPORAL_DISTANCE = "inverse_dynamics", "temporal_distance"
 UNRELATED = 2**30
 """The number of actions to another episode's goal, which nobody counted: `APART` or more, and no first one is known."""
 
-APART = 4
+APART = 6
 """Another episode's goal is at least so many actions away: something else is where the hand must go to move it."""
 
 _MAGNIFIED = (0.1, 0.2, 0.4, 1.0)

@@ -155,32 +155,36 @@ class HindsightPairs:
     def unrelated(self, pairs: Pairs, count: int, generator: np.random.Generator) -> Pairs:
         """Returns the frames of so many of the pairs with goals of other episodes, which are not near.
 
-        A third of them is any, a third has the pose that is nearest to the frame's of some that are drawn, a third is
-        that of the nearest of all which differs most nearly as much as is drawn, from hardly to much: the hand is
-        there, to a few millimetres, and something else is not. What looks the same is no such goal. Of one episode
-        there are none.
+        A third of them is any, and a third has the pose that is nearest to the frame's of some that are drawn. A third
+        is beside a goal that is near: of the frames of the nearest poses of all, that which differs from it most nearly
+        as much as is drawn, from hardly to much. The hand is there, to a few millimetres, and something else is not.
+        What looks the same is no such goal. Of one episode there are none.
         """
         count = count if self.several else 0
-        device = self.model.action_mean.device
-        rows = torch.from_numpy(generator.choice(len(pairs.now), count, replace=False)).to(device)
-        frames, now, each = pairs.poses[0, rows], pairs.now[rows], np.arange(count)
+        rows, near = generator.choice(len(pairs.now), count, replace=False), np.flatnonzero(pairs.counts.cpu() < APART)
+        beside = slice(2, None, 3)
+        if len(near):
+            rows[beside] = generator.choice(near, len(rows[beside]))
+        like, place = pairs.now[rows], pairs.poses[0, rows]
+        like[beside], place[beside] = pairs.goals[rows[beside]], pairs.poses[1, rows[beside]]
         among = min(_NEAREST, len(self.latents))
-        nearest = np.reshape(self._tree.query((frames * self._used).cpu().numpy(), among)[1], (count, among))
+        nearest = np.reshape(self._tree.query((place * self._used).cpu().numpy(), among)[1], (count, among))
         drawn = np.concatenate([generator.integers(len(self.latents), size=(count, _DRAWN)), nearest], axis=1)
-        apart = self._apart(drawn, frames, pairs.episodes[rows])
-        differs = (self.latents[drawn] - now[:, None]).square().mean(dim=-1)
+        apart = self._apart(drawn, place, pairs.episodes[rows])
+        differs = (self.latents[drawn] - like[:, None]).square().mean(dim=-1)
         apart[differs < _SAME] = torch.inf
         asked = _SAME ** torch.from_numpy(generator.random((count, 1))).to(apart)  # from as good as the same to far
         unlike = (differs / asked).log().abs().masked_fill(apart.isinf(), torch.inf)
         unlike[:, :_DRAWN] += 1e6  # only if none of the nearest can be a goal
         kinds = apart.isfinite()[:, :_DRAWN].int().argmax(1), apart[:, :_DRAWN].argmin(1), unlike.argmin(1)
+        each = np.arange(count)
         goals = drawn[each, torch.stack(kinds).cpu().numpy()[each % len(kinds), each]]
         return pairs._replace(
             now=pairs.now[rows],
             goals=self.latents[goals],
-            poses=torch.stack([frames, self._normalised_poses(goals)]),
+            poses=torch.stack([pairs.poses[0, rows], self._normalised_poses(goals)]),
             actions=pairs.actions[rows],
-            counts=torch.full_like(rows, UNRELATED),
+            counts=torch.full_like(pairs.counts[rows], UNRELATED),
             episodes=pairs.episodes[rows],
             ways=pairs.ways[rows],
         )
@@ -440,8 +444,8 @@ class HeadsTrainer:
     def evaluate(self) -> dict[str, float]:
         """Returns errors of what learns, on held-out recordings.
 
-        Of inverse dynamics see `WayErrors`, and "mistaken" is how likely they take another episode's goal, half of them
-        with the hand alike, for at most 3 actions away; "flow" is that of `SubgoalErrors`, "told" and "contrast" are
+        Of inverse dynamics see `WayErrors`, and "mistaken" is how likely they take another episode's goal for
+        nearer than it can be, see `APART`; "flow" is that of `SubgoalErrors`, "told" and "contrast" are
         those of `TransitionErrors`; "distance" [actions] is beside "distance_middle", that of the middle distance for
         all, and "rollout", the dynamics' mean squared error at the last step, beside "rollout_copy", that of what does
         not change.
