@@ -168,6 +168,11 @@ class Judge(nn.Module):
         """Returns differences in several scales, beyond each of which they saturate."""
         return torch.cat([torch.tanh(differences / scale) for scale in _MAGNIFIED], dim=-1)
 
+    @property
+    def apart(self) -> int:
+        """Actions at least to another episode's goal, of those that are told apart."""
+        return min(APART, self.longest)
+
     @torch.no_grad()
     def restrict(self, used: Float[Tensor, " P"], gripper: int | None = None) -> None:
         """Leaves out what of poses never moves, beside what is left out already.
@@ -195,7 +200,7 @@ class Judge(nn.Module):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, "B W"]]:
         """Returns how unlikely the numbers are, the mean absolute error of the poses that are read, and features.
 
-        The first is the mean of -log P(n), and of -log P(n >= `APART`) where a goal is `UNRELATED`: which number it has
+        The first is the mean of -log P(n), and of -log P(n >= `apart`) where a goal is `UNRELATED`: which number it has
         is left to what recorded ways say of the like.
 
         Args:
@@ -207,7 +212,7 @@ class Judge(nn.Module):
         """
         judged = self(now, goal, poses[0] + blur * torch.randn_like(poses[0]))
         likely, known = judged.logits.log_softmax(dim=1), counts.clamp(max=self.longest)[:, None]
-        counted, apart = likely.gather(1, known)[:, 0], likely[:, APART:].logsumexp(dim=1)
+        counted, apart = likely.gather(1, known)[:, 0], likely[:, self.apart :].logsumexp(dim=1)
         count = -torch.where(counts < UNRELATED, counted, apart).mean()
         return count, (judged.poses - poses * self.used).abs().mean(), judged.features
 

@@ -482,7 +482,8 @@ class HeadsTrainer:
             measured["rollout_copy"] = (start - end).square().mean().item()
         if self.inverse is not None and self.held_out.several:
             far = self.held_out.unrelated(pairs, len(pairs.now), generator)
-            near = self.inverse.judge(far.now, far.goals, far.poses[0]).logits.softmax(-1)[:, :APART]
+            judge = self.inverse.judge
+            near = judge(far.now, far.goals, far.poses[0]).logits.softmax(-1)[:, : judge.apart]
             measured["mistaken"] = near.sum(-1).mean().item()
         for part in self.parts.values():
             part.train()
