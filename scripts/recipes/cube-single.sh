@@ -5,13 +5,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-.venv/bin/python}
 configs=scripts/configs/cube-single
-within=(--config $configs/collect.yaml --play.lead-in 175 --play.frames 15)   # begins where the protocol does
+within=(--config $configs/collect.yaml --play.lead-in 175 --play.frames 21)   # begins where the protocol does
 
 $python scripts/collect_benchmark.py --config $configs/collect.yaml
-$python scripts/collect_benchmark.py "${within[@]}" --episodes 900 --seed 2000 --output data/cube-single-starts
+$python scripts/collect_benchmark.py "${within[@]}" --episodes 920 --seed 2000 --output data/cube-single-starts
 $python scripts/train_compact.py --config $configs/compact.yaml
 $python scripts/train_heads.py --config $configs/heads.yaml
 $python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, the script goes on
 $python scripts/train_heads.py --config $configs/heads.yaml --parent runs/cube-single-heads/checkpoint --output runs/cube-single-practised \
     --more data/cube-single-starts data/cube-single-practice \
-    --learn dynamics inverse_dynamics temporal_distance transition_energy --learning-rate 0.001 --steps 1200
+    --learn dynamics inverse_dynamics temporal_distance transition_energy --learning-rate 0.001 --steps 1500

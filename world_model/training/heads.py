@@ -41,7 +41,7 @@ from world_model.training.run import run_steps
 JUDGED_PAIRS = 2048
 _MEASURED = 20_000  # pairs from which it is learnt how much frames change
 _DRAWN, _NEAREST = 64, 32  # frames that goals of other episodes are chosen among: any, and those of the nearest poses
-_SAME = 0.02  # squared difference of latents below which frames look the same: in Fetch the block is 1 cm off
+_SAME = 0.2  # squared difference of latents up to which a goal counts as reached: Fetch's block is 3 to 4 cm off
 _DONE_ALIKE = (32, 256, 1024)  # frames that one of a like pose is chosen among, whose actions are compared
 _THERE = 16  # of one pair in so many the distance is asked from a frame to itself
 
@@ -124,6 +124,10 @@ class HindsightPairs:
         self._used = model.free(self.normalised_actions)[1]  # the rest of a pose trembles
         self._tree = KDTree((self._normalised_poses(np.arange(len(self.latents))) * self._used).cpu().numpy())
         self._starts = cache(lambda actions: np.flatnonzero(self.left >= actions))  # frames that so many follow on
+        frames = self._starts(1)[:: -(-len(self._starts(1)) // _MEASURED)]
+        there = self._normalised_poses(frames)
+        wrong = self._differing(self.latents[frames], there, frames[:, None] + 1)
+        self._same = max(_SAME, wrong.quantile(0.9).item())  # what predictions are wrong by is no difference
 
     @property
     def normalised_actions(self) -> Float[Tensor, "F A"]:
@@ -153,32 +157,34 @@ class HindsightPairs:
         )
 
     def unrelated(self, pairs: Pairs, count: int, generator: np.random.Generator) -> Pairs:
-        """Returns the frames of so many of the pairs with goals of other episodes, which are not near.
+        """Returns the frames of at most so many of the pairs with goals of other episodes, which are not near.
 
         A third of them is any, and a third has the pose that is nearest to the frame's of some that are drawn. A third
         is beside a goal that is near: of the frames of the nearest poses of all, that which differs from it most nearly
         as much as is drawn, from hardly to much. The hand is there, to a few millimetres, and something else is not.
-        What looks the same is no such goal. Of one episode there are none.
+        A goal where nothing else differs, see `_differing`, is left out: held by the same hand, things of two episodes
+        are an action apart. Of one episode there are none.
         """
         count = count if self.several else 0
         rows, near = generator.choice(len(pairs.now), count, replace=False), np.flatnonzero(pairs.counts.cpu() < APART)
         beside = slice(2, None, 3)
         if len(near):
             rows[beside] = generator.choice(near, len(rows[beside]))
-        like, place = pairs.now[rows], pairs.poses[0, rows]
-        like[beside], place[beside] = pairs.goals[rows[beside]], pairs.poses[1, rows[beside]]
-        among = min(_NEAREST, len(self.latents))
-        nearest = np.reshape(self._tree.query((place * self._used).cpu().numpy(), among)[1], (count, among))
-        drawn = np.concatenate([generator.integers(len(self.latents), size=(count, _DRAWN)), nearest], axis=1)
-        apart = self._apart(drawn, place, pairs.episodes[rows])
-        differs = (self.latents[drawn] - like[:, None]).square().mean(dim=-1)
-        apart[differs < _SAME] = torch.inf
-        asked = _SAME ** torch.from_numpy(generator.random((count, 1))).to(apart)  # from as good as the same to far
-        unlike = (differs / asked).log().abs().masked_fill(apart.isinf(), torch.inf)
-        unlike[:, :_DRAWN] += 1e6  # only if none of the nearest can be a goal
-        kinds = apart.isfinite()[:, :_DRAWN].int().argmax(1), apart[:, :_DRAWN].argmin(1), unlike.argmin(1)
-        each = np.arange(count)
-        goals = drawn[each, torch.stack(kinds).cpu().numpy()[each % len(kinds), each]]
+        like, poses, episodes = pairs.now[rows], pairs.poses[0, rows], pairs.episodes[rows]
+        like[beside], poses[beside] = pairs.goals[rows[beside]], pairs.poses[1, rows[beside]]
+        drawn = generator.integers(len(self.latents), size=(count, _DRAWN))
+        apart = self._apart(drawn, poses, episodes)
+        goals = _chosen(drawn, apart.isinf().float())
+        goals[1::3] = _chosen(drawn[1::3], apart[1::3])
+        drawn = self._nearest(poses[beside])
+        differs = self._differing(like[beside], poses[beside], drawn)
+        asked = self._same ** torch.from_numpy(generator.random((len(drawn), 1))).to(differs)
+        unlike = (differs / asked).log().abs()  # evenly from as good as the same to far
+        unlike[(differs < self._same) | self._apart(drawn, poses[beside], episodes[beside]).isinf()] = torch.inf
+        goals[beside] = _chosen(drawn, unlike)
+        other = self.episodes[goals].to(episodes) != episodes
+        kept = (other & (self._differing(like, poses, goals[:, None])[:, 0] >= self._same)).cpu().numpy()
+        rows, goals = rows[kept], goals[kept]
         return pairs._replace(
             now=pairs.now[rows],
             goals=self.latents[goals],
@@ -188,6 +194,31 @@ class HindsightPairs:
             episodes=pairs.episodes[rows],
             ways=pairs.ways[rows],
         )
+
+    def _nearest(self, poses: Float[Tensor, "B P"]) -> Int[np.ndarray, "B N"]:
+        """Returns the frames of the nearest poses."""
+        among = min(_NEAREST, len(self.latents))
+        return np.reshape(self._tree.query((poses * self._used).cpu().numpy(), among)[1], (len(poses), among))
+
+    @torch.no_grad()
+    def _differing(
+        self, latents: Float[Tensor, "B Z"], poses: Float[Tensor, "B P"], frames: Int[np.ndarray, "B N"]
+    ) -> Float[Tensor, "B N"]:
+        """Returns how much frames look otherwise than what the action to their poses is predicted to lead to.
+
+        So it is what else than the hand, and what it holds, has another place.
+
+        Args:
+            latents: To go from.
+            poses: There, normalised.
+            frames: N for each.
+        """
+        model, (count, among) = self.model, frames.shape
+        start = model.poses_at(poses).repeat_interleave(among, 0)
+        low, high = (start.new_tensor(bound) for bound in (model.action_spec.low, model.action_spec.high))
+        way = model.motion.difference(start, self.poses[frames.ravel()].to(start)).clamp(low, high)
+        led = model.predict(latents.repeat_interleave(among, 0), start, way).float()
+        return (led - self.latents[frames.ravel()]).square().mean(dim=1).unflatten(0, (count, among))
 
     def _normalised_poses(self, frames: Int[np.ndarray, "*B"]) -> Float[Tensor, "*B P"]:
         """Returns the poses at some places."""
@@ -230,6 +261,11 @@ class HindsightPairs:
         ahead, device = frames[:, None] + np.arange(steps + 1), self.model.action_mean.device
         poses, actions = self.poses[frames].to(device), self.actions[ahead[:, :-1]].to(device)
         return Rollouts(frames, poses, actions, self.latents[ahead])
+
+
+def _chosen(frames: Int[np.ndarray, "B N"], unlike: Float[Tensor, "B N"]) -> Int[np.ndarray, "B"]:
+    """Returns of each row's frames the least unlike, the first of several."""
+    return np.take_along_axis(frames, unlike.cpu().numpy().argmin(axis=1)[:, None], axis=1)[:, 0]
 
 
 class HeadsTrainer:
