@@ -36,9 +36,9 @@ class HeadsConfig(DecodedRunConfig):
         rollouts: Rollouts a step.
         rollout_weight: Weight of their mean squared error.
         imagined: Share of the pairs whose frame is one of the rollouts': a search asks the heads of such alone.
-        unrelated: Pairs with goals of other episodes, as a share of the batch, that all numbers of actions are learnt
-            to be many for: two thirds of them are of a like pose. Recordings alone say of no frame that it is far from
-            what looks nearly like it.
+        unrelated: Pairs with goals of other episodes, as a share of the batch, which are learnt not to be near: two
+            thirds of them are of a like pose. Recordings alone say of no frame that it is far from what looks nearly
+            like it.
         contrasted: Pairs a step, of the batch at most, that the transition energy learns from.
         contrast_steps: Actions of the ways that it compares; as many as it is searched ahead by.
         others: Ways that it tells from each recorded one.
