@@ -41,7 +41,7 @@ SLIDES = ("drawer", "window")
 _WRONG_STATE = 0.1  # m that a button in the wrong state counts as: more than OGBench's 4 cm
 _OUT_OF_SIGHT = 0.29  # m to the side: OGBench's check of its scene's recordings, as are the next ones
 _BY_THE_DRAWER, _IN_THE_DRAWER = -0.3, (0.06, 0.08)  # m to the other side, and heights of a cube that lies in it
-_GAINS = 2.0  # of what is missing: a servo that is asked for all of it stops short, 8 % of a grip before it
+_GAIN = 2.0  # of what is missing: a servo that is asked for all of it stops short, 8 % of a grip before it
 _SQUEEZE = 0.1  # closedness ahead of the measured one: the gripper's full force
 _RELEASE = 0.05  # an action that opens the gripper by more than this lets go
 
@@ -115,7 +115,7 @@ class OgbenchArm(BenchmarkArm):
         target = np.append(target_pose, gripper)
         opens = gripper < self.pose()[6] - _RELEASE
         for _ in range(max(1, round(duration / self.env.control_timestep()))):
-            way = difference(self.pose(), target) * _GAINS
+            way = difference(self.pose(), target) * _GAIN
             if not opens and self.env.compute_ob_info()["proprio/gripper_contact"][0] > 0:
                 way[6] = max(way[6], _SQUEEZE)
             self.env.step(self.env.normalize_action(way[[0, 1, 2, 5, 6]]))
