@@ -366,6 +366,7 @@ def check_plans(model: StoredModel) -> None:
     alone = proposer.propose(state, goal, 3, 1, torch.Generator().manual_seed(1))
     assert torch.allclose(alone[0], ways[0, :3], atol=1e-5)  # the likeliest is always the first
     assert (ways[1:] - ways[0]).abs().amax() > 1e-4  # the others are drawn
+    check_memory(model, state, goal)
     here = LatentGoal(state.tokens[0, -1])
     head = model.heads["inverse_dynamics"]
     assert isinstance(head, InverseDynamics)
@@ -386,6 +387,23 @@ def check_plans(model: StoredModel) -> None:
     found = subgoals.next(state, torch.Generator())
     assert found is not None and found.tokens.shape == goal.tokens.shape and found.tokens.isfinite().all()
     check_doubts(model, state, here)
+
+
+def check_memory(model: StoredModel, state: LatentState, goal: LatentGoal) -> None:
+    """Earlier frames say how far a way is, and nothing where all is forgotten."""
+    past = LatentState(torch.randn(1, 3, *state.tokens.shape[2:]), torch.rand(1, 3, state.poses.shape[2]))
+    longer = LatentState(torch.cat([past.tokens, state.tokens], 1), torch.cat([past.poses, state.poses], 1))
+    assert model.context > 1
+    unbounded = replace(model.action_spec, low=(-9.0,) * model.action_spec.size, high=(9.0,) * model.action_spec.size)
+    for forget in (0.01, 1.0):
+        proposer = InverseDynamicsProposer(InverseDynamicsConfig(forget=forget, pace=0.5), model, unbounded)
+        ways, once = (proposer.propose(each, goal, 2, 5, torch.Generator().manual_seed(0)) for each in (longer, state))
+        assert ways.shape == once.shape and torch.allclose(ways, once, atol=1e-3) == (forget == 1.0)
+        energy = TransitionEnergyCost(TransitionEnergyConfig(forget=forget), goal, model.action_spec, model)
+        predicted = model.rollout(state, ways)
+        costs, alone = (energy(replace(predicted, start=each), ways) for each in (longer, state))
+        assert costs.shape == (5,) and costs.isfinite().all()
+        assert forget < 1.0 or torch.allclose(costs, alone, atol=1e-4)
 
 
 def check_doubts(model: StoredModel, state: LatentState, here: LatentGoal) -> None:

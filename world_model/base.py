@@ -146,7 +146,7 @@ class WorldModel(Protocol):
 
     Attributes:
         action_spec: What its actions mean. A controller checks it against the arm's.
-        context: How many past frames `rollout` makes use of at most.
+        context: How many past frames are made use of at most, by `rollout` or by what was learnt on its latents.
     """
 
     action_spec: ActionSpec

@@ -48,11 +48,11 @@ class CompactModel(StoredModel):
         readout: Gives their latents.
         dynamics: Rolls latents forward.
         heads: What else was learnt on its latents, by name.
-        context: 1: the last frame says all that is used.
+        context: 8: a rollout begins at the last frame; of a way that was taken up the ones before tell how far it is.
     """
 
     kind = "compact"
-    context = 1
+    context = 8
 
     def __init__(
         self,

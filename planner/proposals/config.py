@@ -54,6 +54,8 @@ class PaceConfig:
     Attributes:
         pace: How quick a way is asked for, in (0, 1]: 0.1 goes as fast as the fastest tenth of such ways in the
             recordings.
+        forget: How likely each action makes void what the frames before it said of the way, in (0, 1]; 1 judges each
+            frame by itself.
         doubt: From how many actions on, that the checkpoint's temporal distance expects, it is not believed that the
             goal is near; a way as slow as `detour` says is asked for then. None: it is believed.
         detour: How slow, in (0, 1], as `pace`.
@@ -63,11 +65,12 @@ class PaceConfig:
     """
 
     pace: float = 0.05
+    forget: float = 0.3
     doubt: float | None = None
     detour: float = 0.5
 
     def __post_init__(self) -> None:
-        check_range(self, "(0, 1]", "pace", "detour", of="a way's ")
+        check_range(self, "(0, 1]", "pace", "forget", "detour", of="a way's ")
         check_range(self, "[0, inf)", "doubt", of="a way's ")
 
 

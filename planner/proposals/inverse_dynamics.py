@@ -45,30 +45,44 @@ class InverseDynamicsProposer:
     ) -> Float[Tensor, "G H A"]:
         """See `Proposer.propose`."""
         model, (low, high) = self._model, self._bounds
+        wanted, believed, ways = goal.tokens.flatten().expand(count, -1), self._believed_before(state, goal), []
         latents = state.tokens[0, -1].flatten().expand(count, -1)
         poses = state.poses[0, -1].to(low).expand(count, -1)
-        wanted, ways = goal.tokens.flatten().expand(count, -1), []
         for _ in range(horizon):
-            actions = self._first(latents, wanted, poses, generator).clamp(low, high)
+            actions, believed = self._first(latents, wanted, poses, believed, generator)
+            actions = actions.clamp(low, high)
             latents, poses = model.predict(latents, poses, actions), model.motion.compose(poses, actions)
             ways.append(actions)
         return torch.stack(ways, dim=1)
+
+    def _believed_before(self, state: LatentState, goal: LatentGoal) -> Float[Tensor, "1 K+1"] | None:
+        """Returns how likely each number of actions was at the frame before the present one; None if there is none."""
+        if state.tokens.shape[1] == 1:
+            return None
+        frames = state.tokens[0, :-1].flatten(1)
+        poses = self._model.normalise_poses(state.poses[0, :-1].to(frames))
+        return self._pace.over(self._head.judge(frames, goal.tokens.flatten()[None], poses).logits)
 
     def _first(
         self,
         latents: Float[Tensor, "G Z"],
         goals: Float[Tensor, "G Z"],
         poses: Float[Tensor, "G P"],
+        believed: Float[Tensor, "#G K+1"] | None,
         generator: torch.Generator,
-    ) -> Float[Tensor, "G A"]:
-        """Returns the first action of a quick way from each frame, physical units; none where it is there."""
+    ) -> tuple[Float[Tensor, "G A"], Float[Tensor, "G K+1"]]:
+        """Returns the first action of a quick way from each frame, physical units, and what to believe there.
+
+        None is done where the goal is reached.
+        """
         model, head, config = self._model, self._head, self.config
         normalised = model.normalise_poses(poses)
         judged = head.judge(latents, goals, normalised)
-        counts = self._pace(judged.logits, latents, goals, normalised).clamp(max=head.judge.longest)
+        believed = self._pace.after(believed, judged.logits)
+        counts = self._pace(believed, latents, goals, normalised).clamp(max=head.judge.longest)
         told = head.act(judged.features, counts)
         actions = head.first(told[:1], self._rest)
         if len(told) > 1:
             actions = torch.cat([actions, head.first.draw(told[1:], self._rest, config.temperature, generator)])
         actions = model.actions_of(actions) * head.free
-        return actions * (counts > 0)[:, None]
+        return actions * (counts > 0)[:, None], believed
