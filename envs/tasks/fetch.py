@@ -104,6 +104,8 @@ class FetchArm(BenchmarkArm):
     def _fingers(self, way: float) -> float:
         """Returns Fetch's own action [m] that has the fingers there, and at rest, after two of its steps.
 
+        Closing by more than a third takes more force than there is that way, and ends short.
+
         Args:
             way: Closedness that is missing.
         """

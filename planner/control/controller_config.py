@@ -16,7 +16,7 @@ class ControllerConfig:
     """Settings of `Controller`.
 
     Attributes:
-        context: Past frames given to the model; None for as many as it makes use of.
+        context: Past frames given to the model and its heads; None for as many as they make use of.
         chunk: Action sequences rolled out at a time; None for as many as fit into the memory, see
             `planner.search.chunks`.
         warm_start: Whether the last plan and its runners-up, shifted by a step, are the planner's first guesses.

@@ -27,16 +27,14 @@ class SimulatedDynamics:
 
     Attributes:
         action_spec: The model's.
-        context: 1: the simulation's state is all that matters.
+        context: The model's: heads make use of earlier frames, rollouts of the simulation's state alone.
         encoding: The model that encodes.
         heads: The model's, for proposers and objectives that ask them.
     """
 
-    context = 1
-
     def __init__(self, model: WorldModel, arm: MujocoArm) -> None:
         """Takes the model whose latents are compared, and the arm of the task."""
-        self.action_spec = model.action_spec
+        self.action_spec, self.context = model.action_spec, model.context
         self.heads: Any = getattr(model, "heads", {})
         self.encoding, self._arm = model, arm
 

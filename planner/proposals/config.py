@@ -53,9 +53,9 @@ class PaceConfig:
 
     Attributes:
         pace: How quick a way is asked for, in (0, 1]: 0.1 goes as fast as the fastest tenth of such ways in the
-            recordings.
+            recordings, as far as what was seen before allows.
         forget: How likely each action makes void what the frames before it said of the way, in (0, 1]; 1 judges each
-            frame by itself.
+            frame by itself, which is for those who look less often than after each action.
         doubt: From how many actions on, that the checkpoint's temporal distance expects, it is not believed that the
             goal is near; a way as slow as `detour` says is asked for then. None: it is believed.
         detour: How slow, in (0, 1], as `pace`.

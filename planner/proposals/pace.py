@@ -26,7 +26,8 @@ class Pace:
         b_t(n) ~ P(n | z_t, goal) ((1 - f) sum_m T(n | m) b_{t-1}(m) + f / (K + 1))      n > 0; f: `PaceConfig.forget`
 
     T goes from m to m - 1, in a fifth of the cases each to m and to m - 2. What does not come true is believed no
-    longer. Whether the goal is reached the present frame alone says: nothing is there by reckoning.
+    longer. Whether the goal is reached the present frame alone says: nothing is there by reckoning. Frames are taken to
+    be an action apart, those from before the goal was taken up too.
 
     Judges of ways that learnt from frames and goals of one episode alone (`HeadsConfig.unrelated` of 0), where the hand
     is seldom back at its goal unless the object is, take a goal for near when the hand is there and the object is not.
@@ -65,7 +66,7 @@ class Pace:
         if believed is None or self._config.forget == 1:
             return logits
         before = believed.softmax(-1)
-        later = functional.pad(before, (0, 2))
+        later = functional.pad(before, (0, 2), mode="replicate")  # the last is of so many and more: as many may be left
         left = _ASTRAY * before + (1 - 2 * _ASTRAY) * later[:, 1:-1] + _ASTRAY * later[:, 2:]
         expected = (1 - self._config.forget) * left + self._config.forget / left.shape[1]
         seen = logits.log_softmax(-1)

@@ -41,7 +41,7 @@ class Manifest:
         parts: Shape of each of its parts, plain values that the kind understands.
         action_spec: What its actions mean.
         fps: Frames a second of the training windows.
-        context: Past frames that its rollouts use.
+        context: Past frames that it makes use of, see `world_model.base.WorldModel`.
         statistics: What actions and poses are normalised with.
         weights: Precision of the stored weights.
         licence: Of the weights.
@@ -114,7 +114,7 @@ class StoredModel(NormalisedModel, ABC):
 
     Attributes:
         kind: Its name in `world_model.load.KINDS`.
-        context: How many past frames `rollout` makes use of at most.
+        context: How many past frames are made use of at most, by `rollout` or by its heads.
         heads: What else was learnt on its latents, by name.
     """
 
