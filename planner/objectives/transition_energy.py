@@ -66,12 +66,11 @@ class TransitionEnergyCost:
 
     def _depart(self, start: LatentState) -> None:
         """Takes up where plans begin, and how many actions a quick way from there has."""
-        frames, judge = start.tokens[0].flatten(1), self._head.judge
-        known = self._model.normalise_poses(start.poses[0].to(frames))
-        latents, poses = frames[-1:], known[-1:]
+        latents, judge = start.tokens[:, -1].flatten(1), self._head.judge
+        poses = self._model.normalise_poses(start.poses[:, -1].to(latents))
         self._start_pose = poses
         with torch.no_grad():
-            logits = self._pace.over(judge(frames, self._goal, known).logits)
+            logits = self._pace.seen(judge, start, self._goal)
             count = self._pace(logits, latents, self._goal, poses).clamp(max=judge.longest)
             going_on = torch.where(count > 0, (self._detour - 1).clamp_min(0), 0)
             self._count = torch.maximum(count, going_on)

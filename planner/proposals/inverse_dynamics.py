@@ -45,7 +45,9 @@ class InverseDynamicsProposer:
     ) -> Float[Tensor, "G H A"]:
         """See `Proposer.propose`."""
         model, (low, high) = self._model, self._bounds
-        wanted, believed, ways = goal.tokens.flatten().expand(count, -1), self._believed_before(state, goal), []
+        wanted, ways = goal.tokens.flatten().expand(count, -1), []
+        before = LatentState(state.tokens[:, :-1], state.poses[:, :-1])
+        believed = self._pace.seen(self._head.judge, before, wanted[:1]) if before.tokens.shape[1] else None
         latents = state.tokens[0, -1].flatten().expand(count, -1)
         poses = state.poses[0, -1].to(low).expand(count, -1)
         for _ in range(horizon):
@@ -54,14 +56,6 @@ class InverseDynamicsProposer:
             latents, poses = model.predict(latents, poses, actions), model.motion.compose(poses, actions)
             ways.append(actions)
         return torch.stack(ways, dim=1)
-
-    def _believed_before(self, state: LatentState, goal: LatentGoal) -> Float[Tensor, "1 K+1"] | None:
-        """Returns how likely each number of actions was at the frame before the present one; None if there is none."""
-        if state.tokens.shape[1] == 1:
-            return None
-        frames = state.tokens[0, :-1].flatten(1)
-        poses = self._model.normalise_poses(state.poses[0, :-1].to(frames))
-        return self._pace.over(self._head.judge(frames, goal.tokens.flatten()[None], poses).logits)
 
     def _first(
         self,

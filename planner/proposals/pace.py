@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from planner.proposals.config import PaceConfig
+from world_model.base import LatentState
 from world_model.checkpoints.checkpoint import find_head
 from world_model.compact import CompactModel
-from world_model.heads.ways import TEMPORAL_DISTANCE, TemporalDistance, quick
+from world_model.heads.ways import TEMPORAL_DISTANCE, Judge, TemporalDistance, quick
 
 _NEAR = 3  # actions: what is taken for nearer can be doubted
 _THERE = 1.5  # actions that the distance expects, under which nothing is left to do
@@ -41,13 +42,19 @@ class Pace:
         Raises:
             ValueError: If it has none, and is to doubt.
         """
-        self._config = config
+        self._config, self._model = config, model
         self._distance = None if config.doubt is None else find_head(model, TEMPORAL_DISTANCE, TemporalDistance)
         if config.doubt is not None and self._distance is None:
             raise ValueError(
                 "it is doubted (doubt) that a goal is near where the temporal distance says otherwise, and this "
                 "checkpoint has none: train one with scripts/train_heads.py, or set doubt to null"
             )
+
+    @torch.no_grad()
+    def seen(self, judge: Judge, state: LatentState, goal: Float[Tensor, "1 Z"]) -> Float[Tensor, "1 K+1"]:
+        """Returns how likely each number of actions is after the frames of a state, as logits, see `over`."""
+        frames = state.tokens[0].flatten(1).to(goal)
+        return self.over(judge(frames, goal, self._model.normalise_poses(state.poses[0].to(frames))).logits)
 
     def over(self, logits: Float[Tensor, "T K+1"]) -> Float[Tensor, "1 K+1"]:
         """Returns how likely each number of actions is after frames an action apart, as logits."""

@@ -102,11 +102,10 @@ class Generated:
         from world_model.base import LatentGoal
 
         assert self._goal is not None
-        frames, goals = state.tokens[0].flatten(1).float(), self._goal.tokens.flatten()[None].float()
-        known = self._model.normalise_poses(state.poses[0])
-        latents, poses = frames[-1:], known[-1:]
+        latents, goals = state.tokens[0, -1].flatten()[None].float(), self._goal.tokens.flatten()[None].float()
+        poses = self._model.normalise_poses(state.poses[0, -1][None])
         with torch.no_grad():
-            believed = self._pace.over(self._head.judge(frames, goals, known).logits)
+            believed = self._pace.seen(self._head.judge, state, goals)
             judged = self._head.judge(latents, goals, poses)
             counts = self._pace(believed, latents, goals, poses).clamp(max=self._head.judge.longest)
             if not counts.any():
