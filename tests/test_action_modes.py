@@ -16,7 +16,7 @@ def test_of_two_ways_round_one_is_taken_and_not_the_mean() -> None:
     optimizer = torch.optim.Adam(head.parameters(), 0.05)
     for _ in range(100):
         optimizer.zero_grad()
-        chosen, missed = head.errors(x, actions)
+        chosen, missed = head.errors(x, actions, torch.ones(64, dtype=torch.bool))
         (chosen + missed).backward()
         optimizer.step()
     taken = head(x, torch.zeros(2))[0]

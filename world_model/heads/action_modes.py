@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn import functional
@@ -71,11 +71,17 @@ class ActionModes(nn.Module):
         return logits.masked_fill(((self.centres - rest).abs() < STILL).all(dim=-1), -torch.inf)
 
     def errors(
-        self, x: Float[Tensor, "B W"], actions: Float[Tensor, "B A"]
+        self, x: Float[Tensor, "B W"], actions: Float[Tensor, "B A"], asked: Bool[Tensor, "B"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Returns the cross-entropy of the modes nearest to actions, and the mean absolute error given these."""
-        modes = torch.cdist(actions, self.centres).argmin(dim=-1)
-        return functional.cross_entropy(self.logits(x), modes), (self._at(x, modes) - actions).abs().mean()
+        """Returns the cross-entropy of the modes nearest to actions, and the mean absolute error given these.
+
+        Both are means over the rows that are asked for, 0 of none. All of them are told, since layers are compiled anew
+        for each number of rows (oneDNN).
+        """
+        modes, among = torch.cdist(actions, self.centres).argmin(dim=-1), asked.sum().clamp_min(1)
+        chosen = functional.cross_entropy(self.logits(x), modes, reduction="none")
+        missed = (self._at(x, modes) - actions).abs().mean(dim=-1)
+        return (chosen * asked).sum() / among, (missed * asked).sum() / among
 
     def _at(self, x: Float[Tensor, "B W"], modes: Int[Tensor, " B"]) -> Float[Tensor, "B A"]:
         """Returns the action if it is of a mode."""

@@ -317,10 +317,8 @@ class InverseDynamics(Head):
         actions, rest = actions * self.free, rest * self.free
         count, pose, features = self.judge.errors(now, goal, poses, counts, blur)
         moving = (counts > 0) & (counts < UNRELATED) & ((actions - rest).abs() >= STILL).any(dim=-1)
-        if not moving.any():
-            return WayErrors(count, count.new_zeros(()), count.new_zeros(()), pose)
-        told = self.act(features[moving], counts[moving].clamp(max=self.judge.longest))
-        mode, offset = self.first.errors(told, actions[moving])
+        told = self.act(features, counts.clamp(max=self.judge.longest))
+        mode, offset = self.first.errors(told, actions, moving)
         return WayErrors(count, mode, offset, pose)
 
 

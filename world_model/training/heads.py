@@ -157,13 +157,13 @@ class HindsightPairs:
         )
 
     def unrelated(self, pairs: Pairs, count: int, generator: np.random.Generator) -> Pairs:
-        """Returns the frames of at most so many of the pairs with goals of other episodes, which are not near.
+        """Returns the frames of so many of the pairs with goals of other episodes, which are not near.
 
         A third of them is any, and a third has the pose that is nearest to the frame's of some that are drawn. A third
         is beside a goal that is near: of the frames of the nearest poses of all, that which differs from it most nearly
         as much as is drawn, from hardly to much. The hand is there, to a few millimetres, and something else is not.
-        A goal where nothing else differs, see `_differing`, is left out: held by the same hand, things of two episodes
-        are an action apart. Of one episode there are none.
+        A goal where nothing else differs, see `_differing`, is left out, and another pair is there twice: held by the
+        same hand, things of two episodes are an action apart. Of one episode there are none.
         """
         count = count if self.several else 0
         rows, near = generator.choice(len(pairs.now), count, replace=False), np.flatnonzero(pairs.counts.cpu() < APART)
@@ -183,7 +183,9 @@ class HindsightPairs:
         unlike[(differs < self._same) | self._apart(drawn, poses[beside], episodes[beside]).isinf()] = torch.inf
         goals[beside] = _chosen(drawn, unlike)
         other = self.episodes[goals].to(episodes) != episodes
-        kept = (other & (self._differing(like, poses, goals[:, None])[:, 0] >= self._same)).cpu().numpy()
+        differs = self._differing(like, poses, goals[:, None])[:, 0] >= self._same
+        kept = np.flatnonzero((other & differs).cpu().numpy())
+        kept = np.resize(kept, count if len(kept) else 0)  # layers are compiled anew for each number of rows (oneDNN)
         rows, goals = rows[kept], goals[kept]
         return pairs._replace(
             now=pairs.now[rows],
