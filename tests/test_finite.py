@@ -207,7 +207,8 @@ def test_training_of_heads_stops_before_their_weights_are_poisoned(
 
     def report(step: int, measured: Mapping[str, float]) -> None:
         if step + 1 == 4:
-            monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *_, **__: torch.tensor(NAN, requires_grad=True))
+            broken = torch.tensor(NAN, requires_grad=True)
+            monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *_, **__: broken)
 
     with pytest.raises(DivergedError, match=r"stopped at step 5 of 9: ways is nan.*4;"):
         train_heads(config, model, latents, recorded, "made up", report, {})

@@ -35,6 +35,7 @@ from world_model.heads.ways_config import InverseDynamicsConfig as WaysConfig
 from world_model.heads.ways_config import (
     InverseDynamicsShape,
     JudgeShape,
+    MacroDynamicsShape,
     SubgoalGeneratorShape,
     TemporalDistanceShape,
     TransitionEnergyShape,
@@ -49,8 +50,9 @@ from world_model.training.compact import (
     train_compact,
 )
 from world_model.training.compact_config import CompactConfig, DynamicsShape, LatentShape
-from world_model.training.heads import HeadsTrainer, HindsightPairs, train_heads
+from world_model.training.heads import HeadsTrainer, train_heads
 from world_model.training.heads_config import HeadsConfig
+from world_model.training.hindsight import HindsightPairs
 from world_model.training.loop import STATE_FILE, Report
 from world_model.training.state import StateError, load_state
 
@@ -248,7 +250,8 @@ def make_heads_config(parent: Path, output: Path, **changes: object) -> HeadsCon
         inverse_dynamics=InverseDynamicsShape(JUDGE, modes=6),
         temporal_distance=TemporalDistanceShape(JUDGE), subgoals=SubgoalGeneratorShape(JUDGE, width=32, depth=1),
         transition_energy=TransitionEnergyShape(JUDGE), contrasted=48,
-        learn=("dynamics", "inverse_dynamics", "temporal_distance", "subgoals", "transition_energy"),
+        macros=MacroDynamicsShape(actions=2, numbers=2, encoder=8, width=32, depth=1),
+        learn=("dynamics", "inverse_dynamics", "temporal_distance", "subgoals", "transition_energy", "macros"),
     )  # fmt: skip
     return replace(config, **changes)  # type: ignore[arg-type]
 
@@ -279,6 +282,7 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     assert measured[199]["energy"] < 0.9 * measured[0]["energy"]
     assert measured[199]["held_out/contrast"] > 0 and 0 <= measured[199]["held_out/told"] <= 1
     assert measured[199]["distance"] < 0.8 * measured[0]["distance"]
+    assert measured[199]["held_out/macro"] < 0.8 * measured[199]["held_out/macro_copy"]
     assert measured[199]["held_out/rollout"] < measured[19]["held_out/rollout"]
     assert measured[199]["held_out/rollout"] < 0.7 * measured[199]["held_out/rollout_copy"]
     with pytest.raises(KeyboardInterrupt):
@@ -289,7 +293,7 @@ def test_heads_learn_the_way_to_a_goal_and_go_on_where_they_stopped(batches: Ima
     first = load_world_model(parent).state_dict()
     assert (whole.state_dict()["dynamics.enter.weight"] != first["dynamics.enter.weight"]).any()
     assert torch.equal(whole.state_dict()["readout.head.0.weight"], first["readout.head.0.weight"])
-    learnt = {"inverse_dynamics", "temporal_distance", "subgoal_generator", "transition_energy"}
+    learnt = {"inverse_dynamics", "temporal_distance", "subgoal_generator", "transition_energy", "macro_dynamics"}
     assert set(whole.heads) == {"bank", *learnt}
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
     check_plans(load_world_model(tmp_path / "whole/checkpoint", precision="bf16"))
@@ -484,7 +488,7 @@ def test_a_frame_is_read_as_the_goal_that_it_is_while_training() -> None:
 def test_goals_of_other_episodes_are_of_others_and_two_thirds_of_them_alike(
     batches: ImageBatches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("world_model.training.heads._NEAREST", 9)  # of 78 frames
+    monkeypatch.setattr("world_model.training.hindsight._NEAREST", 9)  # of 78 frames
     run(make_config(tmp_path / "run"), batches)
     model = load_world_model(tmp_path / "run/checkpoint")
     assert isinstance(model, CompactModel)

@@ -34,6 +34,7 @@ HEADS: Registry[type[Head]] = Registry(
         "temporal_distance": "world_model.heads.ways:TemporalDistance",
         "subgoal_generator": "world_model.heads.subgoals:SubgoalGenerator",
         "transition_energy": "world_model.heads.transitions:TransitionEnergy",
+        "macro_dynamics": "world_model.heads.macros:MacroDynamics",
     },
 )
 """What may be learnt on latents and travels with a checkpoint, by name."""

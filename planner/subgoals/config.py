@@ -13,6 +13,7 @@ SUBGOALS: Registry[type] = Registry(
         "listed": "planner.subgoals.listed:Listed",
         "retrieved": "planner.subgoals.retrieved:Retrieved",
         "generated": "planner.subgoals.generated:Generated",
+        "searched": "planner.subgoals.searched:Searched",
     },
 )
 """Every source of subgoals by its kind."""

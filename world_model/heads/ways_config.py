@@ -181,3 +181,47 @@ class TransitionEnergyConfig(FramesConfig):
     """
 
     shape: TransitionEnergyShape = field(default_factory=TransitionEnergyShape)
+
+
+@dataclass(frozen=True)
+class MacroDynamicsShape:
+    """The shape of `MacroDynamics`, whatever the world model.
+
+    Attributes:
+        actions: Of a macro, K.
+        numbers: That a macro is told in, M: few, so that all that a search can ask for is nearly something done.
+        encoder: Width of the transformer over a macro's actions.
+        width: Of the dynamics' residual stream.
+        depth: Their blocks.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    actions: int = 5
+    numbers: int = 6
+    encoder: int = 64
+    width: int = 384
+    depth: int = 3
+
+    def __post_init__(self) -> None:
+        check_range(self, "[1, inf)", "actions", "numbers", "encoder", "width", "depth")
+        if self.encoder % 4:
+            raise ValueError(f"the macros' encoder has 4 heads, which divide its width, got {self.encoder}")
+
+
+@dataclass(frozen=True)
+class MacroDynamicsConfig(FramesConfig):
+    """All that is fixed of `MacroDynamics`: the sizes of `FramesConfig`, and the rest.
+
+    Attributes:
+        action_size: Numbers of an action, A.
+        shape: The rest.
+    """
+
+    action_size: int
+    shape: MacroDynamicsShape = field(default_factory=MacroDynamicsShape)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "[1, inf)", "action_size")

@@ -8,13 +8,16 @@ from typing import ClassVar, Literal, TypeAlias
 from envs.ranges import check_range
 from world_model.heads.ways_config import (
     InverseDynamicsShape,
+    MacroDynamicsShape,
     SubgoalGeneratorShape,
     TemporalDistanceShape,
     TransitionEnergyShape,
 )
 from world_model.training.run_config import DecodedRunConfig
 
-Part: TypeAlias = Literal["dynamics", "inverse_dynamics", "temporal_distance", "subgoals", "transition_energy"]
+Part: TypeAlias = Literal[
+    "dynamics", "inverse_dynamics", "temporal_distance", "subgoals", "transition_energy", "macros"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +31,12 @@ class HeadsConfig(DecodedRunConfig):
         temporal_distance: Shape of the temporal distance.
         subgoals: Shape of what generates the next frames on a way.
         transition_energy: Shape of what tells how likely a next frame is.
+        macros: Shape of the dynamics at a slower clock.
         furthest: Actions to a goal at most, in what is learnt from.
-        learn: What learns: "inverse_dynamics", "temporal_distance", "subgoals", "transition_energy", and "dynamics",
-            which go on. The rest stays the parent's. A search goes where its model errs in its favour: recordings of
-            what a search tried tell dynamics and distance what comes of it, but a policy learns nothing good from them.
+        learn: What learns: "inverse_dynamics", "temporal_distance", "subgoals", "transition_energy", "macros", and
+            "dynamics", which go on. The rest stays the parent's. A search goes where its model errs in its favour:
+            recordings of what a search tried tell dynamics and distance what comes of it, but a policy learns nothing
+            good from them.
         rollout_steps: Actions of the rollouts that the dynamics learn from, predictions fed back.
         rollouts: Rollouts a step.
         rollout_weight: Weight of their mean squared error.
@@ -61,6 +66,7 @@ class HeadsConfig(DecodedRunConfig):
     temporal_distance: TemporalDistanceShape = field(default_factory=TemporalDistanceShape)
     subgoals: SubgoalGeneratorShape = field(default_factory=SubgoalGeneratorShape)
     transition_energy: TransitionEnergyShape = field(default_factory=TransitionEnergyShape)
+    macros: MacroDynamicsShape = field(default_factory=MacroDynamicsShape)
     furthest: int = 24
     learn: tuple[Part, ...] = ("dynamics", "inverse_dynamics", "temporal_distance")
     rollout_steps: int = 6

@@ -90,6 +90,8 @@ def format_errors(errors: Mapping[str, float]) -> str:
     if "told" in errors:
         told = f"recorded actions told from others in {100 * errors['told']:.0f} %"
         lines.append(f"energy: {told}, cross-entropy {errors['contrast']:.3f}")
+    if "macro" in errors:
+        lines.append(f"two macros: error^2 {errors['macro']:.4f}, of copying {errors['macro_copy']:.4f}")
     if "rollout" in errors:
         lines.append(f"dynamics: error^2 {errors['rollout']:.4f}, of copying {errors['rollout_copy']:.4f}")
     return "\n".join(lines)
