@@ -14,4 +14,4 @@ $python scripts/train_heads.py --config $configs/heads.yaml
 $python scripts/collect_practice.py --config $configs/practice.yaml              # its own attempts, the script goes on
 $python scripts/train_heads.py --config $configs/heads.yaml --parent runs/cube-single-heads/checkpoint --output runs/cube-single-practised \
     --more data/cube-single-starts data/cube-single-practice \
-    --learn dynamics inverse_dynamics temporal_distance transition_energy --learning-rate 0.001 --steps 1500
+    --learn dynamics inverse_dynamics temporal_distance transition_energy --learning-rate 0.001 --steps 1300
