@@ -31,6 +31,7 @@ from envs.config import load_config
 from envs.episodes.reading import Reading
 from planner.evaluation.config import EvaluateConfig
 from planner.evaluation.suite_config import SuiteConfig
+from planner.subgoals.searched import SearchedConfig
 from tests.fakes.hub import WRITER, Hub
 from world_model import load_world_model
 from world_model.checkpoints import hub
@@ -153,7 +154,7 @@ def test_settings_that_pages_show_are_settings(tmp_path: Path, monkeypatch: pyte
     assert load_settings(EvaluateConfig, plan).planner.samples == 64
     for arm in (own_arm, franka, *settings_of("bring-your-own-arm.md")):
         assert load_settings(ArmFile, arm).limits.max_speed <= 0.3
-    (reading, joints), (suite,), (learnt, way) = (
+    (reading, joints), (suite,), (learnt, way, slower) = (
         settings_of(f"{page}.md") for page in ("recordings", "evaluation", "planning")
     )
     assert load_settings(ArmFile, {**franka, **joints}).joint_limits == JointLimits()  # the defaults, as it says
@@ -161,6 +162,8 @@ def test_settings_that_pages_show_are_settings(tmp_path: Path, monkeypatch: pyte
     assert searched.objective.kind == "transition_energy" and searched.controller.gripper_modes
     generated = load_settings(EvaluateConfig, way)
     assert generated.planner.horizon == generated.controller.subgoals.ahead == 2
+    macros = load_settings(EvaluateConfig, slower).controller.subgoals
+    assert macros == SearchedConfig()  # the defaults
     assert load_settings(Reading, reading).rate == 4.0
     assert len(load_settings(SuiteConfig, suite).variants) == 3
 

@@ -104,13 +104,14 @@ def test_a_search_of_two_actions_reaches_what_is_far_away(model: CompactModel, s
     controller.model.encode_goal = lambda seen: goal  # type: ignore[method-assign]
     controller.reset([goal], seed=0)  # pyright: ignore[reportArgumentType]
     pursued = controller._subgoals.next(at(*place), torch.Generator().manual_seed(0))
-    assert pursued is not None and pursued is not goal
-    before, after = (float((frame - goal.tokens).norm()) for frame in (torch.from_numpy(place)[None], pursued.tokens))
+    assert pursued is not None and pursued.way is not None and torch.equal(pursued.tokens, goal.tokens)
+    before, after = (float((frame - goal.tokens).norm()) for frame in (torch.from_numpy(place)[None], pursued.way[0]))
     assert after < before - 0.5
     for _ in range(20):
         action, _ = controller.step(place)  # pyright: ignore[reportArgumentType]
         place = place + action
     assert float(np.linalg.norm(place - goal.tokens[0].numpy())) < 0.4
+    assert controller.goal_index == 0 and controller._last_plan is not None  # of one goal: plans go on from the last
 
 
 def test_a_goal_that_is_as_near_as_a_macro_is_pursued_itself_and_the_same_seed_finds_the_same(
@@ -120,7 +121,7 @@ def test_a_goal_that_is_as_near_as_a_macro_is_pursued_itself_and_the_same_seed_f
     subgoals.reset([goal])
     assert subgoals.next(at(0.0, 0.0), torch.Generator()) is goal  # 2.5 away, macros have 3 actions
     found = [subgoals.next(at(-4.0, 0.0), torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
-    one, same, other = (each.tokens for each in found if each is not None)
+    one, same, other = (each.way for each in found if each is not None and each.way is not None)
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 

@@ -245,10 +245,12 @@ class Controller:
     def _choose_goal(self, state: LatentState, generator: torch.Generator) -> None:
         """Takes up the goal whose turn it is at the last observation."""
         goal = self._subgoals.next(state, generator)
-        anew = goal is not None or not self._taken_up
-        if goal is not None:
-            if goal.way is not None and self._taken_up:  # it may be another way to the same goal
-                anew = not torch.equal(goal.tokens, self.goal.tokens)
+        anew = not self._taken_up
+        if goal is not None and goal is not self._goal:
+            if goal.way is None and self.goal.way is None:
+                anew = True
+            else:  # it may be another way to the same goal, or the goal itself after a way to it
+                anew = anew or not torch.equal(goal.tokens, self.goal.tokens)
             self._goal, self._goal_cost = goal, self.objective(goal)
         if anew:
             self._taken_up += 1

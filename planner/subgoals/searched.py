@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from envs.config import Choice
 from envs.ranges import check_range
 from envs.spec import ActionSpec
-from planner.objectives.objective_config import OBJECTIVES, ObjectiveSettings, TemporalDistanceConfig
+from planner.objectives.objective_config import (
+    OBJECTIVES,
+    ObjectiveSettings,
+    TemporalDistanceConfig,
+    takes_goal_pose,
+)
 from planner.search.planner_config import PlannerConfig, make_planner
 from planner.search.sampling_config import CEMConfig
 
@@ -18,7 +23,7 @@ if TYPE_CHECKING:  # they import torch, which takes seconds, and settings are re
     from jaxtyping import Float
     from torch import Tensor
 
-    from planner.base import MakeObjective
+    from planner.base import MakeObjective, Objective
     from world_model.base import LatentGoal, LatentState, WorldModel
 
 _FURTHEST = 3.0  # standard deviations of macros that a search goes to
@@ -31,7 +36,7 @@ class SearchedConfig:
     Attributes:
         kind: Names this source in YAML.
         planner: What searches for macros; its horizon is in macros, its deviations in shares of 6 of theirs.
-        objective: What judges where they lead.
+        objective: What judges where they lead. With the last frame alone the first macro of many is as good.
         bank: Recorded macros that what is tried lies beside, evenly chosen of the checkpoint's bank; 0 for any macro.
         slack: How far beside, at most, in each number [standard deviations of macros].
 
@@ -44,10 +49,15 @@ class SearchedConfig:
         default_factory=lambda: CEMConfig(horizon=2, samples=256, elites=24, iterations=4, initial_std=0.17)
     )
     objective: Annotated[ObjectiveSettings, Choice("kind", OBJECTIVES)] = field(
-        default_factory=lambda: TemporalDistanceConfig(frames="last")
+        default_factory=lambda: TemporalDistanceConfig(frames="all")
     )
     bank: int = 4096
     slack: float = 0.1
+
+    @property
+    def takes_goal_pose(self) -> bool:
+        """Whether a goal must come with its pose."""
+        return takes_goal_pose(self.objective)
 
     def __post_init__(self) -> None:
         check_range(self, "[0, inf)", "bank", "slack", of="searched subgoals' ")
@@ -61,8 +71,10 @@ class Searched:
         minimise objective(z_1 .. z_H)   over m_1 .. m_H,  z_{i+1} = g(z_i, m_i)        subgoal: z_1, K actions away
 
     A free search finds macros that nobody has done and believes what is predicted of them. So a macro stands for one
-    beside the recorded one that is nearest to it. A goal that the temporal distance calls at most K actions away is
-    pursued itself. At each observation the search is made anew.
+    beside the recorded one that is nearest to it; a cost has no useful gradient then: search by sampling.
+
+    At each observation the search is made anew. A goal distance compares what is predicted with z_1; what else judges
+    or proposes has the goal itself. A goal that the temporal distance calls at most K actions away is pursued itself.
 
     Source: HWM (arXiv 2604.03208); the bank of encoded macros of Hi-LeWM (arXiv 2607.12547).
     """
@@ -96,33 +108,35 @@ class Searched:
         self.config, self._spec, self._planner = config, spec, make_planner(config.planner)
         self._recorded = self._encode_bank(config.bank) if config.bank else None
         self._goal: LatentGoal | None = None
+        self._cost: Objective | None = None
 
     def reset(self, goals: Sequence[LatentGoal]) -> None:
         """See `SubgoalSource.reset`.
 
         Raises:
-            ValueError: If there is more than one goal.
+            ValueError: If there is more than one goal, or the objective can't do with it or with the model.
         """
         from planner.base import the_goal
+        from planner.objectives.objective import make_objective
 
-        self._goal = the_goal(goals, "searched")
+        goal = the_goal(goals, "searched")
+        self._cost = make_objective(goal, self.config.objective, self._spec, self._model)
+        self._goal = goal
 
     def next(self, state: LatentState, generator: torch.Generator) -> LatentGoal | None:
         """See `SubgoalSource.next`."""
         import torch
 
-        from planner.objectives.objective import make_objective
         from world_model.base import LatentGoal
 
-        assert self._goal is not None
-        goal, model = self._goal, self._model
+        assert self._goal is not None and self._cost is not None
+        goal, cost, model = self._goal, self._cost, self._model
         latents = state.tokens[0, -1].flatten()[None].float()
         poses = model.normalise_poses(state.poses[0, -1][None])
         with torch.no_grad():
             left = self._distance.actions(latents, goal.tokens.flatten()[None].float(), poses)
             if float(left[0]) <= self._head.config.shape.actions:
                 return goal
-            cost = make_objective(goal, self.config.objective, self._spec, model)
 
             def score(macros: Float[Tensor, "S H M"]) -> Float[Tensor, "S"]:
                 led = self.lead(state, self.beside(macros))
@@ -132,7 +146,7 @@ class Searched:
             guesses = latents.new_zeros(1, horizon, numbers)
             plan = self._planner.plan(score, self._macros, guesses, generator)
             led = self.lead(state, self.beside(plan.actions[None]))
-        return LatentGoal(led.tokens[0, 0].to(goal.tokens))
+        return LatentGoal(goal.tokens, way=led.tokens[0, :1].to(goal.tokens))
 
     def beside(self, macros: Float[Tensor, "S H M"]) -> Float[Tensor, "S H M"]:
         """Returns what macros stand for: themselves in a free search, or else one beside the nearest recorded one."""
@@ -174,7 +188,10 @@ class Searched:
         length = self._head.config.shape.actions
         starts = (bank.left >= length).nonzero()[:, 0]
         if not len(starts):
-            raise ValueError(f"no recording of the bank has {length} actions, as many as a macro: {lacking}")
+            raise ValueError(
+                f"no recording of the bank has {length} actions, as many as a macro: train one from longer recordings, "
+                "or search among any (controller.subgoals.bank 0)"
+            )
         starts = starts[:: -(-len(starts) // count)]
         with torch.no_grad():
             actions = bank.actions[starts[:, None] + torch.arange(length, device=starts.device)]

@@ -189,7 +189,7 @@ class MacroDynamicsShape:
 
     Attributes:
         actions: Of a macro, K.
-        numbers: That a macro is told in, M: few, so that all that a search can ask for is nearly something done.
+        numbers: That a macro is told in, M: the fewer, the less a search can ask for that nobody has done.
         encoder: Width of the transformer over a macro's actions.
         width: Of the dynamics' residual stream.
         depth: Their blocks.

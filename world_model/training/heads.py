@@ -46,7 +46,7 @@ class HeadsTrainer:
             + mean_h CE(a_t .. a_{t+h-1} among these and others | exp(-sum_i E(z_i-1, s_i-1, z_i, s_i, z_{t+n}, n - i)))
             + mean_i |g(.., m_i) - [z; s]_{t+iK}|^2         m_i = e(a_{t+(i-1)K} .. a_{t+iK-1}), predictions fed back
 
-    Each of the heads also learns to read the arm's pose in z_t and z_{t+n}, and the last two to tell n; n of another
+    Each head that is told a goal also learns to read the arm's pose in z_t and z_{t+n}, and to tell n; n of another
     episode's goal is unknown but not small, see `APART`, and no way to it is known. Some of the z_t are such
     predictions, from h frames before, and their s_t what the actions lead to. What learns begins as the parent's, if
     that has it in the same shape. Or else the generator of subgoals and the transition energy begin by comparing
