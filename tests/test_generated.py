@@ -33,6 +33,18 @@ def at(*place: float) -> LatentState:
     return LatentState(torch.tensor([[[place]]]), torch.tensor([[place]]))
 
 
+def walk(controller: Controller, place: np.ndarray, goal: LatentGoal, actions: int) -> list[np.ndarray]:
+    """Returns where so many actions lead, one after another, where images are places and actions add to them."""
+    controller.model.encode = lambda seen: at(*seen[0])  # type: ignore[method-assign, assignment]
+    controller.model.encode_goal = lambda seen: goal  # type: ignore[method-assign]
+    controller.reset([goal], seed=0)  # pyright: ignore[reportArgumentType]
+    places = [place]
+    for _ in range(actions):
+        action, _ = controller.step(places[-1])  # pyright: ignore[reportArgumentType]
+        places.append(places[-1] + action)
+    return places[1:]
+
+
 @pytest.fixture(scope="module")
 def generator() -> SubgoalGenerator:
     torch.manual_seed(0)
@@ -86,15 +98,9 @@ def test_a_search_of_two_actions_reaches_what_is_six_away(model: CompactModel) -
     config = ControllerConfig(subgoals=GeneratedConfig(ahead=2, pace=0.5))
     planner = CEM(CEMConfig(horizon=2, samples=64, elites=8, iterations=3))
     controller = Controller(model, planner, SPEC, config, GoalDistance)
-    place, goal = np.array([-1.0, -0.8]), LatentGoal(torch.tensor([[1.0, 0.6]]))
-    controller.model.encode = lambda seen: at(*seen[0])  # type: ignore[method-assign, assignment]
-    controller.model.encode_goal = lambda seen: goal  # type: ignore[method-assign]
-    controller.reset([goal], seed=0)  # pyright: ignore[reportArgumentType]
-    apart = []
-    for _ in range(12):
-        action, _ = controller.step(place)  # pyright: ignore[reportArgumentType]
-        place = place + action
-        apart.append(float(np.linalg.norm(place - goal.tokens[0].numpy())))
+    goal = LatentGoal(torch.tensor([[1.0, 0.6]]))
+    places = walk(controller, np.array([-1.0, -0.8]), goal, 12)
+    apart = [float(np.linalg.norm(place - goal.tokens[0].numpy())) for place in places]
     assert apart[0] > 1.2 and min(apart) < 0.15 and apart[-1] < 0.4
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from test_generated import at, walk
 from test_retrieved import SPEC, make_model
 
 from envs.config import load_config
@@ -15,7 +16,7 @@ from planner.objectives.objective import GoalDistance
 from planner.objectives.objective_config import ObjectiveConfig
 from planner.search.cem import CEM, CEMConfig
 from planner.subgoals.searched import Searched, SearchedConfig
-from world_model.base import LatentGoal, LatentState
+from world_model.base import LatentGoal
 from world_model.compact import CompactModel
 from world_model.heads.bank import Bank
 from world_model.heads.macros import MacroDynamics
@@ -29,10 +30,6 @@ def draw(count: int, actions: int) -> torch.Tensor:
     """Recorded actions: each goes along x or along y, never across."""
     along = torch.randint(0, 2, (count, actions, 1))
     return 0.4 * torch.randn(count, actions, 1).clamp(-2, 2) * torch.cat([along, 1 - along], dim=2)
-
-
-def at(*place: float) -> LatentState:
-    return LatentState(torch.tensor([[[place]]]), torch.tensor([[place]]))
 
 
 @pytest.fixture(scope="module")
@@ -100,17 +97,13 @@ def test_a_search_of_two_actions_reaches_what_is_far_away(model: CompactModel, s
     config = ControllerConfig(subgoals=replace(SearchedConfig(planner=PLANNER), **settings))  # type: ignore[arg-type]
     controller = Controller(model, CEM(CEMConfig(horizon=2, samples=64, iterations=3)), SPEC, config, GoalDistance)
     place, goal = np.array([-2.0, -3.0]), LatentGoal(torch.tensor([[4.0, 1.0]]))
-    controller.model.encode = lambda seen: at(*seen[0])  # type: ignore[method-assign, assignment]
-    controller.model.encode_goal = lambda seen: goal  # type: ignore[method-assign]
-    controller.reset([goal], seed=0)  # pyright: ignore[reportArgumentType]
+    controller._subgoals.reset([goal])
     pursued = controller._subgoals.next(at(*place), torch.Generator().manual_seed(0))
     assert pursued is not None and pursued.way is not None and torch.equal(pursued.tokens, goal.tokens)
     before, after = (float((frame - goal.tokens).norm()) for frame in (torch.from_numpy(place)[None], pursued.way[0]))
     assert after < before - 0.5
-    for _ in range(20):
-        action, _ = controller.step(place)  # pyright: ignore[reportArgumentType]
-        place = place + action
-    assert float(np.linalg.norm(place - goal.tokens[0].numpy())) < 0.4
+    last = walk(controller, place, goal, 20)[-1]
+    assert float(np.linalg.norm(last - goal.tokens[0].numpy())) < 0.4
     assert controller.goal_index == 0 and controller._last_plan is not None  # of one goal: plans go on from the last
 
 

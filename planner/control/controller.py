@@ -247,10 +247,10 @@ class Controller:
         goal = self._subgoals.next(state, generator)
         anew = not self._taken_up
         if goal is not None and goal is not self._goal:
-            if goal.way is None and self.goal.way is None:
-                anew = True
-            else:  # it may be another way to the same goal, or the goal itself after a way to it
-                anew = anew or not torch.equal(goal.tokens, self.goal.tokens)
+            along = (
+                goal.way is not None or self.goal.way is not None
+            )  # another way to a goal, or at last the goal itself
+            anew = anew or not (along and torch.equal(goal.tokens, self.goal.tokens))
             self._goal, self._goal_cost = goal, self.objective(goal)
         if anew:
             self._taken_up += 1

@@ -127,7 +127,7 @@ class Searched:
         """See `SubgoalSource.next`."""
         import torch
 
-        from world_model.base import LatentGoal
+        from world_model.base import LatentGoal, LatentState
 
         assert self._goal is not None and self._cost is not None
         goal, cost, model = self._goal, self._cost, self._model
@@ -139,14 +139,17 @@ class Searched:
                 return goal
 
             def score(macros: Float[Tensor, "S H M"]) -> Float[Tensor, "S"]:
-                led = self.lead(state, self.beside(macros))
-                return cost(led, led.poses.new_zeros(*macros.shape[:2], self._spec.size))
+                samples, horizon, _ = macros.shape
+                start = latents.expand(samples, -1), poses.expand(samples, -1)
+                frames, led = self._head.unroll(*start, self.beside(macros))
+                tokens = frames.unflatten(2, goal.tokens.shape)
+                predicted = LatentState(tokens, model.poses_at(led.flatten(0, 1)).unflatten(0, (samples, horizon)))
+                return cost(predicted, latents.new_zeros(samples, horizon, self._spec.size))
 
-            horizon, numbers = self._planner.horizon, self._macros.size
-            guesses = latents.new_zeros(1, horizon, numbers)
+            guesses = latents.new_zeros(1, self._planner.horizon, self._macros.size)
             plan = self._planner.plan(score, self._macros, guesses, generator)
-            led = self.lead(state, self.beside(plan.actions[None]))
-        return LatentGoal(goal.tokens, way=led.tokens[0, :1].to(goal.tokens))
+            subgoal, _ = self._head(latents, poses, self.beside(plan.actions[None])[:, 0])
+        return LatentGoal(goal.tokens, way=subgoal.view(1, *goal.tokens.shape).to(goal.tokens))
 
     def beside(self, macros: Float[Tensor, "S H M"]) -> Float[Tensor, "S H M"]:
         """Returns what macros stand for: themselves in a free search, or else one beside the nearest recorded one."""
@@ -156,18 +159,6 @@ class Searched:
 
         nearest = self._recorded[torch.cdist(macros.flatten(0, 1), self._recorded).argmin(dim=1)].view_as(macros)
         return nearest + (macros - nearest).clamp(-self.config.slack, self.config.slack)
-
-    def lead(self, state: LatentState, macros: Float[Tensor, "S H M"]) -> LatentState:
-        """Returns what macros are predicted to lead to, a frame after each."""
-        from world_model.base import LatentState
-
-        samples, shape = len(macros), state.tokens.shape[2:]
-        latents = state.tokens[0, -1].flatten().expand(samples, -1).float()
-        poses = self._model.normalise_poses(state.poses[0, -1][None]).expand(samples, -1)
-        frames, led = self._head.unroll(latents, poses, macros)
-        return LatentState(
-            frames.unflatten(2, shape), self._model.poses_at(led.flatten(0, 1)).unflatten(0, led.shape[:2])
-        )
 
     def _encode_bank(self, count: int) -> Float[Tensor, "R M"]:
         """Returns so many recorded macros at most, evenly chosen.

@@ -72,11 +72,7 @@ class MacroDynamics(Head):
     def check_fits(self, model: StoredModel) -> None:
         """See `Head.check_fits`."""
         self.config.check_poses("the macro dynamics", model.pose_numbers)
-        if self.config.action_size != model.action_spec.size:
-            raise ValueError(
-                f"the macro dynamics learnt from actions of {self.config.action_size} numbers, the model has "
-                f"{model.action_spec.size}"
-            )
+        self.config.check_actions("the macro dynamics", model.action_spec.size)
 
     def encode(self, actions: Float[Tensor, "B K A"]) -> Float[Tensor, "B M"]:
         """Returns the macros of actions, normalised."""

@@ -282,11 +282,7 @@ class InverseDynamics(Head):
     def check_fits(self, model: StoredModel) -> None:
         """See `Head.check_fits`."""
         self.config.check_poses("the inverse dynamics", model.pose_numbers)
-        if self.config.action_size != model.action_spec.size:
-            raise ValueError(
-                f"the inverse dynamics learnt from actions of {self.config.action_size} numbers, the model has "
-                f"{model.action_spec.size}"
-            )
+        self.config.check_actions("the inverse dynamics", model.action_spec.size)
 
     def act(self, features: Float[Tensor, "B W"], counts: Int[Tensor, "B"]) -> Float[Tensor, "B W"]:
         """Returns what `first` tells the first of so many actions from."""

@@ -79,20 +79,34 @@ class FramesConfig:
 
 
 @dataclass(frozen=True)
-class InverseDynamicsConfig(FramesConfig):
-    """All that is fixed of `InverseDynamics`: the sizes of `FramesConfig`, and the rest.
+class ActionsConfig(FramesConfig):
+    """The sizes of the frames, and of the actions between them, that something is learnt on.
 
     Attributes:
         action_size: Numbers of an action, A.
-        shape: The rest.
     """
 
     action_size: int
-    shape: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, "[1, inf)", "action_size")
+
+    def check_actions(self, what: str, theirs: int) -> None:
+        """Raises ValueError, naming what was learnt, if a model's actions have another number of numbers."""
+        if self.action_size != theirs:
+            raise ValueError(f"{what} learnt from actions of {self.action_size} numbers, the model has {theirs}")
+
+
+@dataclass(frozen=True)
+class InverseDynamicsConfig(ActionsConfig):
+    """All that is fixed of `InverseDynamics`: the sizes of `ActionsConfig`, and the rest.
+
+    Attributes:
+        shape: The rest.
+    """
+
+    shape: InverseDynamicsShape = field(default_factory=InverseDynamicsShape)
 
 
 @dataclass(frozen=True)
@@ -211,17 +225,11 @@ class MacroDynamicsShape:
 
 
 @dataclass(frozen=True)
-class MacroDynamicsConfig(FramesConfig):
-    """All that is fixed of `MacroDynamics`: the sizes of `FramesConfig`, and the rest.
+class MacroDynamicsConfig(ActionsConfig):
+    """All that is fixed of `MacroDynamics`: the sizes of `ActionsConfig`, and the rest.
 
     Attributes:
-        action_size: Numbers of an action, A.
         shape: The rest.
     """
 
-    action_size: int
     shape: MacroDynamicsShape = field(default_factory=MacroDynamicsShape)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self, "[1, inf)", "action_size")
