@@ -150,7 +150,7 @@ def test_settings_out_of_their_range_are_refused(
         ("{FetchPush-v0: 1, FetchPickAndPlace-v0: 1}", "have other actions or bounds, and a dataset has one kind"),
         ("{FrankaReach-v0: 1}", "FrankaReach-v0 can't be practised, its environment lacks finish, play"),
         ("{FetchPush-v0: 1}\nscene: {objects: 1}", "scene and variation need tasks of the simulated Franka"),
-        ("{PushT25-v0: 1}", "PushT25-v0 can't be practised, its environment lacks arm, robot_type, finish, play"),
+        ("{PushT25-v0: 1, FrankaPush-v0: 1}", "have other actions or bounds"),
         ('{"envs.tasks.ogbench_tasks:CubeSingleTasks-v0": 1}', "can't be practised: OGBench's numbered tasks are for"),
     ],
 )

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from envs.arms.base import as_dict
+from envs.tasks import pusht_tasks
 from envs.tasks.contract import check_task
-from envs.tasks.pusht import LONGEST, PushT, PushTEnv
-from envs.tasks.pusht_play import Pusher, PushTPlay, record_pusht_play
+from envs.tasks.pusht import LONGEST, PushT
+from envs.tasks.pusht_play import Pusher, PushTPlay, Ways, record_pusht_play
+from envs.tasks.pusht_tasks import PushTEnv
 
 SIZE = 32
 
@@ -56,14 +58,14 @@ def replay(seed: int) -> tuple[int, int]:
 
 def test_success_counts_the_disc_as_the_peers_do(env):
     env.reset(seed=3)
-    env._goal = env._places()
+    env._goal = env.pusht.places()
     assert env._tell()["success"]
-    env._goal = env._places() + np.array([15.0, 0.0, 15.0, 0.0, 0.0])  # 21 mm together
+    env._goal = env.pusht.places() + np.array([15.0, 0.0, 15.0, 0.0, 0.0])  # 21 mm together
     told = env._tell()
     assert not told["success"] and told["stages"]["T"]
-    env._goal = env._places() + np.array([0.0, 0.0, 0.0, 0.0, 2 * np.pi - 0.3])  # turned by 17 degrees
+    env._goal = env.pusht.places() + np.array([0.0, 0.0, 0.0, 0.0, 2 * np.pi - 0.3])  # turned by 17 degrees
     assert env._tell()["success"]
-    env._goal = env._places() + np.array([0.0, 0.0, 0.0, 0.0, 0.4])
+    env._goal = env.pusht.places() + np.array([0.0, 0.0, 0.0, 0.0, 0.4])
     assert not env._tell()["success"]
 
 
@@ -92,3 +94,34 @@ def test_play_pushes_the_t_and_a_seed_is_an_episode(env):
     assert np.array_equal(again.images, episode.images)
     assert sum(way > 20.0 for way in moved) >= 3
     assert np.abs(episode.actions).max() <= LONGEST + 0.02 and episode.actions.shape == (24, 2)
+
+
+def test_the_expert_brings_t_and_disc_to_their_places_and_then_plays_on(env, monkeypatch):
+    seeds, pusher = [], pusht_tasks.Pusher
+    monkeypatch.setattr(pusht_tasks, "Pusher", lambda *given: seeds.append(given[-1]) or pusher(*given))
+    for seed in range(2):
+        env.reset(seed=seed, options={"practice": True})
+        assert not env.step(np.zeros(2))[-1]["success"]
+        shown = [action for action in env.finish() if env.pusht.command(action) is None]
+        told = env._tell()
+        assert told["success"] and told["stages"]["T"] and told["distance"] < 0.015
+    assert 0 <= min(seeds) and max(seeds) < 10_000
+    assert len(shown) < 60 and np.abs(shown).max() <= LONGEST * 1.5
+    steps = env.play(np.random.default_rng(0))
+    seen = env.drive(lambda _: next(steps), 5)
+    assert len(seen) == 5 and not np.array_equal(seen[-1].pose, seen[0].pose)
+
+
+def test_what_the_expert_tries_elsewhere_is_what_happens(env):
+    env.reset(seed=6)
+    tried = PushT(SIZE)
+    tried.reset(0)
+    contact = next(filter(None, (Ways(env.pusht).contact(np.random.default_rng(each)) for each in range(20))))
+    begin, inward = Ways(env.pusht).beside(contact)
+    env.pusht.put(np.concatenate([begin, env.pusht.block()]))
+    tried.put(env.pusht.places())
+    np.testing.assert_allclose(tried.places(), env.pusht.places(), atol=1e-9)
+    for simulation in (env.pusht, tried):
+        for _ in range(3):
+            simulation.command(0.03 * inward)
+    np.testing.assert_allclose(tried.places(), env.pusht.places(), atol=0.01)

@@ -190,6 +190,15 @@ class ArmEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         """Stops and releases the arm."""
         self.arm.close()
 
+    @property
+    def recorded_spec(self) -> ActionSpec:
+        """What an action of a recording means: the arm's own, whose bounds a task may narrow."""
+        return self.arm.action_spec
+
+    def drive(self, choose: Callable[[Observation], Float[np.ndarray, "A"]], frames: int) -> list[Observation]:
+        """Returns what is seen from now on while actions are chosen, within the arm's own bounds; see `drive`."""
+        return drive(self.arm, choose, frames)
+
     def _reset_task(self, options: dict[str, Any]) -> dict[str, Any]:
         """Prepares an episode and returns what to add to reset's info. A bare arm has nothing to prepare."""
         return {}

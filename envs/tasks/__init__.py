@@ -28,7 +28,7 @@ for _steps in (25, 50, 75):
 for _task in ("Reach", "Push", "PickAndPlace"):
     _register(f"Fetch{_task}", "envs.tasks.fetch_tasks:FetchEnv", task=_task)
 for _steps in (25, 50, 75):
-    _register(f"PushT{_steps}", "envs.tasks.pusht:PushTEnv", steps=_steps)
+    _register(f"PushT{_steps}", "envs.tasks.pusht_tasks:PushTEnv", steps=_steps)
 _WALL = replace(MANIPULATION_SCENE, wall=0.10)
 _register("FrankaReachWithObjectWall", _MANIPULATION.format("ReachWithObject"), scene=_WALL)
 _register("FrankaReach", _REACH)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 from jaxtyping import Float
 
-from envs.arms.base import Arm
 from envs.spec import ActionSpec, Goal, Observation, SpecError
 
 TOLD = {
@@ -23,17 +22,25 @@ TOLD = {
 class Practicable(Protocol):
     """A task that a checkpoint can practise, see `planner.collecting.practice`: an expert finishes what it began.
 
-    ``reset(options={"practice": True})`` shows nothing that evaluations alone may show.
+    ``reset(options={"practice": True})`` shows nothing that evaluations alone may show. An `envs.arms.base.ArmEnv`
+    lacks `finish` and `play` alone.
 
     Attributes:
-        arm: What the experts act through, within its limits; an `envs.arms.base.ArmEnv` has it.
         action_spec: What an action of the task means.
         robot_type: Name of the arm, for the dataset.
     """
 
-    arm: Arm
     action_spec: ActionSpec
     robot_type: str
+
+    @property
+    def recorded_spec(self) -> ActionSpec:
+        """What an action of the dataset means: experts may go further than the task's actions."""
+        ...
+
+    def drive(self, choose: Callable[[Observation], Float[np.ndarray, "A"]], frames: int) -> list[Observation]:
+        """Returns what is seen from now on, so many frames, while an action is chosen for each but the last."""
+        ...
 
     def finish(self) -> Iterator[Float[np.ndarray, "A"]]:
         """Yields what an expert does next, wherever things are by now, until the goal is reached: privileged."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from envs.arms.base import drive
 from envs.simulation.scene import SceneConfig
 from envs.spec import Observation
 from envs.tasks.expert import lift
@@ -54,7 +53,7 @@ class FrankaPlayEnv(ManipulationEnv):
     def _make_goals(self) -> list[Observation]:
         arm = self.mujoco_arm
         steps = BEHAVIOURS["chain"](arm, PlayConfig(slips=0.1), self.np_random)
-        seen = drive(self.arm, lambda observation: self._upright(next(steps)), self._play_steps + 1)
+        seen = self.drive(lambda observation: self._upright(next(steps)), self._play_steps + 1)
         self._goal_held = arm.held() is not None
         return seen[-1:]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -29,9 +29,20 @@ _ARC = 0.6  # rad of that circle in one action, at most
 _MIDDLE = np.array([256.0, 256.0])
 _SIDE = 40.0  # mm from the walls, where pushes begin
 _TRIES = 30
+_ARRIVED = 8.0  # mm
 _APPROACH = 12  # actions at most to get beside the place; it pushes from wherever it is then
-_PUSHES = (1, 5)  # actions of a push, fewest and most
-_SPEEDS = (0.25, 1.0)  # of a push, as shares of the longest action
+
+PUSHES = (1, 5)
+"""Actions of a push, fewest and most."""
+
+SPEEDS = (0.25, 1.0)
+"""Of a push, as shares of the longest action."""
+
+ASTRAY = 0.25
+"""How far a push goes from the way straight into the T, as a standard deviation [rad]."""
+
+GAP = _BESIDE - _CLEAR
+"""What a disc beside the T goes before it pushes [mm]."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,68 @@ class PushTPlay(ShakyPlay):
             yield lambda seed: record_pusht_play(pusht, self, seed)
 
 
+class Contact(NamedTuple):
+    """A place of the T's outline, in the T's own frame.
+
+    Attributes:
+        place: From the T's middle [mm].
+        inward: The way into the T there, of length 1.
+    """
+
+    place: Place
+    inward: Place
+
+
+class Ways:
+    """How a disc gets about the T, from where both are in a simulation [mm]."""
+
+    def __init__(self, pusht: PushT) -> None:
+        """Takes the simulation, which it looks at only."""
+        self._pusht, self._longest = pusht, 1000 * pusht.action_spec.high[0]
+
+    def contact(self, generator: np.random.Generator) -> Contact | None:
+        """Returns a random place of the outline; None if a disc can't get beside it."""
+        block, bar = self._pusht.block(), self._pusht.outline()[int(generator.integers(2))]
+        side = int(generator.integers(4))
+        first, second = bar[side], bar[(side + 1) % 4]
+        place = first + generator.uniform(0.1, 0.9) * (second - first)
+        normal = np.array([first[1] - second[1], second[0] - first[0]]) / np.linalg.norm(second - first)
+        way = normal if normal @ (bar.mean(axis=0) - place) > 0 else -normal
+        start = place - _BESIDE * way
+        if np.any(np.abs(start - _MIDDLE) > 256.0 - _SIDE) or self.nearest(start) < _CLEAR:
+            return None
+        back = turn(-block[2])
+        return Contact(back @ (place - block[:2]), back @ way)
+
+    def beside(self, contact: Contact) -> tuple[Place, Place]:
+        """Returns where a push begins and its way, where the T is now."""
+        block = self._pusht.block()
+        way = turn(block[2]) @ contact.inward
+        return block[:2] + turn(block[2]) @ contact.place - _BESIDE * way, way
+
+    def to(self, place: Place, beside: bool = False) -> Place:
+        """Returns the way of the next action to a place: straight if the T is not in it, else around the T.
+
+        Args:
+            place: Where to.
+            beside: Whether the place itself may be closer to the T than a disc passes.
+        """
+        clear = min(_CLEAR, self.nearest(place) - 1.0) if beside else _CLEAR
+        disc, middle = self._pusht.disc(), np.mean(self._pusht.outline(), axis=(0, 1))
+        way = place - disc
+        between = disc + np.linspace(0.0, 1.0, 12)[:, None] * way
+        if min(self.nearest(point) for point in between[1:]) > clear:
+            return way * min(1.0, self._longest / np.abs(way).max())
+        here, there = (np.arctan2(*(point - middle)[::-1]) for point in (disc, place))
+        angle = np.clip((there - here + np.pi) % (2 * np.pi) - np.pi, -_ARC, _ARC)
+        ahead = middle + _AROUND * np.array([np.cos(here + angle), np.sin(here + angle)])
+        return np.clip(ahead, _MIDDLE - 230.0, _MIDDLE + 230.0) - disc
+
+    def nearest(self, point: Place) -> float:
+        """Returns how far a place is from the T; 0 within [mm]."""
+        return min(_distance(point, bar) for bar in self._pusht.outline())
+
+
 class Pusher:
     """One episode of play; the same seed acts the same. It looks at the simulation, which it resets."""
 
@@ -61,17 +134,30 @@ class Pusher:
             config: What play is like; None for the default.
             seed: Seed of everything random in the episode.
         """
-        self._pusht, self._config = pusht, config or PushTPlay()
-        self._generator = np.random.default_rng(seed)
-        pusht.reset(int(self._generator.integers(2**31)))
-        self._longest = 1000 * pusht.action_spec.high[0]
-        self._steps = self._play()
+        generator = np.random.default_rng(seed)
+        pusht.reset(int(generator.integers(2**31)))
+        self._steps = push_about(pusht, config or PushTPlay(), generator)
 
     def action(self) -> Place:
         """Returns the next action (2,) [m]."""
-        return np.clip(next(self._steps), -self._longest, self._longest) / 1000
+        return next(self._steps)
 
-    def _play(self) -> Iterator[Place]:
+
+def push_about(pusht: PushT, config: ShakyPlay, generator: np.random.Generator) -> Iterator[Place]:
+    """Yields actions (2,) [m] of play without an end, from wherever disc and T are."""
+    longest = 1000 * pusht.action_spec.high[0]
+    for way in _Play(pusht, config, generator).steps():
+        yield np.clip(way, -longest, longest) / 1000
+
+
+class _Play:
+    """One push after another."""
+
+    def __init__(self, pusht: PushT, config: ShakyPlay, generator: np.random.Generator) -> None:
+        self._pusht, self._ways, self._config, self._generator = pusht, Ways(pusht), config, generator
+        self._longest = 1000 * pusht.action_spec.high[0]
+
+    def steps(self) -> Iterator[Place]:
         """Yields one push after another, and now and then random motion [mm]."""
         generator, config = self._generator, self._config
         while True:
@@ -84,67 +170,28 @@ class Pusher:
 
     def _push(self) -> Iterator[Place]:
         """Yields the way to a place beside the T, and a push from there."""
-        local, inward = self._choose()
-        for _ in range(_APPROACH):
-            place, way = self._beside(local, inward)
-            missing = place - self._pusht.disc()
-            if np.linalg.norm(missing) < 8.0:
-                break
-            yield self._detour(place)
-        _, way = self._beside(local, inward)
-        way = _turn(self._generator.normal(0.0, 0.25)) @ way
-        speed = self._longest * self._generator.uniform(*_SPEEDS)
-        yield (_BESIDE - _CLEAR) * way
-        for _ in range(int(self._generator.integers(*_PUSHES, endpoint=True))):
+        contact = self._choose()
+        yield from approach(self._pusht, contact)
+        _, way = self._ways.beside(contact)
+        way = turn(self._generator.normal(0.0, ASTRAY)) @ way
+        speed = self._longest * self._generator.uniform(*SPEEDS)
+        yield GAP * way
+        for _ in range(int(self._generator.integers(*PUSHES, endpoint=True))):
             yield speed * way
 
-    def _choose(self) -> tuple[Place, Place]:
-        """Returns a place of the outline and the way into it, in the T's own frame: one that can be got at.
-
-        The further the T is from the middle of the table, the rather it is pushed back.
-        """
+    def _choose(self) -> Contact:
+        """Returns one that can be got at; the further the T is from the middle, the rather one to push it back."""
         block = self._pusht.block()
         away = (block[:2] - _MIDDLE) / 150.0
-        best, least = None, np.inf
+        best, least = Contact(np.zeros(2), turn(-block[2]) @ np.array([1.0, 0.0])), np.inf
         for _ in range(_TRIES):
-            bar = self._pusht.outline()[int(self._generator.integers(2))]
-            side = int(self._generator.integers(4))
-            first, second = bar[side], bar[(side + 1) % 4]
-            place = first + self._generator.uniform(0.1, 0.9) * (second - first)
-            normal = np.array([first[1] - second[1], second[0] - first[0]]) / np.linalg.norm(second - first)
-            way = normal if normal @ (bar.mean(axis=0) - place) > 0 else -normal
-            start = place - _BESIDE * way
-            if np.any(np.abs(start - _MIDDLE) > 256.0 - _SIDE) or self._nearest(start) < _CLEAR:
+            contact = self._ways.contact(self._generator)
+            if contact is None:
                 continue
-            cost = float(way @ away) + self._generator.uniform(0.0, 1.0)
+            cost = float(self._ways.beside(contact)[1] @ away) + self._generator.uniform(0.0, 1.0)
             if cost < least:
-                best, least = (place, way), cost
-        place, way = best if best is not None else (block[:2], np.array([1.0, 0.0]))
-        back = _turn(-block[2])
-        return back @ (place - block[:2]), back @ way
-
-    def _beside(self, local: Place, inward: Place) -> tuple[Place, Place]:
-        """Returns where a push begins and its way, where the T is now."""
-        block = self._pusht.block()
-        turn = _turn(block[2])
-        way = turn @ inward
-        return block[:2] + turn @ local - _BESIDE * way, way
-
-    def _detour(self, place: Place) -> Place:
-        """Returns the way of the next action to a place: straight if the T is not in it, else around the T."""
-        disc, middle = self._pusht.disc(), np.mean(self._pusht.outline(), axis=(0, 1))
-        way = place - disc
-        between = disc + np.linspace(0.0, 1.0, 12)[:, None] * way
-        if min(self._nearest(point) for point in between[1:]) > _CLEAR:
-            return way * min(1.0, self._longest / np.abs(way).max())
-        here, there = (np.arctan2(*(point - middle)[::-1]) for point in (disc, place))
-        turn = np.clip((there - here + np.pi) % (2 * np.pi) - np.pi, -_ARC, _ARC)
-        ahead = middle + _AROUND * np.array([np.cos(here + turn), np.sin(here + turn)])
-        return np.clip(ahead, _MIDDLE - 230.0, _MIDDLE + 230.0) - disc
-
-    def _nearest(self, point: Place) -> float:
-        """Returns how far a place is from the T; 0 within [mm]."""
-        return min(_distance(point, bar) for bar in self._pusht.outline())
+                best, least = contact, cost
+        return best
 
     def _wander(self) -> Iterator[Place]:
         """Yields a few actions that go smoothly in some direction."""
@@ -152,6 +199,16 @@ class Pusher:
         for _ in range(int(self._generator.integers(1, 4))):
             velocity = 0.6 * velocity + self._generator.normal(0.0, 0.4 * self._longest, 2)
             yield velocity
+
+
+def approach(pusht: PushT, contact: Contact) -> Iterator[Place]:
+    """Yields the way to beside a place of the outline [mm], one action after another."""
+    ways = Ways(pusht)
+    for _ in range(_APPROACH):
+        place, _ = ways.beside(contact)
+        if np.linalg.norm(place - pusht.disc()) < _ARRIVED:
+            return
+        yield ways.to(place)
 
 
 def record_pusht_play(pusht: PushT, config: ShakyPlay, seed: int) -> Episode:
@@ -165,14 +222,12 @@ def record_pusht_play(pusht: PushT, config: ShakyPlay, seed: int) -> Episode:
         seed: Seed of everything random in the episode; from `envs.spec.HELD_OUT` on it is for evaluation.
     """
     pusher = Pusher(pusht, config, seed)
-    observations = [pusht.observe()]
-    while len(observations) < config.frames:
-        pusht.command(pusher.action())
-        observations.append(pusht.observe())
+    observations = pusht.drive(lambda _: pusher.action(), config.frames)
     return Episode.from_observations(observations, pusht.action_spec, "Push-T", seed)
 
 
-def _turn(angle: float) -> Float[np.ndarray, "2 2"]:
+def turn(angle: float) -> Float[np.ndarray, "2 2"]:
+    """Returns the matrix that turns by an angle [rad]."""
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 

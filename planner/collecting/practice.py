@@ -19,7 +19,6 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float
 
-from envs.arms.base import drive
 from envs.command_line import config_from_command_line
 from envs.episodes import Episode
 from envs.episodes.formats.lerobot import write_shard
@@ -31,6 +30,7 @@ from envs.tasks.contract import Practicable
 from planner.control.episode import goals_of
 
 _TASKS = ("FrankaPush-v0", "FrankaGrasp-v0", "FrankaReachWithObject-v0", "FrankaPickPlace-v0")
+_PARTS = ("recorded_spec", "robot_type", "drive", "finish", "play")  # of a `Practicable`
 _NO_VARIATION = Variation()
 
 
@@ -122,8 +122,8 @@ def record_practice(config: PracticeConfig, seed: int) -> Episode:
             action = attempt(observation)
             return next(shown) if action is None else action
 
-        observations = drive(task.arm, choose, config.frames)
-        return Episode.from_observations(observations, task.arm.action_spec, f"practice {name}", seed)
+        observations = task.drive(choose, config.frames)
+        return Episode.from_observations(observations, task.recorded_spec, f"practice {name}", seed)
 
 
 @contextmanager
@@ -162,10 +162,10 @@ def _check_tasks(config: PracticeConfig) -> Practicable:
             sys.exit(f"error: {error}")
         except TypeError as error:  # of somebody's own
             sys.exit(
-                f"error: {name} can't be practised, its environment is to take image_size and to have arm, robot_type, "
-                f"finish and play (docs/plugins.md): {error}"
+                f"error: {name} can't be practised, its environment is to take image_size and to be an "
+                f"envs.tasks.contract.Practicable (docs/plugins.md): {error}"
             )
-        lacking = [part for part in ("arm", "robot_type", "finish", "play") if not hasattr(task, part)]
+        lacking = [part for part in _PARTS if not hasattr(task, part)]
         if lacking:
             sys.exit(f"error: {name} can't be practised, its environment lacks {', '.join(lacking)} (docs/plugins.md)")
         if not (_in_own_scenes(config) or hasattr(task, "mujoco_arm")):
@@ -177,7 +177,7 @@ def _check_tasks(config: PracticeConfig) -> Practicable:
         tasks[name] = task
     (first, task), *others = tasks.items()
     for name, other in others:
-        if other.arm.action_spec != task.arm.action_spec:
+        if other.recorded_spec != task.recorded_spec:
             sys.exit(
                 f"error: {first} and {name} have other actions or bounds, and a dataset has one kind: record a folder "
                 "for each, and train on both"
