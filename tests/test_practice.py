@@ -165,6 +165,20 @@ def test_tasks_that_can_t_be_practised_are_told_before_anything_is_recorded(
     assert not (tmp_path / "data").exists()
 
 
+def test_an_environment_that_lacks_what_practice_needs_is_told_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gym_pusht")
+    task = importlib.import_module("envs.tasks.pusht_tasks").PushTEnv
+    for part in ("robot_type", "drive", "finish", "play"):
+        monkeypatch.delattr(task, part)
+    practice._open.cache_clear()
+    file = tmp_path / "practice.yaml"
+    file.write_text(f"checkpoint: franka-tiny\noutput: {tmp_path}\ntasks: {{PushT25-v0: 1}}\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="can't be practised, its environment lacks robot_type, drive, finish, play"):
+        main(["--config", str(file)])
+
+
 def test_the_recipes_of_practice_name_tasks_that_there_are() -> None:
     files = [*Path("scripts/configs").rglob("practice*.yaml"), *map(Path, TRIED)]
     names = {name for file in files for name in load_config(PracticeConfig, file).tasks if ":" not in name}

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from envs.tasks.pusht import PushT
-from envs.tasks.pusht_play import ASTRAY, GAP, PUSHES, SPEEDS, Contact, Place, Ways, approach, turn
+from envs.tasks.pusht_play import ASTRAY, GAP, PUSHES, SPEEDS, Contact, Place, Ways, half_turn, turn
 
 _TRIED = 60  # places of the outline, of which a disc gets beside about half
 _SLOWEST = 0.05  # of a push, as a share of the longest action: the last ones are by millimetres
 _TURN = 60.0  # mm that a radian of the T counts as: its parts are about so far from its middle
-_NEAR = 4.0  # mm of the T's error that no push is worth
+_NEAR = 5.0  # mm of the T's error that no push is worth
 _GAIN = 1.0  # mm by which a push must be better than none
 _ARRIVED = 2.0  # mm of the disc from its place
 _HOME = 10  # actions at most until it is there
@@ -68,7 +68,7 @@ class PushTExpert:
 
     def _carried_out(self, push: _Push) -> Iterator[Place]:
         """Yields the way to where a push begins, and the push [mm]."""
-        yield from approach(self._pusht, push.contact)
+        yield from self._ways.approach(push.contact)
         way = turn(push.angle) @ self._ways.beside(push.contact)[1]
         yield GAP * way
         for _ in range(push.actions):
@@ -76,11 +76,12 @@ class PushTExpert:
 
     def _best(self) -> _Push | None:
         """Returns the push that is found to bring the T closest; None if none does it much good."""
-        generator, longest = self._generator, 1000 * self._pusht.action_spec.high[0]
+        generator, longest = self._generator, self._ways.longest
         block, best = self._pusht.block(), None
-        least = self._error(block) - _GAIN
-        if least < _NEAR:
+        error = self._error(block)
+        if error < _NEAR:
             return None
+        least = error - _GAIN
         for _ in range(_TRIED):
             contact = self._ways.contact(generator)
             if contact is None:
@@ -99,5 +100,5 @@ class PushTExpert:
 
     def _error(self, block: Float[np.ndarray, "3"]) -> float:
         """Returns how far a T is from where it shall be [mm]."""
-        turned = abs((block[2] - self._goal[4] + np.pi) % (2 * np.pi) - np.pi)
+        turned = abs(half_turn(block[2] - self._goal[4]))
         return float(np.linalg.norm(block[:2] - self._goal[2:4]) + _TURN * turned)

@@ -74,11 +74,15 @@ class Contact(NamedTuple):
 
 
 class Ways:
-    """How a disc gets about the T, from where both are in a simulation [mm]."""
+    """How a disc gets about the T, from where both are in a simulation [mm].
+
+    Attributes:
+        longest: How far it goes along an axis in one action, at most.
+    """
 
     def __init__(self, pusht: PushT) -> None:
         """Takes the simulation, which it looks at only."""
-        self._pusht, self._longest = pusht, 1000 * pusht.action_spec.high[0]
+        self._pusht, self.longest = pusht, 1000 * pusht.action_spec.high[0]
 
     def contact(self, generator: np.random.Generator) -> Contact | None:
         """Returns a random place of the outline; None if a disc can't get beside it."""
@@ -95,10 +99,18 @@ class Ways:
         return Contact(back @ (place - block[:2]), back @ way)
 
     def beside(self, contact: Contact) -> tuple[Place, Place]:
-        """Returns where a push begins and its way, where the T is now."""
+        """Returns where a push begins, and the way straight into the T, where that is now."""
         block = self._pusht.block()
         way = turn(block[2]) @ contact.inward
         return block[:2] + turn(block[2]) @ contact.place - _BESIDE * way, way
+
+    def approach(self, contact: Contact) -> Iterator[Place]:
+        """Yields the way to where a push begins, one action after another."""
+        for _ in range(_APPROACH):
+            place, _ = self.beside(contact)
+            if np.linalg.norm(place - self._pusht.disc()) < _ARRIVED:
+                return
+            yield self.to(place)
 
     def to(self, place: Place, beside: bool = False) -> Place:
         """Returns the way of the next action to a place: straight if the T is not in it, else around the T.
@@ -112,9 +124,9 @@ class Ways:
         way = place - disc
         between = disc + np.linspace(0.0, 1.0, 12)[:, None] * way
         if min(self.nearest(point) for point in between[1:]) > clear:
-            return way * min(1.0, self._longest / np.abs(way).max())
+            return way * min(1.0, self.longest / np.abs(way).max())
         here, there = (np.arctan2(*(point - middle)[::-1]) for point in (disc, place))
-        angle = np.clip((there - here + np.pi) % (2 * np.pi) - np.pi, -_ARC, _ARC)
+        angle = np.clip(half_turn(there - here), -_ARC, _ARC)
         ahead = middle + _AROUND * np.array([np.cos(here + angle), np.sin(here + angle)])
         return np.clip(ahead, _MIDDLE - 230.0, _MIDDLE + 230.0) - disc
 
@@ -136,28 +148,27 @@ class Pusher:
         """
         generator = np.random.default_rng(seed)
         pusht.reset(int(generator.integers(2**31)))
-        self._steps = push_about(pusht, config or PushTPlay(), generator)
+        self._actions = Pushes(pusht, config or PushTPlay(), generator).actions()
 
     def action(self) -> Place:
         """Returns the next action (2,) [m]."""
-        return next(self._steps)
+        return next(self._actions)
 
 
-def push_about(pusht: PushT, config: ShakyPlay, generator: np.random.Generator) -> Iterator[Place]:
-    """Yields actions (2,) [m] of play without an end, from wherever disc and T are."""
-    longest = 1000 * pusht.action_spec.high[0]
-    for way in _Play(pusht, config, generator).steps():
-        yield np.clip(way, -longest, longest) / 1000
-
-
-class _Play:
-    """One push after another."""
+class Pushes:
+    """Play, from wherever disc and T are."""
 
     def __init__(self, pusht: PushT, config: ShakyPlay, generator: np.random.Generator) -> None:
+        """Takes the simulation, what play is like, and what draws everything random."""
         self._pusht, self._ways, self._config, self._generator = pusht, Ways(pusht), config, generator
-        self._longest = 1000 * pusht.action_spec.high[0]
+        self._longest = self._ways.longest
 
-    def steps(self) -> Iterator[Place]:
+    def actions(self) -> Iterator[Place]:
+        """Yields actions (2,) [m] without an end."""
+        for way in self._steps():
+            yield np.clip(way, -self._longest, self._longest) / 1000
+
+    def _steps(self) -> Iterator[Place]:
         """Yields one push after another, and now and then random motion [mm]."""
         generator, config = self._generator, self._config
         while True:
@@ -171,7 +182,7 @@ class _Play:
     def _push(self) -> Iterator[Place]:
         """Yields the way to a place beside the T, and a push from there."""
         contact = self._choose()
-        yield from approach(self._pusht, contact)
+        yield from self._ways.approach(contact)
         _, way = self._ways.beside(contact)
         way = turn(self._generator.normal(0.0, ASTRAY)) @ way
         speed = self._longest * self._generator.uniform(*SPEEDS)
@@ -201,16 +212,6 @@ class _Play:
             yield velocity
 
 
-def approach(pusht: PushT, contact: Contact) -> Iterator[Place]:
-    """Yields the way to beside a place of the outline [mm], one action after another."""
-    ways = Ways(pusht)
-    for _ in range(_APPROACH):
-        place, _ = ways.beside(contact)
-        if np.linalg.norm(place - pusht.disc()) < _ARRIVED:
-            return
-        yield ways.to(place)
-
-
 def record_pusht_play(pusht: PushT, config: ShakyPlay, seed: int) -> Episode:
     """Returns one episode of play; the same seed gives the same episode.
 
@@ -229,6 +230,11 @@ def record_pusht_play(pusht: PushT, config: ShakyPlay, seed: int) -> Episode:
 def turn(angle: float) -> Float[np.ndarray, "2 2"]:
     """Returns the matrix that turns by an angle [rad]."""
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def half_turn(angle: float) -> float:
+    """Returns the same angle, of half a turn at most either way [rad]."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def _distance(point: Place, corners: Float[np.ndarray, "4 2"]) -> float:

@@ -13,7 +13,7 @@ from envs.arms.base import as_dict
 from envs.spec import HELD_OUT, Goal, Observation
 from envs.tasks.pusht import MILLIMETRE, STEPS, PushT
 from envs.tasks.pusht_expert import PushTExpert
-from envs.tasks.pusht_play import Pusher, PushTPlay, push_about
+from envs.tasks.pusht_play import Pusher, Pushes, PushTPlay, half_turn
 
 _FAR, _TURNED = 20.0, np.pi / 9  # the peers' rule
 _EPISODE = 40  # actions of play that starts and goals come from
@@ -104,7 +104,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     def play(self, generator: np.random.Generator) -> Iterator[Float[np.ndarray, "2"]]:
         """See `envs.tasks.contract.Practicable`."""
-        return push_about(self.pusht, PushTPlay(), generator)
+        return Pushes(self.pusht, PushTPlay(), generator).actions()
 
     def _play(self, episode: int, actions: int) -> None:
         """Plays an episode up to some action."""
@@ -115,7 +115,7 @@ class PushTEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def _tell(self) -> dict[str, Any]:
         """Returns how things stand."""
         way = self.pusht.places() - self._goal
-        turned = abs((way[4] + np.pi) % (2 * np.pi) - np.pi)
+        turned = abs(half_turn(way[4]))
         distance, alone = np.linalg.norm(way[:4]), np.linalg.norm(way[2:4])
         covered = self.pusht.covered(self._goal[2:])
         return {
